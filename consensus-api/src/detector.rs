@@ -1,0 +1,96 @@
+//! The failure detector that both engines share, so that a comparison of failover compares the protocols.
+//!
+//! A follower expects its leader's word within a timeout that is drawn anew from the seed after each word, from one
+//! to two election timeouts. A leader expects to have heard from a quorum within one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::Timing;
+use crate::ids::NodeId;
+use crate::quorum::Quorums;
+use crate::random::SeededRandom;
+use crate::time::MonoTime;
+
+/// A follower's view of its leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FailureDetector {
+    election_timeout: Duration,
+    random: SeededRandom,
+    heard_at: Option<MonoTime>,
+    deadline: MonoTime,
+}
+
+impl FailureDetector {
+    /// Has heard from nobody yet.
+    pub fn new(timing: &Timing, seed: u64, now: MonoTime) -> FailureDetector {
+        let mut detector = FailureDetector {
+            election_timeout: timing.election_timeout,
+            random: SeededRandom::new(seed),
+            heard_at: None,
+            deadline: now,
+        };
+        detector.rearm(now);
+        detector
+    }
+
+    /// The leader has spoken.
+    pub fn heard(&mut self, now: MonoTime) {
+        self.heard_at = Some(now);
+        self.rearm(now);
+    }
+
+    /// Waits a whole timeout anew, without having heard anything: after a campaign, or after granting one.
+    pub fn rearm(&mut self, now: MonoTime) {
+        let least = self.election_timeout;
+        let spread = u64::try_from(least.as_micros()).unwrap_or(u64::MAX);
+        self.deadline = now + least + Duration::from_micros(self.random.below(spread));
+    }
+
+    /// Forgets the leader: it is known not to lead any more.
+    pub fn forget_leader(&mut self) {
+        self.heard_at = None;
+    }
+
+    /// When to suspect, if nothing is heard until then.
+    pub fn deadline(&self) -> MonoTime {
+        self.deadline
+    }
+
+    /// Whether the timeout has passed.
+    pub fn suspects(&self, now: MonoTime) -> bool {
+        now >= self.deadline
+    }
+
+    /// Whether a leader has spoken within the least election timeout: then this node helps nobody to depose it. It is
+    /// the clock that ends this, so a dead leader blocks nobody for longer.
+    pub fn hears_leader(&self, now: MonoTime) -> bool {
+        self.heard_at.is_some_and(|at| now.since(at) < self.election_timeout)
+    }
+}
+
+/// A leader's view of its voters (check-quorum).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuorumContact {
+    since: MonoTime,
+    heard_at: BTreeMap<NodeId, MonoTime>,
+}
+
+impl QuorumContact {
+    /// Just elected: a quorum has just spoken.
+    pub fn new(now: MonoTime) -> QuorumContact {
+        QuorumContact { since: now, heard_at: BTreeMap::new() }
+    }
+
+    /// A voter has answered.
+    pub fn heard(&mut self, node: NodeId, now: MonoTime) {
+        self.heard_at.insert(node, now);
+    }
+
+    /// Whether no quorum has been heard within `timeout`. Asked before each input is looked at, so that a leader that
+    /// was paused steps down before it answers anything.
+    pub fn lost(&self, now: MonoTime, timeout: Duration, me: NodeId, quorums: Quorums<'_>) -> bool {
+        let heard = |node| if node == me { now } else { self.heard_at.get(&node).copied().unwrap_or(self.since) };
+        now.since(quorums.highest(heard)) >= timeout
+    }
+}

@@ -1,0 +1,474 @@
+//! The contract of a consensus engine: a pure state machine that turns inputs into effects.
+//!
+//! ```text
+//!   Tick · Message · Propose · Read · Persisted · Applied · EntriesRead · …
+//!                               │ step (as many inputs as are waiting)
+//!                               ▼
+//!                          ┌─────────┐
+//!                          │ Engine  │   no clock, no disk, no socket, no chance but its seed
+//!                          └─────────┘
+//!                               │ take_effects (once, for all of them)
+//!                               ▼
+//!   one write · messages, each with the write it waits for · entries to apply · reads to serve · refusals · …
+//! ```
+//!
+//! Same inputs at the same readings, taken at the same points, from the same seed: same effects, to the byte. A driver
+//! steps the engine through everything that waits and only then takes the effects, so that batches form by themselves
+//! while the disk is busy and an idle system answers at once.
+//!
+//! **The durability rule.** Each message names the write that must be durable before it may leave
+//! ([`Outgoing::after`]). A promise, a vote, an accept, a Prepare or a RequestVote names the write that holds it; a
+//! leader's own replication messages name [`WriteId`] zero and leave in parallel with the leader's own disk (Raft
+//! thesis §10.2.1), and its own copy counts toward a quorum only once [`Input::Persisted`] has named its write.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+
+use crate::ballot_runs::BallotRuns;
+use crate::entry::{Blob, SharedEntry};
+use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, WriteId};
+use crate::log_store::{RecoveredLog, Write};
+use crate::membership::Membership;
+use crate::time::{LogTime, MonoTime};
+use crate::transport::Lane;
+
+/// A consensus protocol as a pure state machine. It is `Clone + Eq + Hash`, so that a model checker can hold it.
+pub trait Engine: Clone + Eq + Hash + Debug + Send + Sized + 'static {
+    /// What its peers say to each other.
+    type Message: Encode + Decode<()> + Clone + Eq + Hash + Debug + Send + 'static;
+
+    /// The name in stamps, frames and on the command line.
+    const NAME: EngineName;
+
+    /// The engine as it was before the last stop, as far as the disk knows. Refuses a state that it cannot have
+    /// written itself.
+    fn recover(config: EngineConfig, recovered: Recovered, now: MonoTime) -> Result<Self, EngineError>;
+
+    /// Takes one input in. `now` is a reading taken after the input arrived, so that a pause of the process is seen
+    /// before anything is answered.
+    fn step(&mut self, now: MonoTime, input: Input<Self::Message>);
+
+    /// Hands out everything that the steps since the last call amount to.
+    fn take_effects(&mut self) -> Effects<Self::Message>;
+
+    /// When the engine wants its next [`Input::Tick`] at the latest.
+    fn deadline(&self) -> MonoTime;
+
+    /// How it stands, for people and for checkers.
+    fn status(&self) -> EngineStatus;
+}
+
+/// What an engine is told before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EngineConfig {
+    /// Who this is.
+    pub node: NodeId,
+    /// How often this node has started; larger than at any earlier start.
+    pub boot: u64,
+    /// Decides the random part of timeouts.
+    pub seed: u64,
+    /// When to suspect, when to reassure.
+    pub timing: Timing,
+    /// What may be in flight and in memory.
+    pub limits: Limits,
+}
+
+/// The shared failure detector's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// How often a leader reassures its followers.
+    pub heartbeat_interval: Duration,
+    /// The least time without a leader's word before a campaign; the actual time is drawn anew each time from here to
+    /// twice this.
+    pub election_timeout: Duration,
+    /// Ask around before a campaign, so that a node that was cut off does not disturb a working leader (Raft thesis
+    /// §9.6; the same for Prepare).
+    pub pre_check: bool,
+    /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
+    /// grant nobody else (Raft thesis §6.2; the same for Multi-Paxos).
+    pub check_quorum: bool,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(500),
+            pre_check: true,
+            check_quorum: true,
+        }
+    }
+}
+
+/// The engine's bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// The most bytes of entries in one message (a single larger entry still travels, alone).
+    pub message_bytes_max: usize,
+    /// The most bytes of entries sent to one peer and not yet answered.
+    pub peer_bytes_max: usize,
+    /// The most messages with entries sent to one peer and not yet answered.
+    pub peer_messages_max: usize,
+    /// The most entries that a leader has proposed and not yet seen chosen.
+    pub open_entries_max: usize,
+    /// The most bytes of such entries.
+    pub open_bytes_max: usize,
+    /// The most bytes of recent entries that are kept in memory.
+    pub window_bytes_max: usize,
+    /// The most bytes of committed entries that are handed out and not yet applied.
+    pub unapplied_bytes_max: usize,
+    /// The most reads that wait for their quorum round.
+    pub reads_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_bytes_max: 1 << 20,
+            peer_bytes_max: 16 << 20,
+            peer_messages_max: 1024,
+            open_entries_max: 32_768,
+            open_bytes_max: 64 << 20,
+            window_bytes_max: 96 << 20,
+            unapplied_bytes_max: 32 << 20,
+            reads_max: 65_536,
+        }
+    }
+}
+
+/// An index with the ballot of the entry there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct LogPosition {
+    /// Where.
+    pub index: LogIndex,
+    /// Under which ballot the entry there was accepted.
+    pub ballot: Ballot,
+}
+
+/// What a replica finds when it starts. A blank disk gives the founders' membership and an empty log.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The era that the log is in.
+    pub era: Era,
+    /// The last index that the log no longer holds, because the state machine's tables hold what it did.
+    pub base: LogPosition,
+    /// What the state machine has applied; at or above the base.
+    pub applied: LogIndex,
+    /// The log time of the last applied entry.
+    pub log_time: LogTime,
+    /// The membership in force at `applied`.
+    pub membership: Arc<Membership>,
+    /// The log above the base.
+    pub log: RecoveredLog,
+}
+
+impl Recovered {
+    /// A blank disk among these founders.
+    pub fn blank(membership: Membership) -> Recovered {
+        Recovered {
+            era: Era(0),
+            base: LogPosition::default(),
+            applied: LogIndex::ZERO,
+            log_time: LogTime::default(),
+            membership: Arc::new(membership),
+            log: RecoveredLog { runs: BallotRuns::default(), ..RecoveredLog::default() },
+        }
+    }
+}
+
+/// What an engine can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input<M> {
+    /// Time has passed.
+    Tick,
+    /// A peer says something. The transport vouches for who it is.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: M,
+    },
+    /// A client of this node wants a command in the log.
+    Propose {
+        /// Its name for ever; the sequence grows by one with each request of this boot.
+        id: RequestId,
+        /// The command.
+        data: Blob,
+    },
+    /// A client of this node wants to know from which index on its read is linearizable.
+    Read {
+        /// Its name.
+        id: RequestId,
+    },
+    /// A client of this node wants other members.
+    ChangeMembership {
+        /// Its name.
+        id: RequestId,
+        /// The members it wants in the end.
+        target: Arc<Membership>,
+    },
+    /// A client of this node wants another leader.
+    TransferLeadership {
+        /// Its name.
+        id: RequestId,
+        /// Whom, or the most advanced voter.
+        to: Option<NodeId>,
+    },
+    /// An operator wants an election now, whoever leads; leases are honoured all the same.
+    Campaign,
+    /// This write, and every write before it, is durable.
+    Persisted {
+        /// The last one of them.
+        write: WriteId,
+    },
+    /// The state machine has applied everything up to here.
+    Applied {
+        /// The last applied index.
+        through: LogIndex,
+    },
+    /// The answer to [`ReadBack`]: those entries of the range that the log holds, in order, ended early at the limit
+    /// of bytes. The log may have been overwritten since the request: the engine compares each ballot with its own.
+    EntriesRead {
+        /// Which request.
+        id: ReadBackId,
+        /// What was found.
+        entries: Vec<SharedEntry>,
+    },
+    /// A snapshot stands in the place of the log up to here: the tables were swapped and the log's base moved.
+    SnapshotInstalled {
+        /// The last index that it covers.
+        base: LogPosition,
+        /// The log time there.
+        log_time: LogTime,
+        /// The members there.
+        membership: Arc<Membership>,
+    },
+    /// The log store no longer holds entries up to here; everything trimmed is in the tables, durably.
+    Trimmed {
+        /// The last index that is gone.
+        base: LogPosition,
+    },
+}
+
+/// What an engine wants done. Everything in it may be done in parallel, except where a message names a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Effects<M> {
+    /// At most one atomic write to the log store.
+    pub write: Option<Write>,
+    /// What to say to peers, in order for each peer and lane.
+    pub messages: Vec<Outgoing<M>>,
+    /// Entries that are committed and not yet handed out: the next in order, without a gap.
+    pub committed: Vec<SharedEntry>,
+    /// Reads whose index is known.
+    pub reads_ready: Vec<ReadReady>,
+    /// Requests that were definitely not carried out.
+    pub refused: Vec<Refused>,
+    /// Entries to fetch from the log store.
+    pub read_back: Vec<ReadBack>,
+    /// Peers that can only go on from a snapshot.
+    pub snapshots: Vec<SendSnapshot>,
+    /// The node's part in the cluster has changed.
+    pub role: Option<RoleChange>,
+}
+
+impl<M> Default for Effects<M> {
+    fn default() -> Self {
+        Effects {
+            write: None,
+            messages: Vec::new(),
+            committed: Vec::new(),
+            reads_ready: Vec::new(),
+            refused: Vec::new(),
+            read_back: Vec::new(),
+            snapshots: Vec::new(),
+            role: None,
+        }
+    }
+}
+
+impl<M> Effects<M> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.write.is_none()
+            && self.messages.is_empty()
+            && self.committed.is_empty()
+            && self.reads_ready.is_empty()
+            && self.refused.is_empty()
+            && self.read_back.is_empty()
+            && self.snapshots.is_empty()
+            && self.role.is_none()
+    }
+}
+
+/// A message that may leave once a write is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outgoing<M> {
+    /// To whom.
+    pub to: NodeId,
+    /// On which lane.
+    pub lane: Lane,
+    /// The write that must be durable first; zero where none need be.
+    pub after: WriteId,
+    /// What to say.
+    pub message: M,
+}
+
+/// A read may be served from tables that have applied this index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ReadReady {
+    /// Which read.
+    pub id: RequestId,
+    /// The least index whose application must be seen.
+    pub index: LogIndex,
+}
+
+/// A request that was **definitely not** carried out, and never will be under this id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Refused {
+    /// Which request.
+    pub id: RequestId,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody is known to lead.
+    #[error("no leader is known; retry when one is elected")]
+    NoLeader,
+    /// The node that was asked does not lead any more.
+    #[error("leadership has moved; retry, the leader is now {}", .leader.map_or("unknown".into(), |node| format!("node {node}")))]
+    NotLeader {
+        /// Who leads instead, if that is known.
+        leader: Option<NodeId>,
+    },
+    /// A bound is reached.
+    #[error("too many requests in flight; retry a little later")]
+    Busy,
+    /// The command is larger than a message may be.
+    #[error("{bytes} bytes, over the limit of {limit}; split the command")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The engine cannot do this.
+    #[error("{what} is not supported by this engine")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+    },
+}
+
+/// A range of entries that the engine needs and has no longer in its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadBack {
+    /// The request's name.
+    pub id: ReadBackId,
+    /// The first index.
+    pub first: LogIndex,
+    /// The last index.
+    pub last: LogIndex,
+    /// Stop before the entry that exceeds this, except that one entry is always returned if there is one.
+    pub bytes_max: usize,
+}
+
+/// A peer needs what this node's log no longer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SendSnapshot {
+    /// Who.
+    pub to: NodeId,
+    /// The snapshot must cover at least this.
+    pub at_least: LogIndex,
+}
+
+/// A node's part in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Role {
+    /// Receives the log without a vote.
+    Learner,
+    /// Follows, or waits for someone to follow.
+    Follower,
+    /// Asks around, or for votes or promises.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// The role as it is from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RoleChange {
+    /// What this node is.
+    pub role: Role,
+    /// Whom it takes for the leader.
+    pub leader: Option<NodeId>,
+    /// In which ballot.
+    pub ballot: Ballot,
+}
+
+/// How an engine stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EngineStatus {
+    /// Its part.
+    pub role: Role,
+    /// Whom it takes for the leader.
+    pub leader: Option<NodeId>,
+    /// The highest ballot that it has promised or voted in.
+    pub ballot: Ballot,
+    /// Everything up to here is committed, as far as this node knows.
+    pub commit_index: LogIndex,
+    /// The last index that holds an entry.
+    pub last_index: LogIndex,
+    /// The last index that is trimmed.
+    pub base_index: LogIndex,
+    /// The members in force.
+    pub membership: Arc<Membership>,
+}
+
+/// Why an engine does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The hard state is not one that this engine writes.
+    #[error(
+        "hard state cannot be read ({reason}); the data directory was written by another engine or is damaged: restore it, or wipe it and re-add the node"
+    )]
+    HardState {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log contradicts itself or the hard state.
+    #[error(
+        "log and hard state contradict each other ({reason}); the data directory is damaged: restore it, or wipe it and re-add the node"
+    )]
+    Log {
+        /// Where.
+        reason: String,
+    },
+}
+
+/// The hard state of both engines is a ballot: what was promised, or the term and the vote in it. Encoded here, since
+/// the log store must not look inside.
+pub fn encode_ballot(ballot: Ballot) -> Bytes {
+    let mut bytes = Vec::with_capacity(16);
+    bytes.extend_from_slice(&ballot.round.to_le_bytes());
+    bytes.extend_from_slice(&ballot.node.0.to_le_bytes());
+    bytes.into()
+}
+
+/// The ballot of a hard state; [`Ballot::ZERO`] where there is none.
+pub fn decode_ballot(hard_state: Option<&[u8]>) -> Result<Ballot, EngineError> {
+    let Some(bytes) = hard_state else { return Ok(Ballot::ZERO) };
+    let words: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| EngineError::HardState { reason: format!("{} bytes instead of 16", bytes.len()) })?;
+    let (round, node) = words.split_at(8);
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |word, byte| (word << 8) | u64::from(*byte));
+    Ok(Ballot::new(word(round), NodeId(word(node))))
+}

@@ -1,0 +1,47 @@
+//! What the log is for: a deterministic machine that applies its entries in order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::engine::LogPosition;
+use crate::entry::SharedEntry;
+use crate::ids::LogIndex;
+use crate::membership::Membership;
+use crate::time::LogTime;
+
+/// How far a state machine has come, as its own tables say. The members are part of the tables, so that a checkpoint
+/// says by itself who may go on from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppliedState {
+    /// The last applied entry. Its ballot is local metadata and no part of a digest.
+    pub position: LogPosition,
+    /// The highest log time of the entries so far.
+    pub log_time: LogTime,
+    /// The members, as of that entry; `None` until an entry or the founding has named some.
+    pub membership: Option<Arc<Membership>>,
+}
+
+/// A deterministic machine above the log. One thread owns it.
+pub trait StateMachine: Send + 'static {
+    /// Why it failed; final for the replica.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// How far it has come.
+    fn applied(&self) -> Result<AppliedState, Self::Error>;
+
+    /// The last index whose effects survive a power loss now; at or below the applied one. The log is never trimmed
+    /// past it.
+    fn persisted(&self) -> Result<LogIndex, Self::Error>;
+
+    /// Applies these entries, which follow the applied index without a gap, in one atomic step together with the new
+    /// [`AppliedState`]. Returns one reply for each entry, empty for those that are not commands. A command that makes
+    /// no sense to the machine gets a reply that says so, the same at every replica; it is not an error.
+    fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Self::Error>;
+
+    /// Makes everything that is applied durable.
+    fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// A hash over the tables, without local metadata: equal at equal applied indexes, on every replica.
+    fn digest(&self) -> Result<[u8; 32], Self::Error>;
+}
