@@ -340,8 +340,14 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum Refusal {
     /// Nobody is known to lead.
-    #[error("no leader is known; retry when one is elected")]
+    #[error("no leader is known: an election is under way, or no quorum is up; check that a majority of the nodes runs")]
     NoLeader,
+    /// A leader is known, but no quorum has confirmed it in time.
+    #[error("no quorum answered within {waited_ms} ms; check that a majority of the nodes runs")]
+    NoQuorum {
+        /// How long the request was waited for.
+        waited_ms: u64,
+    },
     /// The node that was asked does not lead any more.
     #[error("leadership has moved; retry, the leader is now {}", .leader.map_or("unknown".into(), |node| format!("node {node}")))]
     NotLeader {

@@ -1,0 +1,86 @@
+//! The applier thread: owns the state machine, applies committed entries in batches and answers their proposers.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use consensus_api::{Applied, LogIndex, SharedEntry, StateMachine};
+use tokio::sync::oneshot;
+
+use crate::completions::{Completion, Completions};
+use crate::pending::{Answer, Pending};
+
+/// What the applier is asked.
+pub(crate) enum Job {
+    /// Apply these, the next in order.
+    Apply(Vec<SharedEntry>),
+    /// Tell the applied index and the digest of the tables there.
+    Digest(oneshot::Sender<(LogIndex, [u8; 32])>),
+    /// Make what is applied durable, and end.
+    Finish,
+}
+
+/// The most entries in one batch; what waits beyond it is the next one.
+const ENTRIES_PER_BATCH_MAX: usize = 4096;
+
+/// Applies until told to finish, until the senders are gone, or until the machine fails, which is final.
+pub(crate) fn run<S: StateMachine>(
+    mut machine: S,
+    jobs: &Receiver<Job>,
+    pending: &Arc<Pending>,
+    completions: &Completions,
+) {
+    if let Err(error) = work(&mut machine, jobs, pending, completions) {
+        completions.send(Completion::Fatal(format!("state machine failed: {error}")));
+    }
+}
+
+fn work<S: StateMachine>(
+    machine: &mut S,
+    jobs: &Receiver<Job>,
+    pending: &Arc<Pending>,
+    completions: &Completions,
+) -> Result<(), S::Error> {
+    let mut put_back = None;
+    while let Some(job) = put_back.take().or_else(|| jobs.recv().ok()) {
+        match job {
+            Job::Apply(mut entries) => {
+                while entries.len() < ENTRIES_PER_BATCH_MAX {
+                    match jobs.try_recv() {
+                        Ok(Job::Apply(more)) => entries.extend(more),
+                        Ok(other) => {
+                            put_back = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                apply(machine, &entries, pending, completions)?;
+            }
+            Job::Digest(reply) => {
+                let index = machine.applied()?.position.index;
+                // Nobody receives when the asker gave up meanwhile.
+                let _ = reply.send((index, machine.digest()?));
+            }
+            Job::Finish => break,
+        }
+    }
+    machine.flush()
+}
+
+fn apply<S: StateMachine>(
+    machine: &mut S,
+    entries: &[SharedEntry],
+    pending: &Arc<Pending>,
+    completions: &Completions,
+) -> Result<(), S::Error> {
+    let Some(last) = entries.last() else { return Ok(()) };
+    let replies = machine.apply(entries)?;
+    assert_eq!(replies.len(), entries.len(), "one reply for each entry");
+    let answers = entries.iter().zip(replies).filter_map(|(entry, reply)| {
+        let id = entry.payload.request_id()?;
+        Some((id, Answer::Applied(Applied { index: entry.index, reply })))
+    });
+    pending.answer(answers);
+    completions.send(Completion::Applied(last.index));
+    Ok(())
+}

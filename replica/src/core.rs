@@ -1,0 +1,117 @@
+//! What decides the order of effects, free of I/O: the driver and the simulator run this same code.
+//!
+//! ```text
+//!   inputs ──step──▶ engine ──take──▶ effects ──▶ write ──────────────▶ log store ──▶ Persisted(w)
+//!                                           ├──▶ message after w3 ──▶ held until Persisted(w3) ──▶ peers
+//!                                           ├──▶ committed entries ─▶ state machine ──▶ Applied(i)
+//!                                           └──▶ read at index i ───▶ held until Applied(i) ──▶ client
+//! ```
+//!
+//! Two things are held back here, and nowhere else: a message until the write that it names is durable, and a read
+//! until the tables have applied its index.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use consensus_api::{
+    Engine, Input, LogIndex, MonoTime, Outgoing, ReadBack, Refused, RequestId, RoleChange, SendSnapshot, SharedEntry,
+    Write, WriteId,
+};
+
+/// An engine with what its effects still wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Core<E: Engine> {
+    engine: E,
+    persisted: WriteId,
+    applied: LogIndex,
+    held: VecDeque<Outgoing<E::Message>>,
+    reads: BTreeMap<LogIndex, Vec<RequestId>>,
+}
+
+/// What may be done now, all of it in parallel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Actions<M> {
+    /// To be written; its completion comes back as [`Input::Persisted`].
+    pub write: Option<Write>,
+    /// To be sent: whatever these had to wait for is durable.
+    pub messages: Vec<Outgoing<M>>,
+    /// To be applied, in order; comes back as [`Input::Applied`].
+    pub apply: Vec<SharedEntry>,
+    /// Reads that the tables can answer now.
+    pub reads: Vec<RequestId>,
+    /// Requests that were definitely not carried out.
+    pub refused: Vec<Refused>,
+    /// To be read; comes back as [`Input::EntriesRead`].
+    pub read_back: Vec<ReadBack>,
+    /// Peers that need a snapshot.
+    pub snapshots: Vec<SendSnapshot>,
+    /// The node's new part.
+    pub role: Option<RoleChange>,
+}
+
+impl<E: Engine> Core<E> {
+    /// Begins with an engine whose state machine has applied everything up to `applied`.
+    pub fn new(engine: E, applied: LogIndex) -> Core<E> {
+        Core { engine, persisted: WriteId(0), applied, held: VecDeque::new(), reads: BTreeMap::new() }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// What the state machine has applied.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// Takes one input in; `now` was read after it arrived.
+    pub fn step(&mut self, now: MonoTime, input: Input<E::Message>) {
+        match &input {
+            Input::Persisted { write } => {
+                assert!(*write > self.persisted, "{write} completed after {}", self.persisted);
+                self.persisted = *write;
+            }
+            Input::Applied { through } => self.applied = self.applied.max(*through),
+            Input::SnapshotInstalled { base, .. } => self.applied = self.applied.max(base.index),
+            _ => {}
+        }
+        self.engine.step(now, input);
+    }
+
+    /// Everything that may be done after the steps since the last call.
+    pub fn take(&mut self) -> Actions<E::Message> {
+        let effects = self.engine.take_effects();
+        self.held.extend(effects.messages);
+        for ready in effects.reads_ready {
+            self.reads.entry(ready.index).or_default().push(ready.id);
+        }
+        Actions {
+            write: effects.write,
+            messages: self.release_messages(),
+            apply: effects.committed,
+            reads: self.release_reads(),
+            refused: effects.refused,
+            read_back: effects.read_back,
+            snapshots: effects.snapshots,
+            role: effects.role,
+        }
+    }
+
+    /// Messages keep their order among those that wait for the same write; one that waits for nothing passes the ones
+    /// that do.
+    fn release_messages(&mut self) -> Vec<Outgoing<E::Message>> {
+        let persisted = self.persisted;
+        if self.held.iter().all(|message| message.after <= persisted) {
+            return std::mem::take(&mut self.held).into();
+        }
+        let (ready, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|message| message.after <= persisted);
+        self.held = held.into();
+        ready
+    }
+
+    fn release_reads(&mut self) -> Vec<RequestId> {
+        let later = self.reads.split_off(&self.applied.next());
+        std::mem::replace(&mut self.reads, later).into_values().flatten().collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! The task that owns the engine.
+//!
+//! ```text
+//!   clients ───▶┐                        ┌──▶ writer thread ──▶ Persisted ──┐
+//!   peers ─────▶├─▶ step × n ─▶ take ────┼──▶ transport                     │
+//!   threads ───▶┘     ▲                  ├──▶ applier thread ─▶ Applied ────┤
+//!                     │                  └──▶ reader thread ──▶ EntriesRead ┤
+//!                     └─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! It steps the engine through everything that waits and only then hands out the effects. There is no linger timer:
+//! while the disk is busy inputs gather into a batch, and an idle system answers at once. The write is handed to the
+//! disk before the messages are encoded, so that a leader's disk and its followers' work side by side.
+
+use std::sync::mpsc as threads;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use consensus_api::{
+    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, RequestId, RoleChange, Transport,
+    Write, codec,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::applier::Job;
+use crate::clock;
+use crate::completions::Completion;
+use crate::core::{Actions, Core};
+use crate::pending::{Answer, Pending};
+use crate::receiver::FromPeer;
+
+/// What a client of this node wants of the engine.
+pub(crate) enum Request {
+    Propose { id: RequestId, data: bytes::Bytes },
+    Read { id: RequestId },
+    ChangeMembership { id: RequestId, target: Arc<Membership> },
+    TransferLeadership { id: RequestId, to: Option<NodeId> },
+    Campaign,
+    Stop,
+}
+
+/// The most inputs of one kind that are taken in before the effects are handed out.
+const INPUTS_PER_BATCH_MAX: usize = 8192;
+
+/// What the engine's task receives from and what it hands its effects to.
+pub(crate) struct Driver<E: Engine, T: Transport> {
+    pub(crate) core: Core<E>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) inbox: mpsc::Receiver<FromPeer<E::Message>>,
+    pub(crate) completions: mpsc::UnboundedReceiver<Completion>,
+    pub(crate) writes: threads::Sender<Write>,
+    pub(crate) jobs: threads::Sender<Job>,
+    pub(crate) read_backs: threads::Sender<ReadBack>,
+    pub(crate) transport: Arc<T>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) outlook: Outlook,
+}
+
+/// What others may see of the engine without asking its task.
+#[derive(Clone)]
+pub(crate) struct Outlook {
+    pub(crate) status: Arc<Mutex<(EngineStatus, LogIndex)>>,
+    pub(crate) role: Arc<watch::Sender<RoleChange>>,
+}
+
+impl Outlook {
+    pub(crate) fn of<E: Engine>(engine: &E, applied: LogIndex) -> Outlook {
+        let status = engine.status();
+        let role = RoleChange { role: status.role, leader: status.leader, ballot: status.ballot };
+        Outlook { status: Arc::new(Mutex::new((status, applied))), role: Arc::new(watch::Sender::new(role)) }
+    }
+
+    pub(crate) fn read(&self) -> (EngineStatus, LogIndex) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self, status: EngineStatus, applied: LogIndex) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = (status, applied);
+    }
+}
+
+impl<E: Engine, T: Transport> Driver<E, T> {
+    /// Runs until it is told to stop (`Ok`) or cannot go on (the reason).
+    pub(crate) async fn run(mut self) -> Result<(), String> {
+        let mut applied = self.outlook.read().1;
+        loop {
+            let wait = self.core.engine().deadline().since(clock::now()).min(Duration::from_secs(1));
+            let mut batch: Vec<Input<E::Message>> = Vec::new();
+            let mut stop = false;
+            tokio::select! {
+                biased;
+                Some(completion) = self.completions.recv() => batch.push(completion.into_input()?),
+                Some(peer) = self.inbox.recv() => batch.push(Input::Message { from: peer.from, message: peer.message }),
+                request = self.requests.recv() => match request.unwrap_or(Request::Stop) {
+                    Request::Stop => stop = true,
+                    request => batch.push(request.into_input()),
+                },
+                () = tokio::time::sleep(wait) => batch.push(Input::Tick),
+            }
+            stop |= self.gather(&mut batch)?;
+            if stop {
+                return Ok(());
+            }
+            // Read after everything in the batch has arrived, so that a pause is seen before anything is answered.
+            let now = clock::now();
+            for input in batch {
+                if let Input::Applied { through } = &input {
+                    applied = *through;
+                }
+                self.core.step(now, input);
+            }
+            let actions = self.core.take();
+            self.hand_out(actions)?;
+            self.outlook.write(self.core.engine().status(), applied);
+        }
+    }
+
+    /// Adds what else waits; true where a stop is among it.
+    fn gather(&mut self, batch: &mut Vec<Input<E::Message>>) -> Result<bool, String> {
+        for _ in 0..INPUTS_PER_BATCH_MAX {
+            let Ok(completion) = self.completions.try_recv() else { break };
+            batch.push(completion.into_input()?);
+        }
+        for _ in 0..INPUTS_PER_BATCH_MAX {
+            let Ok(peer) = self.inbox.try_recv() else { break };
+            batch.push(Input::Message { from: peer.from, message: peer.message });
+        }
+        for _ in 0..INPUTS_PER_BATCH_MAX {
+            match self.requests.try_recv() {
+                Ok(Request::Stop) => return Ok(true),
+                Ok(request) => batch.push(request.into_input()),
+                Err(_) => break,
+            }
+        }
+        Ok(false)
+    }
+
+    fn hand_out(&mut self, actions: Actions<E::Message>) -> Result<(), String> {
+        // A thread that ended has reported why, and that report is on its way.
+        let gone = |thread: &str| format!("the {thread} thread has ended");
+        if let Some(write) = actions.write {
+            self.writes.send(write).map_err(|_| gone("writer"))?;
+        }
+        self.send(actions.messages);
+        if !actions.apply.is_empty() {
+            self.jobs.send(Job::Apply(actions.apply)).map_err(|_| gone("applier"))?;
+        }
+        for request in actions.read_back {
+            self.read_backs.send(request).map_err(|_| gone("reader"))?;
+        }
+        if !actions.reads.is_empty() {
+            let applied = self.core.applied();
+            self.pending.answer(actions.reads.into_iter().map(|id| (id, Answer::Ready(applied))));
+        }
+        if !actions.refused.is_empty() {
+            self.pending
+                .answer(actions.refused.into_iter().map(|refused| (refused.id, Answer::Refused(refused.reason))));
+        }
+        for snapshot in actions.snapshots {
+            tracing::warn!(to = snapshot.to.0, at_least = snapshot.at_least.0, "snapshot wanted, none can be sent");
+        }
+        if let Some(role) = actions.role {
+            tracing::info!(role = ?role.role, leader = role.leader.map(|node| node.0), ballot = %role.ballot, "role");
+            self.outlook.role.send_replace(role);
+        }
+        Ok(())
+    }
+
+    fn send(&self, messages: Vec<Outgoing<E::Message>>) {
+        for outgoing in messages {
+            match codec::encode(&outgoing.message) {
+                Ok(payload) => self.transport.send(outgoing.to, outgoing.lane, payload),
+                Err(error) => tracing::error!(to = outgoing.to.0, %error, "message not encoded"),
+            }
+        }
+    }
+}
+
+impl Request {
+    fn into_input<M>(self) -> Input<M> {
+        match self {
+            Request::Propose { id, data } => Input::Propose { id, data: consensus_api::Blob(data) },
+            Request::Read { id } => Input::Read { id },
+            Request::ChangeMembership { id, target } => Input::ChangeMembership { id, target },
+            Request::TransferLeadership { id, to } => Input::TransferLeadership { id, to },
+            Request::Campaign => Input::Campaign,
+            // The loop looks for it before it comes here.
+            Request::Stop => Input::Tick,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The handle that a service holds: requests in, answers out.
+//!
+//! A request that is refused because nobody leads is tried again, under a new id, until its time is up: a refusal says
+//! that it was definitely not carried out. One that simply is not answered in time has an unknown outcome, and that is
+//! what the client is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use consensus_api::{
+    Applied, EngineName, Event, EventStream, LogIndex, Membership, NodeId, Refusal, ReplicaStatus, ReplicatedLog,
+    RequestError, RequestId,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::applier::Job;
+use crate::driver::{Outlook, Request};
+use crate::pending::{Answer, Pending};
+
+/// How long to wait for a change of leader before a refused request is tried again all the same: this node may still
+/// believe in a leader that has stepped down.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A running replica.
+pub struct Replica {
+    pub(crate) engine_name: EngineName,
+    pub(crate) node: NodeId,
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) jobs: std::sync::mpsc::Sender<Job>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) outlook: Outlook,
+    pub(crate) stopped: watch::Receiver<Option<String>>,
+}
+
+/// Forgets a request whose caller went away, so that the table of waiting requests stays bounded by callers.
+struct Waiting<'a> {
+    pending: &'a Pending,
+    id: RequestId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pending.forget(self.id);
+    }
+}
+
+impl Replica {
+    /// Waits until the replica has stopped and tells why.
+    pub async fn stopped(&self) -> String {
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "its task has ended".into(),
+        }
+    }
+
+    /// Sends one request and waits for its answer; `None` where the time is up first.
+    async fn ask(
+        &self,
+        deadline: Instant,
+        request: impl FnOnce(RequestId) -> Request,
+    ) -> Result<Option<Answer>, RequestError> {
+        let (id, answer) = match self.pending.register() {
+            Ok(registered) => registered,
+            Err(Answer::Refused(reason)) => return Err(reason.into()),
+            Err(_) => return Err(self.stopped_error()),
+        };
+        let _waiting = Waiting { pending: &self.pending, id };
+        match self.requests.try_send(request(id)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Busy.into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.stopped_error()),
+        }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(_)) => Err(self.stopped_error()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// As `ask`, again and again while nobody leads. `None` where the time is up with a request in flight.
+    async fn ask_leader(
+        &self,
+        timeout: Duration,
+        request: impl Fn(RequestId) -> Request,
+    ) -> Result<Option<Answer>, RequestError> {
+        let deadline = Instant::now() + timeout;
+        let mut role = self.outlook.role.subscribe();
+        loop {
+            role.mark_unchanged();
+            match self.ask(deadline, &request).await? {
+                Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
+                    let again = (Instant::now() + RETRY_PAUSE).min(deadline);
+                    // Either way the next attempt tells; the sender of roles lives as long as this handle.
+                    let _ = timeout_at(again, role.changed()).await;
+                    if Instant::now() >= deadline {
+                        return Err(reason.into());
+                    }
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn stopped_error(&self) -> RequestError {
+        let reason = self.pending.stopped().unwrap_or_else(|| "it is shutting down".into());
+        RequestError::Stopped { reason }
+    }
+
+    /// What an answer means to someone who expects something else.
+    fn unexpected(&self, answer: Option<Answer>, timeout: Duration) -> RequestError {
+        match answer {
+            Some(Answer::Refused(reason)) => reason.into(),
+            Some(Answer::Stopped(reason)) => RequestError::Stopped { reason },
+            Some(Answer::Applied(_) | Answer::Ready(_)) | None => RequestError::Unknown { waited_ms: millis(timeout) },
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[async_trait]
+impl ReplicatedLog for Replica {
+    async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError> {
+        let request = |id| Request::Propose { id, data: command.clone() };
+        match self.ask_leader(timeout, request).await? {
+            Some(Answer::Applied(applied)) => Ok(applied),
+            other => Err(self.unexpected(other, timeout)),
+        }
+    }
+
+    async fn read_barrier(&self, timeout: Duration) -> Result<LogIndex, RequestError> {
+        match self.ask_leader(timeout, |id| Request::Read { id }).await? {
+            Some(Answer::Ready(index)) => Ok(index),
+            // A read changes nothing, so "unknown" would be a riddle: what is missing is a quorum.
+            None => Err(Refusal::NoQuorum { waited_ms: millis(timeout) }.into()),
+            other => Err(self.unexpected(other, timeout)),
+        }
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        let (engine, applied_index) = self.outlook.read();
+        ReplicaStatus {
+            engine_name: self.engine_name,
+            node: self.node,
+            engine,
+            applied_index,
+            snapshot_index: LogIndex::ZERO,
+        }
+    }
+
+    async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
+        let request = |id| Request::ChangeMembership { id, target: target.clone() };
+        match self.ask_leader(timeout, request).await? {
+            Some(Answer::Applied(applied)) => Ok(applied.index),
+            other => Err(self.unexpected(other, timeout)),
+        }
+    }
+
+    async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError> {
+        match self.ask_leader(timeout, |id| Request::TransferLeadership { id, to }).await? {
+            Some(Answer::Ready(_)) => Ok(()),
+            other => Err(self.unexpected(other, timeout)),
+        }
+    }
+
+    async fn campaign(&self) -> Result<(), RequestError> {
+        self.requests.send(Request::Campaign).await.map_err(|_| self.stopped_error())
+    }
+
+    async fn snapshot(&self) -> Result<LogIndex, RequestError> {
+        Err(Refusal::Unsupported { what: "taking a snapshot".into() }.into())
+    }
+
+    async fn digest(&self) -> Result<(LogIndex, [u8; 32]), RequestError> {
+        let (reply, digest) = oneshot::channel();
+        self.jobs.send(Job::Digest(reply)).map_err(|_| self.stopped_error())?;
+        digest.await.map_err(|_| self.stopped_error())
+    }
+
+    fn events(&self) -> EventStream {
+        let role = self.outlook.role.subscribe();
+        let stopped = self.stopped.clone();
+        Box::pin(futures_util::stream::unfold(Some((role, stopped)), |state| async move {
+            let (mut role, mut stopped) = state?;
+            let reason = tokio::select! {
+                biased;
+                ended = stopped.wait_for(Option::is_some) => Some(ended.map(|reason| reason.clone()).ok().flatten()),
+                _ = role.changed() => None,
+            };
+            match reason {
+                Some(reason) => Some((Event::Stopped { reason: reason.unwrap_or_default() }, None)),
+                None => {
+                    let event = Event::Role(*role.borrow_and_update());
+                    Some((event, Some((role, stopped))))
+                }
+            }
+        }))
+    }
+
+    async fn shutdown(&self) {
+        // A replica that has stopped already needs no telling.
+        let _ = self.requests.send(Request::Stop).await;
+        self.stopped().await;
+    }
+}

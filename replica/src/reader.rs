@@ -1,0 +1,22 @@
+//! The reader thread: fetches entries that have left the engine's window.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use consensus_api::{LogStore, ReadBack};
+
+use crate::completions::{Completion, Completions};
+
+/// Reads until the senders are gone or the store fails. A read error stops the replica: a peer is never told "I do not
+/// have it" because a disk failed.
+pub(crate) fn run<L: LogStore>(log: &Arc<L>, requests: &Receiver<ReadBack>, completions: &Completions) {
+    while let Ok(request) = requests.recv() {
+        match log.read(request.first..=request.last, request.bytes_max) {
+            Ok(entries) => completions.send(Completion::EntriesRead(request.id, entries)),
+            Err(error) => {
+                completions.send(Completion::Fatal(format!("log read failed: {error}")));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! From what the disk holds to an engine that can go on.
+//!
+//! ```text
+//!   tables: applied 70 ─────┐
+//!   log: base 40, 41…90 ────┼──▶ Recovered ──▶ Engine::recover ──▶ replays 71… once they are known to be committed
+//!   hard state ─────────────┘
+//! ```
+
+use std::sync::Arc;
+
+use consensus_api::{Engine, EngineConfig, Era, LogStore, Membership, MonoTime, Recovered, StateMachine};
+
+use crate::core::Core;
+use crate::error::ReplicaError;
+
+/// Brings an engine back from a log and a state machine; `founders` are the members until the tables name others.
+///
+/// Where the tables are ahead of the log (only without sync can a power loss do that) the log's base moves up to what
+/// the tables hold, as after a snapshot. Entries above it stay: in Paxos they are accepts that a promise may rest on.
+pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
+    config: EngineConfig,
+    founders: Membership,
+    log: &L,
+    machine: &S,
+    now: MonoTime,
+) -> Result<Core<E>, ReplicaError> {
+    let applied = machine.applied().map_err(|error| ReplicaError::Machine(error.into()))?;
+    let log_error = |error: L::Error| ReplicaError::Log(error.into());
+    let tail_bytes_max = config.limits.window_bytes_max;
+    let mut recovered = log.recover(tail_bytes_max).map_err(log_error)?;
+    let at = applied.position.index;
+    if at > log.base().index && recovered.runs.get(at).is_none() {
+        tracing::warn!(applied = at.0, base = log.base().index.0, "tables ahead of log, base moved");
+        log.trim(applied.position).map_err(log_error)?;
+        recovered = log.recover(tail_bytes_max).map_err(log_error)?;
+    }
+    assert!(at >= log.base().index, "the log was trimmed to {} past the tables at {at}", log.base().index);
+    let engine = E::recover(
+        config,
+        Recovered {
+            era: Era(0),
+            base: log.base(),
+            applied: at,
+            log_time: applied.log_time,
+            membership: applied.membership.unwrap_or_else(|| Arc::new(founders)),
+            log: recovered,
+        },
+        now,
+    )?;
+    Ok(Core::new(engine, at))
+}
