@@ -46,7 +46,7 @@ pub trait Transport: Send + Sync + 'static {
     fn send(&self, to: NodeId, lane: Lane, payload: Bytes);
 
     /// Waits until something has arrived and appends it, and what else is there, to `batch`. False once the transport
-    /// is closed. Only one task receives.
+    /// is closed. Only one task receives. A call that is dropped before it returns loses nothing.
     async fn receive(&self, batch: &mut Vec<Incoming>) -> bool;
 
     /// Whom to talk to from now on: dials newcomers, drops those who are gone.

@@ -1,1 +1,5 @@
 //! Conformance suites for implementors of the traits. For tests only.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod transport;

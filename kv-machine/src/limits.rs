@@ -1,0 +1,142 @@
+//! How large commands may be.
+//!
+//! There are two lines of defence. A node's own [`KvLimits`] refuse a command before it is proposed. They must not
+//! decide what a chosen command does, or two nodes that are configured differently would diverge; so when a command is
+//! applied, it is held against [`KvLimits::APPLIED`], constants of this build that a node can only tighten. Only there
+//! can an append be judged at all, because what it appends to is known only then.
+
+use std::fmt;
+
+use bincode::{Decode, Encode};
+
+use crate::command::{Command, Operation, Txn};
+use crate::error::KvError;
+
+/// The most bytes that the reads of one transaction may return, counting keys, values and a flat charge for each item.
+/// A constant: it decides what an applied command does.
+pub const TXN_RESULT_BYTES_MAX: usize = 4 << 20;
+
+/// The largest commands that a node proposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLimits {
+    /// The longest key, in bytes.
+    pub key_bytes_max: usize,
+    /// The longest value, in bytes; also what an append may make of one, up to [`KvLimits::APPLIED`].
+    pub value_bytes_max: usize,
+    /// The most comparisons, and the most operations in either branch, of a transaction.
+    pub txn_operations_max: usize,
+}
+
+impl KvLimits {
+    /// What holds when a command is applied, at every node. To change it is to change the machine: never within the
+    /// life of a log.
+    pub const APPLIED: KvLimits = KvLimits { key_bytes_max: 4096, value_bytes_max: 1 << 20, txn_operations_max: 128 };
+
+    /// These limits, none of them above the applied ones: what is proposed must not be refused for its size when it is
+    /// applied, except for an append.
+    fn within_applied(&self) -> KvLimits {
+        let applied = KvLimits::APPLIED;
+        KvLimits {
+            key_bytes_max: self.key_bytes_max.min(applied.key_bytes_max),
+            value_bytes_max: self.value_bytes_max.min(applied.value_bytes_max),
+            txn_operations_max: self.txn_operations_max.min(applied.txn_operations_max),
+        }
+    }
+}
+
+impl Default for KvLimits {
+    fn default() -> KvLimits {
+        KvLimits::APPLIED
+    }
+}
+
+/// What can be too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Quantity {
+    /// A key, in bytes.
+    KeyBytes,
+    /// A value, or what an append would make of one, in bytes.
+    ValueBytes,
+    /// The comparisons or operations of a transaction, counted.
+    Operations,
+    /// What the reads of a transaction return, in bytes.
+    ResultBytes,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Quantity::KeyBytes => "key (in bytes)",
+            Quantity::ValueBytes => "value (in bytes)",
+            Quantity::Operations => "transaction (in operations)",
+            Quantity::ResultBytes => "transaction's result (in bytes)",
+        })
+    }
+}
+
+/// Refuses `found` over `limit`.
+pub(crate) fn within(what: Quantity, found: usize, limit: usize) -> Result<(), KvError> {
+    if found <= limit { Ok(()) } else { Err(KvError::TooLarge { what, found: found as u64, limit: limit as u64 }) }
+}
+
+impl Command {
+    /// Whether the command may be proposed under these limits, or under [`KvLimits::APPLIED`] where that is less.
+    ///
+    /// # Errors
+    /// [`KvError::EmptyKey`], [`KvError::TooLarge`] or [`KvError::DuplicateKey`]: the sender's fault, never the
+    /// replica's.
+    pub fn check(&self, limits: &KvLimits) -> Result<(), KvError> {
+        let limits = limits.within_applied();
+        match self {
+            Command::Put { key, value, .. } => limits.check_key(&key.0).and(limits.check_value(value.0.len())),
+            Command::Append { key, suffix, .. } => limits.check_key(&key.0).and(limits.check_value(suffix.0.len())),
+            Command::Delete { key, .. } => limits.check_key(&key.0),
+            Command::Txn(txn) => limits.check_txn(txn),
+        }
+    }
+}
+
+impl KvLimits {
+    fn check_key(&self, key: &[u8]) -> Result<(), KvError> {
+        if key.is_empty() {
+            return Err(KvError::EmptyKey);
+        }
+        within(Quantity::KeyBytes, key.len(), self.key_bytes_max)
+    }
+
+    pub(crate) fn check_value(&self, value_bytes: usize) -> Result<(), KvError> {
+        within(Quantity::ValueBytes, value_bytes, self.value_bytes_max)
+    }
+
+    fn check_txn(&self, txn: &Txn) -> Result<(), KvError> {
+        for operations in [txn.compare.len(), txn.then.len(), txn.otherwise.len()] {
+            within(Quantity::Operations, operations, self.txn_operations_max)?;
+        }
+        for compare in &txn.compare {
+            self.check_key(&compare.key.0)?;
+        }
+        self.check_branch(&txn.then)?;
+        self.check_branch(&txn.otherwise)
+    }
+
+    fn check_branch(&self, branch: &[Operation]) -> Result<(), KvError> {
+        for operation in branch {
+            match operation {
+                Operation::Get { key } | Operation::Delete { key } => self.check_key(&key.0)?,
+                Operation::Put { key, value } => self.check_key(&key.0).and(self.check_value(value.0.len()))?,
+                Operation::Append { key, suffix } => self.check_key(&key.0).and(self.check_value(suffix.0.len()))?,
+                // The start may be empty (the first key of all), and no key is longer than the longest.
+                Operation::Scan { start, end, .. } => {
+                    within(Quantity::KeyBytes, start.0.len(), self.key_bytes_max)?;
+                    within(Quantity::KeyBytes, end.as_ref().map_or(0, |end| end.0.len()), self.key_bytes_max)?;
+                }
+            }
+        }
+        let mut written: Vec<&[u8]> = branch.iter().filter_map(Operation::written_key).collect();
+        written.sort_unstable();
+        match written.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(KvError::DuplicateKey { key: pair[0].to_vec() }),
+            None => Ok(()),
+        }
+    }
+}

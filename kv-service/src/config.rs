@@ -1,0 +1,260 @@
+//! A node's configuration, checked: whatever gets past here can be run with.
+//!
+//! The rules that no single setting shows: nobody has id zero; ids and addresses are unique; without `--tls-dir` a node
+//! stays on loopback, because anyone on this machine's account can sign a development certificate; the two listeners
+//! do not share a port.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use consensus_api::{EngineName, NodeId, Timing};
+use kv_machine::KvLimits;
+
+use crate::engines;
+use crate::error::ServiceError;
+use crate::settings::Settings;
+use crate::telemetry::{LogFormat, Telemetry};
+
+/// Node `n` listens here plus `n`, unless it is told otherwise.
+pub const LISTEN_PORT_BASE: u16 = 7000;
+/// Node `n` serves HTTP here plus `n`, unless it is told otherwise.
+pub const HTTP_PORT_BASE: u16 = 8000;
+/// Ids up to here have default ports.
+const DEFAULT_PORT_IDS: u64 = 999;
+
+/// How linearizable reads are made so. Leases and reads through the log are foreseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// A leader confirms with a quorum that it leads, one round for all reads that wait (Raft thesis §6.4).
+    Index,
+}
+
+/// Everything that a node needs to know before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The consensus engine.
+    pub engine: EngineName,
+    /// This node.
+    pub node: NodeId,
+    /// Where peers reach it.
+    pub listen: SocketAddr,
+    /// Where clients reach it.
+    pub http: SocketAddr,
+    /// Where its data are.
+    pub data_dir: PathBuf,
+    /// The other founders, `host:port` each.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Certificates; development ones without it.
+    pub tls_dir: Option<PathBuf>,
+    /// How reads are made linearizable.
+    pub reads: ReadMode,
+    /// Whether a write waits for the disk.
+    pub sync: bool,
+    /// What is logged.
+    pub telemetry: Telemetry,
+    /// The failure detector.
+    pub timing: Timing,
+    /// How long a client's request may wait.
+    pub request_timeout: Duration,
+    /// Bounds on keys, values and transactions.
+    pub limits: KvLimits,
+    /// Decides the random part of timeouts; drawn at each start without it.
+    pub seed: Option<u64>,
+    /// Stop as soon as standard input ends: whoever started this node holds the other end.
+    pub exit_with_parent: bool,
+}
+
+impl NodeConfig {
+    /// The configuration from what flags and environment say, and beneath that the file.
+    pub fn load(given: Settings, file: Option<&Path>) -> Result<NodeConfig, ServiceError> {
+        let lower = file.map(Settings::from_file).transpose()?.unwrap_or_default();
+        NodeConfig::check(given.or(lower))
+    }
+
+    /// Fills in the defaults and checks every rule.
+    pub fn check(settings: Settings) -> Result<NodeConfig, ServiceError> {
+        let engine = match settings.engine.as_deref() {
+            Some(name) => engines::parse(name)?,
+            None => return Err(ServiceError::EngineMissing { known: engines::NAMES.join(", ") }),
+        };
+        let node = NodeId(in_range("id", settings.id.unwrap_or(1), 1, u64::MAX)?);
+        let listen = address("listen", settings.listen, LISTEN_PORT_BASE, node)?;
+        let http = address("http", settings.http, HTTP_PORT_BASE, node)?;
+        check_listeners(listen, http, settings.tls_dir.is_some())?;
+        Ok(NodeConfig {
+            engine,
+            node,
+            listen,
+            http,
+            data_dir: settings.data_dir.unwrap_or_else(|| PathBuf::from("./quorate-data")),
+            peers: peers(&settings.peers.unwrap_or_default(), node, listen)?,
+            tls_dir: settings.tls_dir,
+            reads: read_mode(settings.reads.as_deref().unwrap_or("index"))?,
+            sync: !settings.no_sync.unwrap_or(false),
+            telemetry: telemetry(settings.log_level, settings.log_format.as_deref())?,
+            timing: timing(settings.election_timeout_ms, settings.heartbeat_interval_ms)?,
+            request_timeout: millis("request-timeout-ms", settings.request_timeout_ms.unwrap_or(5000))?,
+            limits: limits(settings.key_bytes_max, settings.value_bytes_max)?,
+            seed: settings.seed,
+            exit_with_parent: false,
+        })
+    }
+}
+
+fn in_range(setting: &'static str, found: u64, least: u64, most: u64) -> Result<u64, ServiceError> {
+    if (least..=most).contains(&found) {
+        return Ok(found);
+    }
+    let range = if most == u64::MAX { format!("at least {least}") } else { format!("between {least} and {most}") };
+    Err(ServiceError::OutOfRange { setting, found, range })
+}
+
+fn millis(setting: &'static str, found: u64) -> Result<Duration, ServiceError> {
+    const HOUR_MS: u64 = 3_600_000;
+    in_range(setting, found, 1, HOUR_MS).map(Duration::from_millis)
+}
+
+fn timing(election_timeout_ms: Option<u64>, heartbeat_interval_ms: Option<u64>) -> Result<Timing, ServiceError> {
+    let defaults = Timing::default();
+    let election_timeout = match election_timeout_ms {
+        Some(found) => millis("election-timeout-ms", found)?,
+        None => defaults.election_timeout,
+    };
+    let heartbeat_interval = match heartbeat_interval_ms {
+        Some(found) => millis("heartbeat-interval-ms", found)?,
+        None => defaults.heartbeat_interval,
+    };
+    // One lost heartbeat must not look like a dead leader.
+    if heartbeat_interval * 2 > election_timeout {
+        return Err(ServiceError::OutOfRange {
+            setting: "heartbeat-interval-ms",
+            found: u64::try_from(heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
+            range: format!("at most half of --election-timeout-ms, which is {}", election_timeout.as_millis()),
+        });
+    }
+    Ok(Timing { election_timeout, heartbeat_interval, ..defaults })
+}
+
+fn limits(key_bytes_max: Option<u64>, value_bytes_max: Option<u64>) -> Result<KvLimits, ServiceError> {
+    let mut limits = KvLimits::default();
+    if let Some(found) = key_bytes_max {
+        limits.key_bytes_max = in_range("key-bytes-max", found, 1, 65_536)? as usize;
+    }
+    if let Some(found) = value_bytes_max {
+        let most = kv_machine::VALUE_BYTES_MAX_APPLIED as u64;
+        limits.value_bytes_max = in_range("value-bytes-max", found, 1, most)? as usize;
+    }
+    Ok(limits)
+}
+
+fn read_mode(word: &str) -> Result<ReadMode, ServiceError> {
+    match word {
+        "index" => Ok(ReadMode::Index),
+        "lease" | "log" => {
+            Err(ServiceError::Unsupported { what: format!("--reads {word}"), instead: "--reads index" })
+        }
+        _ => Err(ServiceError::BadWord { setting: "reads", found: word.to_owned(), expected: "index" }),
+    }
+}
+
+fn telemetry(level: Option<String>, format: Option<&str>) -> Result<Telemetry, ServiceError> {
+    let format = match format.unwrap_or("pretty") {
+        "pretty" => LogFormat::Pretty,
+        "json" => LogFormat::Json,
+        word => {
+            let expected = "pretty or json";
+            return Err(ServiceError::BadWord { setting: "log-format", found: word.to_owned(), expected });
+        }
+    };
+    Telemetry::new(level.as_deref().unwrap_or("info"), format)
+}
+
+/// The address that was given, or loopback at the default port of the node.
+fn address(
+    setting: &'static str,
+    given: Option<String>,
+    port_base: u16,
+    node: NodeId,
+) -> Result<SocketAddr, ServiceError> {
+    let wrong = |found: &str, reason: String| ServiceError::Address { setting, found: found.to_owned(), reason };
+    let Some(given) = given else {
+        if node.0 > DEFAULT_PORT_IDS {
+            return Err(wrong("", format!("node {node} has no default port, only ids up to {DEFAULT_PORT_IDS} do")));
+        }
+        // The cast is exact: the id is at most DEFAULT_PORT_IDS.
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port_base + node.0 as u16)));
+    };
+    let mut found = given.to_socket_addrs().map_err(|error| wrong(&given, error.to_string()))?;
+    found.next().ok_or_else(|| wrong(&given, "the name has no address".to_owned()))
+}
+
+fn check_listeners(listen: SocketAddr, http: SocketAddr, certified: bool) -> Result<(), ServiceError> {
+    if listen.ip().is_unspecified() {
+        return Err(ServiceError::Address {
+            setting: "listen",
+            found: listen.to_string(),
+            reason: "peers are told this address, so it must name this machine".to_owned(),
+        });
+    }
+    if !certified && !listen.ip().is_loopback() {
+        return Err(ServiceError::Exposed { listen });
+    }
+    if listen == http && listen.port() != 0 {
+        return Err(ServiceError::PortClash { address: listen });
+    }
+    Ok(())
+}
+
+/// The founders besides this node.
+fn peers(given: &[String], me: NodeId, listen: SocketAddr) -> Result<BTreeMap<NodeId, String>, ServiceError> {
+    let mut named: BTreeMap<NodeId, String> = BTreeMap::new();
+    for text in given {
+        let (node, address) = parse_peer(text)?;
+        if let Some((first, _)) = named.iter().find(|(other, known)| **other != node && **known == address) {
+            return Err(ServiceError::DuplicateAddress { first: *first, second: node, address });
+        }
+        if named.insert(node, address).is_some() {
+            return Err(ServiceError::DuplicatePeer { node });
+        }
+    }
+    // The same list may be given to every node, itself included.
+    match named.remove(&me) {
+        Some(named) if !is_at(&named, listen) => return Err(ServiceError::OwnAddress { node: me, named, listen }),
+        _ => {}
+    }
+    match named.iter().find(|(_, address)| is_at(address, listen)) {
+        Some((other, address)) => {
+            Err(ServiceError::DuplicateAddress { first: me, second: *other, address: address.clone() })
+        }
+        None => Ok(named),
+    }
+}
+
+/// Whether `named`, by number or by a name that is known now, is `address`.
+fn is_at(named: &str, address: SocketAddr) -> bool {
+    named == address.to_string() || named.to_socket_addrs().is_ok_and(|mut found| found.any(|found| found == address))
+}
+
+/// Reads `ID=HOST:PORT`.
+fn parse_peer(text: &str) -> Result<(NodeId, String), ServiceError> {
+    let wrong = |reason| ServiceError::MalformedPeer { found: text.to_owned(), reason };
+    let (id, address) = text.split_once('=').ok_or_else(|| wrong("there is no '='"))?;
+    let id: u64 = id.trim().parse().map_err(|_| wrong("what precedes the '=' is no number"))?;
+    if id == 0 {
+        return Err(wrong("ids begin at 1"));
+    }
+    let address = address.trim();
+    let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("the address has no port"))?;
+    if host.is_empty() {
+        return Err(wrong("the address has no host"));
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok((NodeId(id), address.to_owned())),
+        _ => Err(wrong("the port is no number between 1 and 65535")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! What the servers stand on: the replicated log to write to, the tables to read from, and who this node is.
+
+use std::time::Duration;
+use std::sync::Arc;
+
+use consensus_api::{ClusterId, EngineName, NodeId, ReplicatedLog, Tables};
+use kv_machine::{KvLimits, KvReader};
+
+/// Who a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// The engine that runs.
+    pub engine: EngineName,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// One node's key-value service, whichever engine runs and wherever the tables are.
+pub struct Service<T: Tables> {
+    /// Writes go through here, and so do the barriers of linearizable reads.
+    pub log: Arc<dyn ReplicatedLog>,
+    /// Reads come from here.
+    pub kv: KvReader<T>,
+    /// Who this is.
+    pub identity: Identity,
+    /// Checked before a command is proposed.
+    pub limits: KvLimits,
+    /// How long a request may wait for its answer.
+    pub request_timeout: Duration,
+}

@@ -1,0 +1,264 @@
+//! The smallest possible parts around a replica: an engine of one node, a log and a machine in memory, no network.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use consensus_api::log_writer::LogWriter;
+use consensus_api::*;
+use replica::{Parts, Replica, ReplicaConfig};
+
+/// An engine that leads alone: what it has written is committed. A command `panic` breaks one of its invariants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Solo {
+    node: NodeId,
+    last: LogIndex,
+    commit: LogIndex,
+    handed_out: LogIndex,
+    writer: LogWriter,
+    open: Vec<SharedEntry>,
+    reads: Vec<RequestId>,
+    refused: Vec<Refused>,
+    leads: bool,
+    membership: Arc<Membership>,
+}
+
+impl Engine for Solo {
+    type Message = u8;
+    const NAME: EngineName = EngineName::new("solo");
+
+    fn recover(config: EngineConfig, recovered: Recovered, _: MonoTime) -> Result<Solo, EngineError> {
+        let last = recovered.log.runs.last().unwrap_or(recovered.base.index);
+        let open = recovered.log.tail.into_iter().filter(|entry| entry.index > recovered.applied).collect();
+        Ok(Solo {
+            node: config.node,
+            last,
+            commit: last,
+            handed_out: recovered.applied,
+            writer: LogWriter::default(),
+            open,
+            reads: Vec::new(),
+            refused: Vec::new(),
+            leads: true,
+            membership: recovered.membership,
+        })
+    }
+
+    fn step(&mut self, _: MonoTime, input: Input<u8>) {
+        match input {
+            Input::Propose { id, .. } if !self.leads => {
+                self.refused.push(Refused { id, reason: Refusal::NoLeader });
+            }
+            Input::Propose { id, data } => {
+                assert!(data.0 != "panic", "asked to panic");
+                self.last = self.last.next();
+                let entry = Arc::new(Entry {
+                    index: self.last,
+                    ballot: Ballot::new(1, self.node),
+                    log_time: LogTime::default(),
+                    payload: Payload::Command { id, data },
+                });
+                self.writer.put(entry.clone());
+                self.open.push(entry);
+            }
+            Input::Read { id } => self.reads.push(id),
+            Input::Persisted { write } => {
+                let runs = self.writer.persisted(write);
+                self.commit = runs.iter().map(|(_, last)| *last).fold(self.commit, LogIndex::max);
+            }
+            Input::Campaign => self.leads = !self.leads,
+            Input::ChangeMembership { id, .. } | Input::TransferLeadership { id, .. } => {
+                self.refused.push(Refused { id, reason: Refusal::Unsupported { what: "this".into() } });
+            }
+            _ => {}
+        }
+    }
+
+    fn take_effects(&mut self) -> Effects<u8> {
+        let committed: Vec<SharedEntry> =
+            self.open.iter().filter(|entry| entry.index <= self.commit).cloned().collect();
+        self.open.retain(|entry| entry.index > self.commit);
+        if let Some(entry) = committed.last() {
+            self.handed_out = entry.index;
+        }
+        let reads = std::mem::take(&mut self.reads).into_iter();
+        Effects {
+            write: self.writer.take(self.commit),
+            committed,
+            reads_ready: reads.map(|id| ReadReady { id, index: self.commit }).collect(),
+            refused: std::mem::take(&mut self.refused),
+            role: Some(RoleChange { role: Role::Leader, leader: Some(self.node), ballot: Ballot::new(1, self.node) }),
+            ..Effects::default()
+        }
+    }
+
+    fn deadline(&self) -> MonoTime {
+        MonoTime::NEVER
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            role: Role::Leader,
+            leader: Some(self.node),
+            ballot: Ballot::new(1, self.node),
+            commit_index: self.commit,
+            last_index: self.last,
+            base_index: LogIndex::ZERO,
+            membership: self.membership.clone(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub &'static str);
+
+/// A log in memory whose writes can be held up and can be made to fail.
+#[derive(Default)]
+pub struct MemoryLog {
+    entries: Mutex<BTreeMap<LogIndex, SharedEntry>>,
+    pub groups: AtomicU64,
+    pub fails: AtomicBool,
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl MemoryLog {
+    /// Lets no write through until `release`.
+    pub fn hold(&self) {
+        *self.held.lock().unwrap() = true;
+    }
+
+    pub fn release(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+}
+
+impl LogStore for MemoryLog {
+    type Error = Failure;
+
+    fn base(&self) -> LogPosition {
+        LogPosition::default()
+    }
+
+    fn recover(&self, _: usize) -> Result<RecoveredLog, Failure> {
+        let tail: Vec<SharedEntry> = self.entries.lock().unwrap().values().cloned().collect();
+        let mut recovered = RecoveredLog { tail, ..RecoveredLog::default() };
+        for entry in &recovered.tail {
+            recovered.runs.set(entry.index, entry.ballot);
+        }
+        Ok(recovered)
+    }
+
+    fn write(&self, writes: &[Write]) -> Result<(), Failure> {
+        drop(self.released.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Failure("the disk is on fire"));
+        }
+        self.groups.fetch_add(1, Ordering::SeqCst);
+        let mut entries = self.entries.lock().unwrap();
+        entries.extend(writes.iter().flat_map(|write| &write.entries).map(|entry| (entry.index, entry.clone())));
+        Ok(())
+    }
+
+    fn read(&self, range: RangeInclusive<LogIndex>, _: usize) -> Result<Vec<SharedEntry>, Failure> {
+        Ok(self.entries.lock().unwrap().range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    fn trim(&self, _: LogPosition) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn restart_at(&self, _: LogPosition) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// A machine that answers each command with the number of commands so far. A command `fail` breaks it.
+#[derive(Default)]
+pub struct Counter {
+    pub count: u64,
+    pub applied: AppliedState,
+    pub flushed: Arc<AtomicBool>,
+}
+
+impl StateMachine for Counter {
+    type Error = Failure;
+
+    fn applied(&self) -> Result<AppliedState, Failure> {
+        Ok(self.applied.clone())
+    }
+
+    fn persisted(&self) -> Result<LogIndex, Failure> {
+        Ok(LogIndex::ZERO)
+    }
+
+    fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Failure> {
+        let mut replies = Vec::new();
+        for entry in entries {
+            if let Payload::Command { data, .. } = &entry.payload
+                && data.0 == "fail"
+            {
+                return Err(Failure("the tables are gone"));
+            }
+            self.count += 1;
+            self.applied.position.index = entry.index;
+            replies.push(Bytes::from(self.count.to_string()));
+        }
+        Ok(replies)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.flushed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn digest(&self) -> Result<[u8; 32], Failure> {
+        Ok([u8::try_from(self.count).unwrap_or(u8::MAX); 32])
+    }
+}
+
+/// Nobody is out there.
+#[derive(Default)]
+pub struct NoPeers {
+    closed: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Transport for NoPeers {
+    fn send(&self, _: NodeId, _: Lane, _: Bytes) {}
+
+    async fn receive(&self, _: &mut Vec<Incoming>) -> bool {
+        self.closed.notified().await;
+        false
+    }
+
+    fn set_membership(&self, _: &Membership) {}
+
+    async fn close(&self) {
+        self.closed.notify_one();
+    }
+}
+
+/// Starts a replica of these parts, with room for this many requests.
+pub fn start(log: &Arc<MemoryLog>, machine: Counter, requests_max: usize) -> Replica {
+    let node = NodeId(1);
+    let member = Member { address: "nowhere:0".into(), store: StoreId(1) };
+    let config = ReplicaConfig {
+        engine: EngineConfig { node, boot: 1, seed: 1, timing: Timing::default(), limits: Limits::default() },
+        founders: Membership::of_voters([(node, member)]),
+        requests_max,
+    };
+    let parts = Parts { log: log.clone(), transport: Arc::new(NoPeers::default()), machine };
+    replica::start::<Solo, _, _, _>(config, parts).unwrap()
+}
+
+/// Long enough that a test which needs it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,166 @@
+//! What the driver promises, whichever engine it runs.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Counter, MemoryLog, PATIENCE, start};
+use consensus_api::{Event, LogIndex, Membership, Refusal, ReplicatedLog, RequestError};
+use futures_util::StreamExt;
+
+#[tokio::test]
+async fn a_proposal_is_answered_with_the_reply_of_the_machine() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let first = replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
+    let second = replica.propose(Bytes::from("b"), PATIENCE).await.unwrap();
+    assert_eq!((first.index, first.reply.as_ref()), (LogIndex(1), b"1".as_ref()));
+    assert_eq!((second.index, second.reply.as_ref()), (LogIndex(2), b"2".as_ref()));
+    assert_eq!(replica.digest().await.unwrap(), (LogIndex(2), [2; 32]));
+}
+
+#[tokio::test]
+async fn proposals_that_wait_for_the_disk_share_one_write() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 64);
+    log.hold();
+    let proposals = (0..50).map(|_| replica.propose(Bytes::from("x"), PATIENCE));
+    let all = futures_util::future::join_all(proposals);
+    let (answers, ()) = tokio::join!(all, async {
+        // Let every proposal reach the engine before the disk moves.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        log.release();
+    });
+    assert!(answers.iter().all(Result::is_ok));
+    let groups = log.groups.load(Ordering::SeqCst);
+    assert!(groups <= 3, "{groups} writes for 50 proposals");
+}
+
+#[tokio::test]
+async fn a_read_waits_for_what_was_acknowledged_before_it() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    for expected in 1..=20 {
+        replica.propose(Bytes::from("x"), PATIENCE).await.unwrap();
+        assert_eq!(replica.read_barrier(PATIENCE).await, Ok(LogIndex(expected)));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_stops_the_replica_and_tells_everyone() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 16);
+    replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
+    let mut events = replica.events();
+    log.fails.store(true, Ordering::SeqCst);
+    let failed = replica.propose(Bytes::from("b"), PATIENCE).await;
+    assert!(matches!(&failed, Err(RequestError::Stopped { reason }) if reason.contains("on fire")), "{failed:?}");
+    log.fails.store(false, Ordering::SeqCst);
+    let later = replica.propose(Bytes::from("c"), PATIENCE).await;
+    assert!(matches!(later, Err(RequestError::Stopped { .. })), "a disk that failed once is not trusted again");
+    while let Some(event) = events.next().await {
+        if let Event::Stopped { reason } = event {
+            assert!(reason.contains("on fire"));
+            return;
+        }
+    }
+    panic!("the end was not announced");
+}
+
+#[tokio::test]
+async fn a_state_machine_that_fails_stops_the_replica() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let failed = replica.propose(Bytes::from("fail"), PATIENCE).await;
+    assert!(
+        matches!(&failed, Err(RequestError::Stopped { reason }) if reason.contains("tables are gone")),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_invariant_stops_the_replica() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let failed = replica.propose(Bytes::from("panic"), PATIENCE).await;
+    assert!(
+        matches!(&failed, Err(RequestError::Stopped { reason }) if reason.contains("asked to panic")),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_write_without_answer_in_time_has_an_unknown_outcome() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 16);
+    log.hold();
+    let outcome = replica.propose(Bytes::from("a"), Duration::from_millis(30)).await;
+    assert_eq!(outcome, Err(RequestError::Unknown { waited_ms: 30 }));
+    log.release();
+    assert_eq!(
+        replica.propose(Bytes::from("b"), PATIENCE).await.unwrap().index,
+        LogIndex(2),
+        "it was written after all"
+    );
+}
+
+#[tokio::test]
+async fn without_a_leader_a_write_is_refused_for_certain_once_its_time_is_up() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    replica.campaign().await.unwrap();
+    let refused = replica.propose(Bytes::from("a"), Duration::from_millis(50)).await;
+    assert_eq!(refused, Err(RequestError::Refused(Refusal::NoLeader)));
+    replica.campaign().await.unwrap();
+    assert_eq!(replica.propose(Bytes::from("b"), PATIENCE).await.unwrap().index, LogIndex(1));
+}
+
+#[tokio::test]
+async fn more_requests_than_the_bound_are_refused_at_once() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 2);
+    log.hold();
+    let proposals = (0..3).map(|_| replica.propose(Bytes::from("x"), PATIENCE));
+    let all = futures_util::future::join_all(proposals);
+    let (answers, ()) = tokio::join!(all, async {
+        tokio::task::yield_now().await;
+        log.release();
+    });
+    let busy = answers.iter().filter(|answer| **answer == Err(RequestError::Refused(Refusal::Busy))).count();
+    assert_eq!(busy, 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_trace() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 2);
+    log.hold();
+    for _ in 0..10 {
+        let _ = tokio::time::timeout(Duration::from_millis(1), replica.propose(Bytes::from("x"), PATIENCE)).await;
+    }
+    log.release();
+    assert!(replica.propose(Bytes::from("y"), PATIENCE).await.is_ok(), "the bound counts callers that wait");
+}
+
+#[tokio::test]
+async fn what_the_engine_cannot_do_is_refused_by_name() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let refused = replica.change_membership(Arc::new(Membership::default()), PATIENCE).await;
+    assert!(matches!(refused, Err(RequestError::Refused(Refusal::Unsupported { .. }))), "{refused:?}");
+    let refused = replica.transfer_leadership(None, PATIENCE).await;
+    assert!(matches!(refused, Err(RequestError::Refused(Refusal::Unsupported { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_flushes_what_is_applied() {
+    let machine = Counter::default();
+    let flushed = machine.flushed.clone();
+    let replica = start(&Arc::default(), machine, 16);
+    replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
+    replica.shutdown().await;
+    assert!(flushed.load(Ordering::SeqCst));
+    let late = replica.propose(Bytes::from("b"), PATIENCE).await;
+    assert!(matches!(late, Err(RequestError::Stopped { .. })));
+}
