@@ -105,3 +105,64 @@ impl Delivery {
         *self = Delivery::after(base);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::entry::{Entry, Payload};
+    use crate::ids::Ballot;
+    use crate::time::LogTime;
+
+    fn window(indexes: std::ops::RangeInclusive<u64>) -> EntryWindow {
+        let mut window = EntryWindow::default();
+        for index in indexes {
+            window.insert(entry(index));
+        }
+        window
+    }
+
+    fn entry(index: u64) -> SharedEntry {
+        let (index, ballot, log_time) = (LogIndex(index), Ballot::ZERO, LogTime::default());
+        Arc::new(Entry { index, ballot, log_time, payload: Payload::Noop })
+    }
+
+    fn indexes(entries: &[SharedEntry]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.index.0).collect()
+    }
+
+    #[test]
+    fn what_the_window_lacks_is_asked_for_once_and_handed_out_in_order() {
+        let mut delivery = Delivery::after(LogIndex(2));
+        let mut out = Vec::new();
+        let missing = delivery.collect(LogIndex(6), &window(5..=6), 1000, &mut out);
+        assert_eq!(missing, Some(Missing { first: LogIndex(3), last: LogIndex(6) }));
+        assert_eq!(delivery.collect(LogIndex(6), &window(5..=6), 1000, &mut out), None, "one request at a time");
+        delivery.read_back(vec![entry(3), entry(4)], LogIndex(6), &mut out);
+        assert_eq!(delivery.collect(LogIndex(6), &window(5..=6), 1000, &mut out), None);
+        assert_eq!(indexes(&out), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn no_more_is_handed_out_than_may_wait_to_be_applied() {
+        let mut delivery = Delivery::after(LogIndex::ZERO);
+        let entry_bytes = entry(1).size_bytes();
+        let mut out = Vec::new();
+        delivery.collect(LogIndex(9), &window(1..=9), 2 * entry_bytes, &mut out);
+        assert_eq!(indexes(&out), [1, 2]);
+        delivery.applied_through(LogIndex(1));
+        delivery.collect(LogIndex(9), &window(1..=9), 2 * entry_bytes, &mut out);
+        assert_eq!(indexes(&out), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_dropped() {
+        let mut delivery = Delivery::after(LogIndex(2));
+        let mut out = Vec::new();
+        delivery.collect(LogIndex(4), &EntryWindow::default(), 1000, &mut out);
+        delivery.read_back(vec![entry(4), entry(5)], LogIndex(4), &mut out);
+        assert!(out.is_empty());
+        assert!(delivery.collect(LogIndex(4), &EntryWindow::default(), 1000, &mut out).is_some(), "asked again");
+    }
+}

@@ -94,3 +94,64 @@ impl QuorumContact {
         now.since(quorums.highest(heard)) >= timeout
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const TIMEOUT_MS: u64 = 100;
+
+    fn at(millis: u64) -> MonoTime {
+        MonoTime::from_micros(millis * 1000)
+    }
+
+    fn timing() -> Timing {
+        Timing { election_timeout: Duration::from_millis(TIMEOUT_MS), ..Timing::default() }
+    }
+
+    #[test]
+    fn a_timeout_is_drawn_from_one_to_two_election_timeouts_and_by_the_seed() {
+        let mut deadlines = BTreeSet::new();
+        for seed in 0..100 {
+            let detector = FailureDetector::new(&timing(), seed, at(0));
+            assert_eq!(detector, FailureDetector::new(&timing(), seed, at(0)));
+            assert!(detector.deadline() >= at(TIMEOUT_MS) && detector.deadline() < at(2 * TIMEOUT_MS));
+            deadlines.insert(detector.deadline());
+        }
+        assert!(deadlines.len() > 90, "seeds must not share a timeout");
+    }
+
+    #[test]
+    fn a_dead_leader_is_believed_for_one_election_timeout_and_no_longer() {
+        let mut detector = FailureDetector::new(&timing(), 1, at(0));
+        assert!(!detector.hears_leader(at(0)));
+        detector.heard(at(50));
+        assert!(detector.hears_leader(at(50 + TIMEOUT_MS - 1)));
+        assert!(!detector.hears_leader(at(50 + TIMEOUT_MS)));
+    }
+
+    #[test]
+    fn waiting_anew_is_not_hearing_a_leader() {
+        let mut detector = FailureDetector::new(&timing(), 1, at(0));
+        detector.rearm(at(500));
+        assert!(!detector.hears_leader(at(500)));
+        assert!(!detector.suspects(at(500 + TIMEOUT_MS - 1)));
+        assert!(detector.suspects(at(500 + 2 * TIMEOUT_MS)));
+    }
+
+    #[test]
+    fn a_leader_loses_contact_one_timeout_after_its_last_quorum() {
+        let voters: BTreeSet<NodeId> = (1..=5).map(NodeId).collect();
+        let none = BTreeSet::new();
+        let quorums = Quorums::new(&voters, &none);
+        let timeout = Duration::from_millis(TIMEOUT_MS);
+        let mut contact = QuorumContact::new(at(0));
+        contact.heard(NodeId(2), at(60));
+        contact.heard(NodeId(3), at(40));
+        contact.heard(NodeId(9), at(99)); // Not a voter: does not count.
+        assert!(!contact.lost(at(139), timeout, NodeId(1), quorums));
+        assert!(contact.lost(at(140), timeout, NodeId(1), quorums), "the third of five was last heard at 40");
+    }
+}

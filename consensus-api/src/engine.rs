@@ -340,7 +340,9 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, thiserror::Error)]
 pub enum Refusal {
     /// Nobody is known to lead.
-    #[error("no leader is known: an election is under way, or no quorum is up; check that a majority of the nodes runs")]
+    #[error(
+        "no leader is known: an election is under way, or no quorum is up; check that a majority of the nodes runs"
+    )]
     NoLeader,
     /// A leader is known, but no quorum has confirmed it in time.
     #[error("no quorum answered within {waited_ms} ms; check that a majority of the nodes runs")]

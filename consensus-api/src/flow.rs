@@ -65,3 +65,44 @@ impl InFlight {
         (!self.messages.is_empty()).then_some(self.moved_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { peer_messages_max: 3, peer_bytes_max: 100, ..Limits::default() }
+    }
+
+    #[test]
+    fn messages_and_bytes_are_both_bounded() {
+        let mut flight = InFlight::default();
+        for last in 1..=3 {
+            assert!(flight.has_room(&limits()));
+            flight.sent(LogIndex(last), 10, MonoTime::default());
+        }
+        assert!(!flight.has_room(&limits()), "three messages");
+        flight.answered_through(LogIndex(2), MonoTime::default());
+        assert!(flight.has_room(&limits()));
+        flight.sent(LogIndex(4), 95, MonoTime::default());
+        assert!(!flight.has_room(&limits()), "105 bytes");
+        flight.answered(LogIndex(4), MonoTime::default());
+        assert!(flight.has_room(&limits()));
+    }
+
+    #[test]
+    fn a_stall_is_counted_from_the_last_movement() {
+        let at = MonoTime::from_micros;
+        let mut flight = InFlight::default();
+        assert_eq!(flight.stalled_since(), None);
+        flight.sent(LogIndex(1), 10, at(5));
+        flight.sent(LogIndex(2), 10, at(6));
+        assert_eq!(flight.stalled_since(), Some(at(5)));
+        flight.answered_through(LogIndex(0), at(7));
+        assert_eq!(flight.stalled_since(), Some(at(5)), "nothing moved");
+        flight.answered_through(LogIndex(1), at(8));
+        assert_eq!(flight.stalled_since(), Some(at(8)));
+        flight.clear();
+        assert_eq!(flight.stalled_since(), None);
+    }
+}

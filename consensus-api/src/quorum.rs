@@ -108,3 +108,102 @@ impl Tally {
         self.yes.iter().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn voters() -> impl Strategy<Value = BTreeSet<NodeId>> {
+        prop::collection::btree_set((1_u64..10).prop_map(NodeId), 0..8)
+    }
+
+    /// By enumeration: is there a subset of the voters, more than half of them, all of whom say yes?
+    fn naive_majority(voters: &BTreeSet<NodeId>, yes: &BTreeSet<NodeId>) -> bool {
+        let voters: Vec<NodeId> = voters.iter().copied().collect();
+        (0_u32..1 << voters.len()).any(|subset| {
+            let chosen: Vec<NodeId> =
+                (0..voters.len()).filter(|bit| subset & (1 << bit) != 0).map(|bit| voters[bit]).collect();
+            2 * chosen.len() > voters.len() && chosen.iter().all(|node| yes.contains(node))
+        })
+    }
+
+    fn naive(incoming: &BTreeSet<NodeId>, outgoing: &BTreeSet<NodeId>, yes: &BTreeSet<NodeId>) -> bool {
+        naive_majority(incoming, yes) && (outgoing.is_empty() || naive_majority(outgoing, yes))
+    }
+
+    proptest! {
+        #[test]
+        fn a_quorum_is_what_enumeration_says(incoming in voters(), outgoing in voters(), yes in voters()) {
+            let quorums = Quorums::new(&incoming, &outgoing);
+            prop_assert_eq!(quorums.reached(|node| yes.contains(&node)), naive(&incoming, &outgoing, &yes));
+        }
+
+        #[test]
+        fn the_highest_value_is_the_highest_that_a_quorum_has(
+            incoming in voters(),
+            outgoing in voters(),
+            values in prop::collection::btree_map((1_u64..10).prop_map(NodeId), 0_u64..6, 0..10),
+        ) {
+            let quorums = Quorums::new(&incoming, &outgoing);
+            let of = |node: NodeId| values.get(&node).copied().unwrap_or(0);
+            let at_least = |value: u64| (1..10).map(NodeId).filter(|node| of(*node) >= value).collect();
+            let expected = (0..6).rev().find(|value| naive(&incoming, &outgoing, &at_least(*value))).unwrap_or(0);
+            prop_assert_eq!(quorums.highest(of), expected);
+        }
+
+        #[test]
+        fn two_quorums_always_share_a_voter(
+            incoming in voters(),
+            outgoing in voters(),
+            one in voters(),
+            other in voters(),
+        ) {
+            let quorums = Quorums::new(&incoming, &outgoing);
+            if quorums.reached(|node| one.contains(&node)) && quorums.reached(|node| other.contains(&node)) {
+                let shared: BTreeSet<NodeId> = one.intersection(&other).copied().collect();
+                prop_assert!(shared.iter().any(|node| incoming.contains(node)));
+                prop_assert!(outgoing.is_empty() || shared.iter().any(|node| outgoing.contains(node)));
+            }
+        }
+
+        #[test]
+        fn a_verdict_is_final_and_right(
+            incoming in voters(),
+            outgoing in voters(),
+            answers in prop::collection::btree_map((1_u64..10).prop_map(NodeId), any::<bool>(), 0..10),
+        ) {
+            let quorums = Quorums::new(&incoming, &outgoing);
+            let mut tally = Tally::default();
+            for (node, yes) in &answers {
+                tally.record(*node, *yes);
+                tally.record(*node, !*yes); // A second answer changes nothing.
+            }
+            let said = |wanted: bool| -> BTreeSet<NodeId> {
+                answers.iter().filter(|(_, yes)| **yes == wanted).map(|(node, _)| *node).collect()
+            };
+            let not_refused: BTreeSet<NodeId> =
+                (1..10).map(NodeId).filter(|node| !said(false).contains(node)).collect();
+            let expected = if naive(&incoming, &outgoing, &said(true)) {
+                Verdict::Won
+            } else if naive(&incoming, &outgoing, &not_refused) {
+                Verdict::Open
+            } else {
+                Verdict::Lost
+            };
+            prop_assert_eq!(tally.verdict(quorums), expected);
+            prop_assert_eq!(tally.granted().collect::<BTreeSet<_>>(), said(true));
+        }
+    }
+
+    #[test]
+    fn no_voters_decide_nothing() {
+        let none = BTreeSet::new();
+        assert!(!Quorums::new(&none, &none).reached(|_| true));
+        let values: BTreeMap<NodeId, u64> = BTreeMap::new();
+        assert_eq!(Quorums::new(&none, &none).highest(|node| values.get(&node).copied().unwrap_or(9)), 0);
+    }
+}

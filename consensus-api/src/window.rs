@@ -76,3 +76,54 @@ impl EntryWindow {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::entry::{Entry, Payload};
+    use crate::ids::Ballot;
+    use crate::time::LogTime;
+
+    fn window(indexes: impl IntoIterator<Item = u64>) -> (EntryWindow, usize) {
+        let mut window = EntryWindow::default();
+        let mut entry_bytes = 0;
+        for index in indexes {
+            let (index, ballot, log_time) = (LogIndex(index), Ballot::ZERO, LogTime::default());
+            let entry = Entry { index, ballot, log_time, payload: Payload::Noop };
+            entry_bytes = entry.size_bytes();
+            window.insert(Arc::new(entry));
+        }
+        (window, entry_bytes)
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_what_must_stay_stays() {
+        let (mut window, entry_bytes) = window(1..=10);
+        window.evict(4 * entry_bytes, LogIndex(6));
+        assert_eq!(window.iter_from(LogIndex::ZERO).count(), 5, "6 to 10 must stay");
+        assert_eq!(window.size_bytes(), 5 * entry_bytes);
+        assert!(window.get(LogIndex(5)).is_none() && window.get(LogIndex(6)).is_some());
+    }
+
+    #[test]
+    fn a_run_ends_at_a_hole_at_its_last_index_and_at_the_bound() {
+        let (window, entry_bytes) = window([1, 2, 3, 5, 6]);
+        let run = |first, last, bytes| window.run(LogIndex(first), LogIndex(last), bytes).len();
+        assert_eq!(run(1, 9, 1000), 3);
+        assert_eq!(run(1, 2, 1000), 2);
+        assert_eq!(run(1, 9, 2 * entry_bytes), 2);
+        assert_eq!(run(1, 9, 1), 1, "one entry travels whatever it weighs");
+        assert_eq!(run(4, 9, 1000), 0);
+        assert_eq!(run(7, 3, 1000), 0);
+    }
+
+    #[test]
+    fn the_bytes_held_are_counted_through_replacement_and_removal() {
+        let (mut window, entry_bytes) = window([1, 2, 3, 2]);
+        assert_eq!(window.size_bytes(), 3 * entry_bytes);
+        window.remove_from(LogIndex(2));
+        assert_eq!(window.size_bytes(), entry_bytes);
+    }
+}

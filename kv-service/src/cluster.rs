@@ -137,17 +137,20 @@ pub async fn run(arguments: ClusterArgs) -> Result<(), ServiceError> {
                 None if stopping => return Ok(()),
                 None => return Err(ServiceError::ClusterGone),
             },
-            reason = &mut stop, if !stopping => {
+            reason = &mut stop => {
                 reason?;
-                stopping = true;
-                screen.print("stopping every node; Ctrl-C again does not hurry them\n");
-                leashes.clear();
-                deadline.set(tokio::time::sleep(STOP_GRACE));
+                stop.set(stop::requested(false));
+                let grace = if stopping { Duration::ZERO } else { STOP_GRACE };
+                deadline.set(tokio::time::sleep(grace));
+                if !stopping {
+                    stopping = true;
+                    leashes.clear();
+                    screen.print("stopping every node; Ctrl-C again kills them\n");
+                }
             }
-            () = &mut deadline, if stopping && !*kill.borrow() => {
-                screen.print("killing the nodes that have not stopped in time\n");
-                // Fails only where every node has ended already.
-                let _ = kill.send(true);
+            () = &mut deadline, if !*kill.borrow() => {
+                screen.print("killing the nodes that have not stopped\n");
+                kill.send_replace(true);
             }
         }
     }

@@ -1,1 +1,37 @@
-//! To be written.
+//! A deterministic world for consensus engines: everything that happens is decided by one seed.
+//!
+//! ```text
+//!   script      schedule          who decides what happens next: a text file, or a seed
+//!      └────┬──────┘
+//!         world ── agenda         virtual time, and what is due when
+//!      ┌────┼───────────┐
+//!    node  network   checks       a process on a disk · links · what must hold after each event
+//!      │                └ agreement, durability, leadership, ballots, log matching, requests, reads, digests
+//!   replica::core(engine) · disk · KvMachine over memory
+//! ```
+//!
+//! The order of effects is the driver's own ([`replica::core`]), recovery is [`replica::recover`], and the state
+//! machine is the service's: what is simulated is what ships. Only the threads, the sockets and the disk are replaced.
+//!
+//! The same script runs under both engines and shows the two transcripts one under the other: what differs between
+//! them is the protocol.
+
+mod agenda;
+pub mod checks;
+pub mod disk;
+mod network;
+mod node;
+pub mod protocol;
+pub mod schedule;
+pub mod script;
+pub mod trace;
+pub mod transcript;
+mod upkeep;
+pub mod world;
+
+pub use checks::Violation;
+pub use disk::Disk;
+pub use protocol::Protocol;
+pub use schedule::{Failure, Report, run_seed};
+pub use script::Script;
+pub use world::{World, WorldConfig};

@@ -1,0 +1,273 @@
+//! How a leader comes and goes: suspicion, pre-vote, campaign, victory, stepping down, and answering others.
+//!
+//! ```text
+//!   timeout ──▶ PreVote to all ──quorum──▶ own vote durable ──▶ RequestVote to all ──quorum──▶ leader, no-op
+//!                    │                                                │
+//!                    └── a refusal tells a higher term: adopt it      └── somebody leads this term: follow
+//! ```
+//!
+//! The rules, with where they come from: one vote per term, durable before it is told (paper §5.2, figure 2); only for a
+//! log that is at least as up to date (§5.4.1); pre-vote (thesis §9.6); a voter that hears a leader helps nobody to
+//! depose it, and a leader that hears no quorum steps down (thesis §6.2, §4.2.3).
+//!
+//! Why a pre-vote's refusal raises the asker's term: take a node in term 5 with a short log, and two in term 3 with a
+//! long one. The first gets no vote for its log, the others none for their term, for ever, unless they learn of term 5
+//! and campaign above it.
+
+use consensus_api::detector::QuorumContact;
+use consensus_api::reads::ReadQueue;
+use consensus_api::{Ballot, LogClock, LogPosition, NodeId, Payload, Tally, Verdict};
+
+use crate::Raft;
+use crate::message::{Message, Nack, PreVote, PreVoteReply, RequestVote, Vote};
+use crate::role::{Leader, Progress, RoleState};
+
+impl Raft {
+    /// Steps down if no quorum was heard for an election timeout. Called before an input is looked at, so that a
+    /// leader that was paused, and may have been replaced, answers nothing any more.
+    pub(crate) fn step_down_without_quorum(&mut self) {
+        if let RoleState::Leader(leader) = &self.role
+            && self.config.timing.check_quorum
+            && self.has_lost_quorum(leader)
+        {
+            self.become_follower(None);
+        }
+    }
+
+    fn has_lost_quorum(&self, leader: &Leader) -> bool {
+        leader.contact.lost(self.now, self.config.timing.election_timeout, self.config.node, self.quorums())
+    }
+
+    /// Campaigns, or asks around first, when the time has come.
+    pub(crate) fn check_election_timer(&mut self) {
+        let alone = self.decides_alone();
+        let due = match &self.role {
+            RoleState::Leader(_) => false,
+            RoleState::Follower { .. } if alone => true,
+            _ => !alone && self.is_voter() && self.detector.suspects(self.now),
+        };
+        if due && self.config.timing.pre_check && !alone {
+            self.pre_campaign();
+        } else if due {
+            self.campaign(false);
+        }
+    }
+
+    /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
+    pub(crate) fn decides_alone(&self) -> bool {
+        self.quorums().reached(|node| node == self.config.node)
+    }
+
+    /// Asks the voters whether a campaign would succeed, so that a node that was cut off disturbs nobody (thesis §9.6).
+    fn pre_campaign(&mut self) {
+        self.detector.rearm(self.now);
+        self.become_follower(None);
+        let ballot = Ballot::new(self.ballot.round + 1, self.config.node);
+        let mut tally = Tally::default();
+        tally.record(self.config.node, true);
+        self.role = RoleState::PreCandidate { ballot, tally };
+        let question = PreVote { ballot, last: self.log.last() };
+        self.ask_voters(Message::PreVote(question), false);
+    }
+
+    /// Asks the voters for their votes in a new term. The own vote counts, and the question leaves, once it is durable.
+    pub(crate) fn campaign(&mut self, forced: bool) {
+        if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
+            return;
+        }
+        self.detector.rearm(self.now);
+        self.become_follower(None);
+        self.set_ballot(Ballot::new(self.ballot.round + 1, self.config.node));
+        self.role = RoleState::Candidate { tally: Tally::default() };
+        let request = RequestVote { ballot: self.ballot, last: self.log.last(), forced };
+        self.ask_voters(Message::RequestVote(request), true);
+    }
+
+    fn ask_voters(&mut self, question: Message, promises: bool) {
+        let me = self.config.node;
+        let voters: Vec<NodeId> = self.membership.all_voters().filter(|node| *node != me).collect();
+        for voter in voters {
+            if promises {
+                self.send_promise(voter, question.clone());
+            } else {
+                self.send(voter, question.clone());
+            }
+        }
+    }
+
+    /// Answers a question that binds nobody: yes if this node hears no leader, the term is new to it, and the log would
+    /// have its vote.
+    pub(crate) fn on_pre_vote(&mut self, from: NodeId, question: PreVote) {
+        let timing = &self.config.timing;
+        let protects = (timing.pre_check || timing.check_quorum) && self.hears_leader();
+        let granted = !protects && question.ballot.round > self.ballot.round && self.is_up_to_date(question.last);
+        let reply = PreVoteReply { ballot: question.ballot, promised: self.ballot, granted };
+        // A refusal reveals this node's term. It need not be durable for that: whoever adopts it adopts it for itself.
+        self.send(from, Message::PreVoteReply(reply));
+    }
+
+    /// Counts an answer, or learns from it that the own term is too low to be elected in.
+    pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, reply: PreVoteReply) {
+        let quorums = self.membership.quorums();
+        let RoleState::PreCandidate { ballot, tally } = &mut self.role else { return };
+        if reply.ballot != *ballot {
+            return;
+        }
+        tally.record(from, reply.granted);
+        let verdict = tally.verdict(quorums);
+        if reply.promised.round > self.ballot.round {
+            self.adopt(reply.promised.round);
+        } else if verdict == Verdict::Won {
+            self.campaign(false);
+        } else if verdict == Verdict::Lost {
+            self.become_follower(None);
+        }
+    }
+
+    /// Votes, or says no. A voter that hears a leader does not even take over the term of the request, or a node that
+    /// was cut off would depose a leader that works.
+    pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) {
+        if request.ballot.node != from {
+            return;
+        }
+        if request.ballot.round < self.ballot.round {
+            return self.send_nack(from, request.ballot);
+        }
+        let protects = self.config.timing.check_quorum && !request.forced && self.hears_leader();
+        if request.ballot.round > self.ballot.round && protects {
+            let no = Vote { ballot: request.ballot, granted: false };
+            return self.send(from, Message::Vote(no));
+        }
+        if request.ballot.round > self.ballot.round {
+            self.adopt(request.ballot.round);
+        }
+        if self.ballot.node == NodeId::NONE && self.is_up_to_date(request.last) {
+            self.set_ballot(request.ballot);
+            self.detector.rearm(self.now);
+        }
+        let granted = self.ballot == request.ballot;
+        self.send_promise(from, Message::Vote(Vote { ballot: request.ballot, granted }));
+    }
+
+    /// Counts a vote for the present campaign.
+    pub(crate) fn on_vote(&mut self, from: NodeId, vote: Vote) {
+        if vote.ballot == self.ballot {
+            self.count_vote(from, vote.granted);
+        }
+    }
+
+    /// Counts the own vote, once the write that holds it is durable.
+    pub(crate) fn count_own_vote(&mut self) {
+        if self.writes_durable >= self.ballot_write() {
+            self.count_vote(self.config.node, true);
+        }
+    }
+
+    fn count_vote(&mut self, from: NodeId, granted: bool) {
+        let quorums = self.membership.quorums();
+        let RoleState::Candidate { tally } = &mut self.role else { return };
+        tally.record(from, granted);
+        match tally.verdict(quorums) {
+            Verdict::Won => self.become_leader(),
+            Verdict::Lost => self.become_follower(None),
+            Verdict::Open => {}
+        }
+    }
+
+    /// Takes over the term of a node that refuses the own ballot, if that ballot is still the own one.
+    pub(crate) fn on_nack(&mut self, nack: Nack) {
+        let owns = matches!(self.role, RoleState::Candidate { .. } | RoleState::Leader(_));
+        if owns && nack.ballot == self.ballot && nack.promised.round > self.ballot.round {
+            self.adopt(nack.promised.round);
+        }
+    }
+
+    /// Tells the sender of a message of an earlier term that its term is over.
+    pub(crate) fn send_nack(&mut self, to: NodeId, refused: Ballot) {
+        let nack = Nack { ballot: refused, promised: self.ballot };
+        let after = self.ballot_write();
+        self.send_after(to, after, Message::Nack(nack));
+    }
+
+    /// Leads. Everyone is taken to have what this node had, and the first entry is a no-op: only an entry of the own
+    /// term can be committed by counting, and it commits what is below it (paper §5.4.2, figure 8).
+    fn become_leader(&mut self) {
+        assert!(self.ballot.node == self.config.node, "leads in a ballot of {}", self.ballot.node);
+        assert!(self.allegiance.leader.is_none(), "two leaders in term {}", self.ballot.round);
+        let next = self.log.last_index().next();
+        let progress = Progress::new(next, self.now);
+        let peers = self.membership.peers_of(self.config.node).map(|peer| (peer, progress.clone())).collect();
+        self.role = RoleState::Leader(Box::new(Leader {
+            peers,
+            contact: QuorumContact::new(self.now),
+            reads: ReadQueue::default(),
+            clock: LogClock::start(self.log.time(), self.now),
+            epoch_start: next,
+            heartbeat_at: self.now,
+            heartbeat_due: false,
+            durable: self.log.durable_through(),
+            open: Default::default(),
+            open_bytes: 0,
+        }));
+        self.allegiance.leader = Some(self.config.node);
+        self.admitted = (self.ballot, Default::default());
+        self.append_own(Payload::Noop);
+    }
+
+    /// Takes over a higher term, whose leader is not known yet.
+    pub(crate) fn adopt(&mut self, term: u64) {
+        self.become_follower(None);
+        self.detector.forget_leader();
+        self.set_ballot(Ballot::new(term, NodeId::NONE));
+    }
+
+    /// Whether `ballot` leads the present term, now that its owner has spoken. Follows it if so, and tells it if its
+    /// term is over.
+    pub(crate) fn follow(&mut self, from: NodeId, ballot: Ballot) -> bool {
+        if ballot.node != from {
+            return false;
+        }
+        if ballot.round < self.ballot.round {
+            self.send_nack(from, ballot);
+            return false;
+        }
+        if ballot.round > self.ballot.round {
+            self.adopt(ballot.round);
+        }
+        // Each won a quorum of votes in one term, so some voter voted twice (paper §5.2, Election Safety).
+        let known = self.allegiance.leader.unwrap_or(from);
+        assert!(known == from, "two leaders in term {}: {known} and {from}", ballot.round);
+        self.allegiance.leader = Some(from);
+        self.become_follower(Some(from));
+        self.detector.heard(self.now);
+        true
+    }
+
+    /// Stops leading or campaigning; whatever was meant for another leader than `leader` is refused.
+    pub(crate) fn become_follower(&mut self, leader: Option<NodeId>) {
+        if matches!(&self.role, RoleState::Follower { leader: present } if *present == leader) {
+            return;
+        }
+        let previous = std::mem::replace(&mut self.role, RoleState::Follower { leader });
+        let abandoned = self.errands.abandon(leader);
+        self.effects.refused.extend(abandoned);
+        if let RoleState::Leader(mut led) = previous {
+            self.refuse_reads(led.reads.abandon(), leader);
+            self.detector.rearm(self.now);
+        }
+    }
+
+    /// Whether this node knows of a leader that works: it hears one, or is one that hears a quorum.
+    fn hears_leader(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => !self.has_lost_quorum(leader),
+            _ => self.detector.hears_leader(self.now),
+        }
+    }
+
+    /// The election restriction: a log that ends in a later term, or in the same one and no sooner (paper §5.4.1).
+    fn is_up_to_date(&self, last: LogPosition) -> bool {
+        let own = self.log.last();
+        (last.ballot.round, last.index) >= (own.ballot.round, own.index)
+    }
+}

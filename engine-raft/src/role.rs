@@ -1,0 +1,202 @@
+//! The part that a node plays, and what it knows while it plays it.
+//!
+//! ```text
+//!                    suspects           a quorum would vote        a quorum votes
+//!   ┌──────────┐ ─────────────▶ ┌──────────────┐ ─────▶ ┌───────────┐ ─────▶ ┌────────┐
+//!   │ Follower │                │ PreCandidate │        │ Candidate │        │ Leader │
+//!   └──────────┘ ◀───────────── └──────────────┘        └───────────┘        └────────┘
+//!        ▲         hears the leader, or of a higher term    │                     │
+//!        └──────────────────────────────────────────────────┴─────────────────────┘
+//!                                              also: no quorum heard for an election timeout
+//! ```
+//!
+//! A learner is a follower that the membership gives no vote: it never suspects anybody.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use consensus_api::detector::QuorumContact;
+use consensus_api::flow::InFlight;
+use consensus_api::reads::ReadQueue;
+use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing, WriteId};
+
+use crate::Raft;
+
+/// What a node is, with what it only knows as that.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RoleState {
+    /// Follows a leader, or waits for one.
+    Follower {
+        /// Whom.
+        leader: Option<NodeId>,
+    },
+    /// Asks whether a campaign would succeed.
+    PreCandidate {
+        /// The ballot that the campaign would have.
+        ballot: Ballot,
+        /// The answers.
+        tally: Tally,
+    },
+    /// Asks for votes in its own ballot.
+    Candidate {
+        /// The votes.
+        tally: Tally,
+    },
+    /// Leads in its own ballot.
+    Leader(Box<Leader>),
+}
+
+/// What a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// How far each peer is.
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    /// When each voter was last heard (check-quorum).
+    pub(crate) contact: QuorumContact,
+    /// The reads that wait for their round.
+    pub(crate) reads: ReadQueue,
+    /// Stamps its entries.
+    pub(crate) clock: LogClock,
+    /// Its no-op. What earlier leaders acknowledged lies below; no read is served from less.
+    pub(crate) epoch_start: LogIndex,
+    /// When the next heartbeat is due.
+    pub(crate) heartbeat_at: MonoTime,
+    /// A heartbeat to everyone goes out with the next effects.
+    pub(crate) heartbeat_due: bool,
+    /// How far its own log is durable: its own vote for what is committed.
+    pub(crate) durable: LogIndex,
+    /// Its entries that are not committed yet, with their sizes; the bounds on proposals in flight are counted here.
+    pub(crate) open: VecDeque<(LogIndex, usize)>,
+    /// The sum of those sizes.
+    pub(crate) open_bytes: usize,
+}
+
+/// What a leader knows of one peer.
+///
+/// ```text
+///   ───── matched ─────────────── next ───────── last
+///     known to be    sent, not       not sent
+///     the same       answered
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    /// The peer has acknowledged everything up to here, durably, in this ballot.
+    pub(crate) matched: LogIndex,
+    /// The next entry to send. Always above `matched`.
+    pub(crate) next: LogIndex,
+    /// How to send.
+    pub(crate) phase: Phase,
+    /// Messages with entries that were sent and not answered.
+    pub(crate) in_flight: InFlight,
+    /// When anything was last heard from it.
+    pub(crate) heard_at: MonoTime,
+    /// The commit index that it was last told.
+    pub(crate) told_commit: LogIndex,
+    /// The request for entries that it needs and that have left the window.
+    pub(crate) reading: Option<ReadBackId>,
+}
+
+/// How entries are sent to one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// Where the logs part is not known: one message per heartbeat interval or answer.
+    Probe {
+        /// The message of this interval is out.
+        asked: bool,
+    },
+    /// The logs agree up to what was sent: `next` moves with each message, without waiting for answers.
+    Replicate,
+    /// The peer needs what is trimmed. Probed as above, so that it is noticed when the snapshot has arrived.
+    Snapshot {
+        /// The probe of this interval is out.
+        asked: bool,
+        /// When the snapshot was last asked for.
+        since: MonoTime,
+    },
+}
+
+/// What a node knows of the leader of its term. There is one at most, so all of it holds through every change of this
+/// node's own role within the term, and none of it beyond.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Allegiance {
+    /// The leader, once it has spoken.
+    pub(crate) leader: Option<NodeId>,
+    /// The log is the leader's up to here.
+    pub(crate) verified: LogIndex,
+    /// The highest commit index that the leader has told.
+    pub(crate) leader_commit: LogIndex,
+    /// The last read round that was answered.
+    pub(crate) answered_round: u64,
+    /// An acknowledgement through `verified` goes out with the next effects.
+    pub(crate) owes_reply: bool,
+}
+
+impl Progress {
+    /// A peer at the beginning of a leadership: taken to have everything before the leader's first entry.
+    pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
+        Progress {
+            matched: LogIndex::ZERO,
+            next,
+            phase: Phase::Probe { asked: false },
+            in_flight: InFlight::default(),
+            heard_at: now,
+            told_commit: LogIndex::ZERO,
+            reading: None,
+        }
+    }
+
+    /// Whether it has been silent so long that it is only probed, not sent entries at full speed.
+    pub(crate) fn is_silent(&self, now: MonoTime, timing: &Timing) -> bool {
+        now.since(self.heard_at) >= timing.election_timeout
+    }
+
+    /// Takes what is in flight for lost, and asks from `next` on where the logs part.
+    pub(crate) fn probe_from(&mut self, next: LogIndex) {
+        self.next = next.max(self.matched.next());
+        self.phase = Phase::Probe { asked: false };
+        self.in_flight.clear();
+    }
+}
+
+impl Raft {
+    /// Whom this node takes for the leader.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Follower { leader } => *leader,
+            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => None,
+            RoleState::Leader(_) => Some(self.config.node),
+        }
+    }
+
+    /// The role, as the outside sees it.
+    pub(crate) fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower { .. } if self.is_voter() => Role::Follower,
+            RoleState::Follower { .. } => Role::Learner,
+            RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The ballot of this term's leader, if it is known.
+    pub(crate) fn leader_ballot(&self) -> Option<Ballot> {
+        self.leader().map(|leader| Ballot::new(self.ballot.round, leader))
+    }
+
+    /// Raises the term, or gives the vote in the present one. Durable with the write that
+    /// [`Raft::ballot_write`] names.
+    pub(crate) fn set_ballot(&mut self, ballot: Ballot) {
+        let first_vote = ballot.round == self.ballot.round && self.ballot.node == NodeId::NONE;
+        assert!(ballot.round > self.ballot.round || first_vote, "ballot {} may not become {ballot}", self.ballot);
+        if ballot.round > self.ballot.round {
+            self.allegiance = Allegiance { verified: self.log.commit(), ..Allegiance::default() };
+        }
+        self.ballot = ballot;
+        self.log.writer.set_hard_state(consensus_api::engine::encode_ballot(ballot));
+        self.ballot_write = self.log.dependency();
+    }
+
+    /// The write that makes this node's term and vote durable.
+    pub(crate) fn ballot_write(&self) -> WriteId {
+        self.ballot_write
+    }
+}

@@ -1,0 +1,64 @@
+//! Where the log gives way to the state machine's tables: trimming, a peer that needs what is trimmed, and a snapshot
+//! that was installed.
+//!
+//! ```text
+//!   leader: next ≤ base ──SendSnapshot──▶ driver ──bulk──▶ driver ──SnapshotInstalled──▶ follower
+//!           probes at its base, every interval  ◀── Matched: the snapshot has arrived ──
+//! ```
+
+use std::sync::Arc;
+
+use consensus_api::{LogIndex, LogPosition, LogTime, Membership, NodeId, SendSnapshot};
+
+use crate::Raft;
+use crate::replication::Sender;
+use crate::role::{Phase, Progress};
+
+impl Sender<'_> {
+    /// Notes that the peer needs what is trimmed, and asks for a snapshot to be sent. Asked again every election timeout
+    /// for as long as the peer has not arrived at the base; a driver that is sending one already ignores that.
+    pub(crate) fn want_snapshot(&mut self, peer: NodeId, progress: &mut Progress) {
+        let again_after = self.config.timing.election_timeout;
+        let since = match progress.phase {
+            Phase::Snapshot { since, .. } if self.now.since(since) < again_after => since,
+            _ if progress.is_silent(self.now, &self.config.timing) => self.now - again_after,
+            _ => {
+                let at_least = self.log.base().index;
+                self.effects.snapshots.push(SendSnapshot { to: peer, at_least });
+                self.now
+            }
+        };
+        progress.phase = Phase::Snapshot { asked: true, since };
+    }
+}
+
+impl Raft {
+    /// The log store has let go of everything up to `base`, which the tables hold durably.
+    pub(crate) fn on_trimmed(&mut self, base: LogPosition) {
+        if base.index > self.log.base().index {
+            let own = self.log.ballot_at(base.index).map(|ballot| ballot.round);
+            assert!(own == Some(base.ballot.round), "trimmed at {}, where the log has {own:?}", base.index);
+            self.log.trim(base);
+        }
+    }
+
+    /// Tables that somebody sent have replaced the own ones, and stand for the log up to `base`. The driver has trimmed
+    /// the log store that far; what follows is kept if the entry at `base` is the snapshot's, and removed if it is not.
+    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: Arc<Membership>) {
+        if base.index <= self.log.base().index || base.index < self.delivery.applied() {
+            return;
+        }
+        self.log.install(base, time);
+        self.membership = membership;
+        self.delivery.restart_after(base.index);
+        self.read_backs.forget_delivery();
+        // What is committed is in the log of every later leader, so the leader's log is this one up to here.
+        self.allegiance.verified = self.allegiance.verified.max(self.log.commit());
+        self.count_own_copy();
+    }
+
+    /// The last index that the log no longer holds.
+    pub(crate) fn base_index(&self) -> LogIndex {
+        self.log.base().index
+    }
+}

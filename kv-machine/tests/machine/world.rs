@@ -1,0 +1,116 @@
+//! A machine over memory, and short words for what the tests say most.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use consensus_api::{
+    Ballot, Blob, Entry, LogIndex, LogTime, Member, Membership, NodeId, Payload, RequestId, SharedEntry, StateMachine,
+    StoreId,
+};
+use kv_machine::{Command, Expect, Item, KvMachine, KvReader, MemoryTables, Operation, Reply, Txn};
+
+pub(crate) struct World {
+    pub(crate) tables: Arc<MemoryTables>,
+    pub(crate) machine: KvMachine<MemoryTables>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World::over(MemoryTables::new())
+    }
+
+    pub(crate) fn over(tables: MemoryTables) -> World {
+        let tables = Arc::new(tables);
+        World { machine: KvMachine::open(tables.clone()).unwrap(), tables }
+    }
+
+    /// The machine is started anew over the same tables.
+    pub(crate) fn restart(self) -> World {
+        World { machine: KvMachine::open(self.tables.clone()).unwrap(), tables: self.tables }
+    }
+
+    pub(crate) fn applied_index(&self) -> LogIndex {
+        self.machine.applied().unwrap().position.index
+    }
+
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.machine.digest().unwrap()
+    }
+
+    pub(crate) fn reader(&self) -> KvReader<MemoryTables> {
+        self.machine.reader()
+    }
+
+    /// Applies bytes as the next entry.
+    pub(crate) fn run_bytes(&mut self, bytes: Bytes) -> Reply {
+        let entry = entry(self.applied_index().next().0, payload(bytes));
+        let replies = self.machine.apply(&[entry]).unwrap();
+        assert_eq!(replies.len(), 1);
+        Reply::decode(&replies[0]).unwrap()
+    }
+
+    /// Applies a command as the next entry.
+    pub(crate) fn run(&mut self, command: Command) -> Reply {
+        self.run_bytes(command.encode().unwrap())
+    }
+
+    pub(crate) fn put(&mut self, key: &str, value: &str) -> Reply {
+        self.run(put(key, value, Expect::Any))
+    }
+
+    pub(crate) fn delete(&mut self, key: &str) -> Reply {
+        self.run(Command::Delete { key: blob(key), expect: Expect::Any })
+    }
+
+    pub(crate) fn item(&self, key: &str) -> Option<Item> {
+        self.reader().get(key.as_bytes()).unwrap()
+    }
+
+    pub(crate) fn value(&self, key: &str) -> Option<Blob> {
+        self.item(key).map(|item| item.value)
+    }
+}
+
+pub(crate) fn blob(text: &str) -> Blob {
+    Blob(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub(crate) fn put(key: &str, value: &str, expect: Expect) -> Command {
+    Command::Put { key: blob(key), value: blob(value), expect }
+}
+
+pub(crate) fn append(key: &str, suffix: &str, expect: Expect) -> Command {
+    Command::Append { key: blob(key), suffix: blob(suffix), expect }
+}
+
+pub(crate) fn txn_put(key: &str, value: &str) -> Operation {
+    Operation::Put { key: blob(key), value: blob(value) }
+}
+
+/// A transaction that does these without a condition.
+pub(crate) fn always(then: Vec<Operation>) -> Command {
+    Command::Txn(Txn { then, ..Txn::default() })
+}
+
+pub(crate) fn item(value: &str, version: u64, create_revision: u64, mod_revision: u64) -> Item {
+    Item { value: blob(value), version, create_revision, mod_revision }
+}
+
+pub(crate) fn payload(bytes: Bytes) -> Payload {
+    Payload::Command { id: RequestId::default(), data: Blob(bytes) }
+}
+
+pub(crate) fn entry(index: u64, payload: Payload) -> SharedEntry {
+    let ballot = Ballot::new(1, NodeId(1));
+    Arc::new(Entry { index: LogIndex(index), ballot, log_time: LogTime { millis: index }, payload })
+}
+
+/// The commands as entries from index 1 on.
+pub(crate) fn entries(commands: &[Command]) -> Vec<SharedEntry> {
+    (1..).zip(commands).map(|(index, command)| entry(index, payload(command.encode().unwrap()))).collect()
+}
+
+pub(crate) fn voters(nodes: impl IntoIterator<Item = u64>) -> Arc<Membership> {
+    let member = |node| Member { address: format!("node-{node}:7000"), store: StoreId(u128::from(node)) };
+    Arc::new(Membership::of_voters(nodes.into_iter().map(|node| (NodeId(node), member(node)))))
+}

@@ -1,0 +1,49 @@
+//! What the simulator must know of an engine beyond the [`Engine`] trait: how to read its messages aloud, and which
+//! ballots exclude each other.
+
+mod paxos;
+mod raft;
+
+use consensus_api::errands::Errand;
+use consensus_api::{Engine, LogPosition, Refused, RequestId};
+
+use crate::transcript;
+
+/// An engine that the simulator can describe.
+pub trait Protocol: Engine {
+    /// Whether all ballots of a round are one epoch, as in Raft, whose terms are compared without the node. In Paxos
+    /// each ballot is an epoch of its own.
+    const ROUND_IS_EPOCH: bool;
+
+    /// The message in a few words; the first one is its name.
+    fn describe(message: &Self::Message) -> String;
+}
+
+/// Where a log ends, as `index@ballot`.
+fn position(position: LogPosition) -> String {
+    format!("{}@{}", position.index, position.ballot)
+}
+
+/// A word for a yes or no.
+fn granted(granted: bool) -> &'static str {
+    if granted { "granted" } else { "refused" }
+}
+
+fn list<T>(items: &[T], describe: impl Fn(&T) -> String) -> String {
+    items.iter().map(describe).collect::<Vec<_>>().join(", ")
+}
+
+/// Errands are the same in both engines.
+fn errand(errand: &Errand) -> String {
+    match errand {
+        Errand::Propose { ballot, proposals } => {
+            let all = list(proposals, |proposal| format!("{} {}", proposal.id, transcript::command(&proposal.data.0)));
+            format!("Propose {ballot} {all}")
+        }
+        Errand::Read { ballot, ids } => format!("Read {ballot} {}", list(ids, RequestId::to_string)),
+        Errand::Refuse { refused } => format!("Refuse {}", list(refused, |Refused { id, reason }| format!("{id}: {reason}"))),
+        Errand::ReadIndex { ready } => {
+            format!("ReadIndex {}", list(ready, |ready| format!("{} at {}", ready.id, ready.index)))
+        }
+    }
+}

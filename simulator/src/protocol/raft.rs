@@ -1,0 +1,44 @@
+//! Raft's messages, in words.
+
+use engine_raft::{AppendOutcome, Message, Raft};
+
+use super::{Protocol, errand, granted, position};
+use crate::transcript;
+
+impl Protocol for Raft {
+    const ROUND_IS_EPOCH: bool = true;
+
+    fn describe(message: &Message) -> String {
+        match message {
+            Message::PreVote(it) => format!("PreVote {} last={}", it.ballot, position(it.last)),
+            Message::PreVoteReply(it) => {
+                format!("PreVoteReply {} {} (at {})", it.ballot, granted(it.granted), it.promised)
+            }
+            Message::RequestVote(it) => {
+                let forced = if it.forced { " forced" } else { "" };
+                format!("RequestVote {} last={}{forced}", it.ballot, position(it.last))
+            }
+            Message::Vote(it) => format!("Vote {} {}", it.ballot, granted(it.granted)),
+            Message::Append(it) => {
+                let entries = transcript::entries(&it.entries);
+                format!("Append {} prev={} [{entries}] commit={}", it.ballot, position(it.prev), it.commit)
+            }
+            Message::AppendReply(it) => match it.outcome {
+                AppendOutcome::Matched { through } => format!("AppendReply {} matched={through}", it.ballot),
+                AppendOutcome::Conflict(conflict) => {
+                    let term = conflict.x_term.map_or_else(|| "none".to_owned(), |term| term.to_string());
+                    format!(
+                        "AppendReply {} conflict prev={} xterm={term} xindex={} xlen={}",
+                        it.ballot, conflict.prev, conflict.x_index, conflict.x_len
+                    )
+                }
+            },
+            Message::Heartbeat(it) => {
+                format!("Heartbeat {} commit={} matched={} round={}", it.ballot, it.commit, it.matched, it.round)
+            }
+            Message::HeartbeatReply(it) => format!("HeartbeatReply {} round={}", it.ballot, it.round),
+            Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
+            Message::Errand(it) => errand(it),
+        }
+    }
+}
