@@ -84,6 +84,12 @@ impl Errands {
         Ok(())
     }
 
+    /// Will ask again for every read that still waits: the question or its answer may be lost, and asking twice changes
+    /// nothing.
+    pub fn ask_again(&mut self) {
+        self.reads = self.awaited.iter().copied().collect();
+    }
+
     /// The messages for the leader of `ballot`, each of at most about `bytes_max`.
     pub fn take(&mut self, ballot: Ballot, bytes_max: usize) -> Vec<Errand> {
         let mut errands = Vec::new();

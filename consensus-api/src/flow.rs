@@ -45,6 +45,11 @@ impl InFlight {
         self.retain(now, |other| other != last);
     }
 
+    /// The peer has answered the messages that ended within `first..=last`, as an answer in ranges says.
+    pub fn answered_within(&mut self, first: LogIndex, last: LogIndex, now: MonoTime) {
+        self.retain(now, |other| other < first || other > last);
+    }
+
     fn retain(&mut self, now: MonoTime, keep: impl Fn(LogIndex) -> bool) {
         let before = self.messages.len();
         self.messages.retain(|(last, _)| keep(*last));

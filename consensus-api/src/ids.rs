@@ -106,14 +106,23 @@ impl EngineName {
         }
         EngineName(packed)
     }
+
+    /// The name without its padding; `?` where the bytes are no text, as a damaged frame may have them.
+    pub const fn as_str(&self) -> &str {
+        let mut length = 0;
+        while length < self.0.len() && self.0[length] != 0 {
+            length += 1;
+        }
+        match std::str::from_utf8(self.0.split_at(length).0) {
+            Ok(name) => name,
+            Err(_) => "?",
+        }
+    }
 }
 
 impl fmt::Display for EngineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.iter().take_while(|byte| **byte != 0) {
-            write!(f, "{}", byte.escape_ascii())?;
-        }
-        Ok(())
+        write!(f, "{}", self.as_str().escape_default())
     }
 }
 

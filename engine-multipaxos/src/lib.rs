@@ -1,1 +1,214 @@
-//! To be written.
+//! Multi-Paxos as a pure state machine (Lamport, "Paxos Made Simple", 2001).
+//!
+//! ```text
+//!                  Tick · Message · Propose · Read · Persisted · EntriesRead · …
+//!                                        │ step
+//!   ┌────────────────────────────────────┴───────────────────────────────────┐
+//!   │ election.rs     suspicion, pre-check, campaign, stepping down          │
+//!   │ takeover.rs     promises, catching up, re-proposing                    │
+//!   │ replication.rs  the leader's side    follower.rs  the acceptor's side  │
+//!   │ catch_up.rs     learning chosen values, entries that are read back     │
+//!   │ proposals.rs    commands, direct and forwarded                         │
+//!   │ reads.rs        read rounds          snapshot.rs  what is trimmed      │
+//!   │ membership.rs   who takes part       recovery.rs  the way back         │
+//!   │ role.rs · log.rs · open_slots.rs · message.rs   what they all work on  │
+//!   └────────────────────────────────────┬───────────────────────────────────┘
+//!                                        │ take_effects
+//!        one write · messages, each with the write it waits for · entries to apply · …
+//! ```
+//!
+//! The hard state is the promised ballot; an entry's ballot is the one that it was accepted under here. What
+//! distinguishes Multi-Paxos from other protocols on the same log, in one line each:
+//!
+//! - each slot is accepted and chosen by itself, in any order, and only applied in order;
+//! - any node may be elected, whatever its log holds: it gathers what may have been chosen from a quorum's promises;
+//! - a new leader proposes the open slots again under its own ballot, so a slot's ballot goes up while its value stays;
+//! - ballots belong to nodes, so votes are never split: the higher ballot wins.
+//!
+//! Caveats: members do not change and leadership is not transferred on request yet; reads are confirmed by a quorum
+//! round, there are no leases.
+
+mod catch_up;
+mod election;
+mod follower;
+mod log;
+mod membership;
+pub mod message;
+mod open_slots;
+mod proposals;
+mod reads;
+mod recovery;
+mod replication;
+mod role;
+mod snapshot;
+mod takeover;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use consensus_api::delivery::Delivery;
+use consensus_api::detector::FailureDetector;
+use consensus_api::errands::{Errand, Errands, Proposal};
+use consensus_api::{
+    Ballot, Effects, Engine, EngineConfig, EngineError, EngineName, EngineStatus, Input, Membership, MonoTime, NodeId,
+    Outgoing, Recovered, RoleChange, WriteId,
+};
+
+use crate::catch_up::{Learning, ReadBacks};
+use crate::log::Log;
+pub use crate::message::Message;
+use crate::proposals::Admitted;
+use crate::role::{Allegiance, RoleState};
+
+/// One node's Multi-Paxos.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MultiPaxos {
+    config: EngineConfig,
+    // The latest reading that a step came with.
+    now: MonoTime,
+    membership: Arc<Membership>,
+    // The promise.
+    ballot: Ballot,
+    // The write that makes `ballot` durable.
+    ballot_write: WriteId,
+    writes_durable: WriteId,
+    // The highest round of any ballot that was heard of; the next campaign goes above.
+    round_seen: u64,
+    log: Log,
+    delivery: Delivery,
+    role: RoleState,
+    allegiance: Allegiance,
+    detector: FailureDetector,
+    admitted: Admitted,
+    errands: Errands,
+    reads_asked_at: MonoTime,
+    learning: Option<Learning>,
+    read_backs: ReadBacks,
+    // When a snapshot was last asked for, for each peer.
+    snapshots_wanted: BTreeMap<NodeId, MonoTime>,
+    // What the steps since the last `take_effects` amount to, so far.
+    effects: Effects<Message>,
+    reported: Option<RoleChange>,
+}
+
+impl Engine for MultiPaxos {
+    type Message = Message;
+
+    const NAME: EngineName = EngineName::new("paxos");
+
+    fn recover(config: EngineConfig, recovered: Recovered, now: MonoTime) -> Result<MultiPaxos, EngineError> {
+        MultiPaxos::from_recovered(config, recovered, now)
+    }
+
+    fn step(&mut self, now: MonoTime, input: Input<Message>) {
+        self.now = self.now.max(now);
+        self.step_down_without_quorum();
+        match input {
+            Input::Tick => {}
+            Input::Message { from, message } => self.on_message(from, message),
+            Input::Propose { id, data } => self.on_propose(Proposal { id, data }),
+            Input::Read { id } => self.on_read(id),
+            Input::ChangeMembership { id, .. } => self.on_change_membership(id),
+            Input::TransferLeadership { id, .. } => self.on_transfer_leadership(id),
+            Input::Campaign => self.campaign(true),
+            Input::Persisted { write } => self.on_persisted(write),
+            Input::Applied { through } => self.delivery.applied_through(through),
+            Input::EntriesRead { id, entries } => self.on_entries_read(id, entries),
+            Input::SnapshotInstalled { base, log_time, membership } => {
+                self.on_snapshot_installed(base, log_time, membership);
+            }
+            Input::Trimmed { base } => self.on_trimmed(base),
+        }
+        self.check_election_timer();
+        self.check_resend_timer();
+        self.check_heartbeat_timer();
+    }
+
+    fn take_effects(&mut self) -> Effects<Message> {
+        self.acknowledge();
+        self.replicate();
+        self.send_errands();
+        self.deliver();
+        self.report_role();
+        self.effects.write = self.log.take_write();
+        self.log.evict(self.config.limits.window_bytes_max);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn deadline(&self) -> MonoTime {
+        match &self.role {
+            RoleState::Leader(leader) => leader.heartbeat_at,
+            RoleState::Follower { .. } if self.decides_alone() => self.now,
+            RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at,
+            RoleState::Candidate(candidate) => candidate.resend_at.min(self.detector.deadline()),
+            _ if self.is_voter() => self.detector.deadline(),
+            _ => MonoTime::NEVER,
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            role: self.role(),
+            leader: self.leader(),
+            ballot: self.ballot,
+            commit_index: self.log.chosen_through(),
+            last_index: self.log.last_index(),
+            base_index: self.log.base().index,
+            membership: self.membership.clone(),
+        }
+    }
+}
+
+impl MultiPaxos {
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::PreCheck(question) => self.on_pre_check(from, question),
+            Message::PreCheckReply(reply) => self.on_pre_check_reply(from, reply),
+            Message::Prepare(prepare) => self.on_prepare(from, prepare),
+            Message::Promise(promise) => self.on_promise(from, promise),
+            Message::Accept(accept) => self.on_accept(from, accept),
+            Message::Accepted(reply) => self.on_accepted(from, reply),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat),
+            Message::HeartbeatReply(reply) => self.on_heartbeat_reply(from, reply),
+            Message::Nack(nack) => self.on_nack(nack),
+            Message::LearnRequest(request) => self.on_learn_request(from, request),
+            Message::Learned(learned) => self.on_learned(from, learned),
+            Message::Errand(Errand::Propose { ballot, proposals }) => {
+                self.on_forwarded_proposals(from, ballot, proposals);
+            }
+            Message::Errand(Errand::Read { ballot, ids }) => self.on_forwarded_reads(from, ballot, ids),
+            Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
+            Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),
+        }
+    }
+
+    fn on_persisted(&mut self, write: WriteId) {
+        let written = self.log.writer.persisted(write);
+        self.writes_durable = self.writes_durable.max(write);
+        self.count_own_promise();
+        self.count_own_accepts(&written);
+    }
+
+    fn report_role(&mut self) {
+        let change = RoleChange { role: self.role(), leader: self.leader(), ballot: self.ballot };
+        if self.reported != Some(change) {
+            self.reported = Some(change);
+            self.effects.role = Some(change);
+        }
+    }
+
+    /// Sends what promises nothing.
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.send_after(to, WriteId(0), message);
+    }
+
+    /// Sends what promises something about this node's state as it is now.
+    fn send_promise(&mut self, to: NodeId, message: Message) {
+        let after = self.log.dependency();
+        self.send_after(to, after, message);
+    }
+
+    fn send_after(&mut self, to: NodeId, after: WriteId, message: Message) {
+        self.effects.messages.push(Outgoing { to, lane: message.lane(), after, message });
+    }
+}

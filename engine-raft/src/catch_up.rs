@@ -121,7 +121,9 @@ impl Raft {
             return;
         }
         let Some((leader, mut sender)) = self.leading() else { return };
-        let Some(progress) = leader.peers.get_mut(&peer).filter(|progress| progress.reading == Some(id)) else { return };
+        let Some(progress) = leader.peers.get_mut(&peer).filter(|progress| progress.reading == Some(id)) else {
+            return;
+        };
         progress.reading = None;
         // The peer may have moved meanwhile, forward by an acknowledgement or back to probing.
         let next = progress.next;

@@ -158,7 +158,7 @@ impl Raft {
 
     /// Counts the own vote, once the write that holds it is durable.
     pub(crate) fn count_own_vote(&mut self) {
-        if self.writes_durable >= self.ballot_write() {
+        if self.writes_durable >= self.ballot_write {
             self.count_vote(self.config.node, true);
         }
     }
@@ -185,7 +185,7 @@ impl Raft {
     /// Tells the sender of a message of an earlier term that its term is over.
     pub(crate) fn send_nack(&mut self, to: NodeId, refused: Ballot) {
         let nack = Nack { ballot: refused, promised: self.ballot };
-        let after = self.ballot_write();
+        let after = self.ballot_write;
         self.send_after(to, after, Message::Nack(nack));
     }
 

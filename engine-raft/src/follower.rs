@@ -14,7 +14,7 @@
 //! stands at those indexes until then may be another leader's. Only what an `Append` of this term has matched, or what
 //! this node has acknowledged in this term, is known to be the leader's.
 
-use consensus_api::{LogIndex, NodeId};
+use consensus_api::{Ballot, LogIndex, NodeId};
 
 use crate::Raft;
 use crate::message::{Append, AppendOutcome, AppendReply, Conflict, Heartbeat, HeartbeatReply, Message};
@@ -27,7 +27,7 @@ impl Raft {
         }
         if let Some(conflict) = self.conflict_with(&append) {
             let reply = AppendReply { ballot: append.ballot, outcome: AppendOutcome::Conflict(conflict) };
-            let after = self.ballot_write();
+            let after = self.ballot_write;
             return self.send_after(from, after, Message::AppendReply(reply));
         }
         let through = LogIndex(append.prev.index.0 + append.entries.len() as u64);
@@ -79,7 +79,7 @@ impl Raft {
             self.allegiance.answered_round = heartbeat.round;
             let reply = HeartbeatReply { ballot: heartbeat.ballot, round: heartbeat.round };
             // It confirms that no higher term was adopted, and so shows this one as adopted.
-            let after = self.ballot_write();
+            let after = self.ballot_write;
             self.send_after(from, after, Message::HeartbeatReply(reply));
         }
     }
@@ -99,7 +99,7 @@ impl Raft {
             return;
         }
         if let Some(leader) = self.allegiance.leader {
-            let ballot = consensus_api::Ballot::new(self.ballot.round, leader);
+            let ballot = Ballot::new(self.ballot.round, leader);
             let outcome = AppendOutcome::Matched { through: self.allegiance.verified };
             self.send_promise(leader, Message::AppendReply(AppendReply { ballot, outcome }));
         }

@@ -39,8 +39,7 @@ impl Log {
         commit: LogIndex,
         time: LogTime,
     ) -> Log {
-        let mut log =
-            Log { base, ballots, window: EntryWindow::default(), commit, time, writer: LogWriter::default() };
+        let mut log = Log { base, ballots, window: EntryWindow::default(), commit, time, writer: LogWriter::default() };
         for entry in tail {
             log.time = log.time.max(entry.log_time);
             log.window.insert(entry);
@@ -153,6 +152,7 @@ impl Log {
     pub(crate) fn trim(&mut self, base: LogPosition) {
         assert!(base.index <= self.commit, "{} trimmed before it was committed ({})", base.index, self.commit);
         self.ballots.trim(base.index);
+        self.window.evict(0, base.index.next());
         self.base = base;
     }
 
@@ -165,9 +165,8 @@ impl Log {
             self.ballots.remove_from(LogIndex::ZERO);
             self.writer.remove_from(base.index.next());
         }
-        self.ballots.trim(base.index);
-        self.base = base;
         self.commit = self.commit.max(base.index);
+        self.trim(base);
         self.time = self.time.max(time);
     }
 

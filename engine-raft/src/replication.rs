@@ -63,11 +63,10 @@ impl Raft {
         for progress in leader.peers.values_mut() {
             let stalled_since = progress.in_flight.stalled_since().unwrap_or(sender.now);
             let stalled = sender.now.since(stalled_since) >= timing.heartbeat_interval * STALL_INTERVALS;
+            let lost = stalled || progress.is_silent(sender.now, timing);
             match &mut progress.phase {
                 Phase::Probe { asked } | Phase::Snapshot { asked, .. } => *asked = false,
-                Phase::Replicate if stalled || progress.is_silent(sender.now, timing) => {
-                    progress.probe_from(progress.matched.next());
-                }
+                Phase::Replicate if lost => progress.probe_from(progress.matched.next()),
                 Phase::Replicate => {}
             }
         }
@@ -222,8 +221,7 @@ impl Sender<'_> {
 
     fn send_heartbeat(&mut self, peer: NodeId, progress: &mut Progress, round: u64) {
         progress.told_commit = self.log.commit();
-        let heartbeat =
-            Heartbeat { ballot: self.ballot, commit: self.log.commit(), matched: progress.matched, round };
+        let heartbeat = Heartbeat { ballot: self.ballot, commit: self.log.commit(), matched: progress.matched, round };
         self.send(peer, Message::Heartbeat(heartbeat));
     }
 

@@ -15,9 +15,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus_api::detector::QuorumContact;
+use consensus_api::engine::encode_ballot;
 use consensus_api::flow::InFlight;
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing, WriteId};
+use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing};
 
 use crate::Raft;
 
@@ -177,13 +178,8 @@ impl Raft {
         }
     }
 
-    /// The ballot of this term's leader, if it is known.
-    pub(crate) fn leader_ballot(&self) -> Option<Ballot> {
-        self.leader().map(|leader| Ballot::new(self.ballot.round, leader))
-    }
-
     /// Raises the term, or gives the vote in the present one. Durable with the write that
-    /// [`Raft::ballot_write`] names.
+    /// `ballot_write` names.
     pub(crate) fn set_ballot(&mut self, ballot: Ballot) {
         let first_vote = ballot.round == self.ballot.round && self.ballot.node == NodeId::NONE;
         assert!(ballot.round > self.ballot.round || first_vote, "ballot {} may not become {ballot}", self.ballot);
@@ -191,12 +187,7 @@ impl Raft {
             self.allegiance = Allegiance { verified: self.log.commit(), ..Allegiance::default() };
         }
         self.ballot = ballot;
-        self.log.writer.set_hard_state(consensus_api::engine::encode_ballot(ballot));
+        self.log.writer.set_hard_state(encode_ballot(ballot));
         self.ballot_write = self.log.dependency();
-    }
-
-    /// The write that makes this node's term and vote durable.
-    pub(crate) fn ballot_write(&self) -> WriteId {
-        self.ballot_write
     }
 }

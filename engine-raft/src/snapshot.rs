@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use consensus_api::{LogIndex, LogPosition, LogTime, Membership, NodeId, SendSnapshot};
+use consensus_api::{LogPosition, LogTime, Membership, NodeId, SendSnapshot};
 
 use crate::Raft;
 use crate::replication::Sender;
@@ -48,17 +48,15 @@ impl Raft {
         if base.index <= self.log.base().index || base.index < self.delivery.applied() {
             return;
         }
+        if base.ballot.round > self.ballot.round {
+            // Or this node could be elected in a term below that of its own last entry.
+            self.adopt(base.ballot.round);
+        }
         self.log.install(base, time);
         self.membership = membership;
         self.delivery.restart_after(base.index);
         self.read_backs.forget_delivery();
         // What is committed is in the log of every later leader, so the leader's log is this one up to here.
         self.allegiance.verified = self.allegiance.verified.max(self.log.commit());
-        self.count_own_copy();
-    }
-
-    /// The last index that the log no longer holds.
-    pub(crate) fn base_index(&self) -> LogIndex {
-        self.log.base().index
     }
 }

@@ -85,7 +85,10 @@ impl Reply {
     /// # Errors
     /// [`KvError::Codec`] where it takes more than [`codec::VALUE_BYTES_MAX`]; the machine's bounds rule that out.
     pub fn encode(&self) -> Result<Bytes, KvError> {
-        Ok(codec::encode(self)?)
+        // Nearly every reply is two numbers, and there is one for each command.
+        let mut out = Vec::with_capacity(codec::HEADER_BYTES + 19);
+        codec::encode_into(self, &mut out)?;
+        Ok(out.into())
     }
 
     /// The reply that `bytes` encode.

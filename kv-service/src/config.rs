@@ -138,15 +138,17 @@ fn timing(election_timeout_ms: Option<u64>, heartbeat_interval_ms: Option<u64>) 
 }
 
 fn limits(key_bytes_max: Option<u64>, value_bytes_max: Option<u64>) -> Result<KvLimits, ServiceError> {
-    let mut limits = KvLimits::default();
-    if let Some(found) = key_bytes_max {
-        limits.key_bytes_max = in_range("key-bytes-max", found, 1, 65_536)? as usize;
-    }
-    if let Some(found) = value_bytes_max {
-        let most = kv_machine::VALUE_BYTES_MAX_APPLIED as u64;
-        limits.value_bytes_max = in_range("value-bytes-max", found, 1, most)? as usize;
-    }
-    Ok(limits)
+    // A node can only tighten what the machine itself applies.
+    let applied = KvLimits::APPLIED;
+    let tightened = |setting, found: Option<u64>, most: usize| match found {
+        Some(found) => in_range(setting, found, 1, most as u64).map(|found| found as usize),
+        None => Ok(most),
+    };
+    Ok(KvLimits {
+        key_bytes_max: tightened("key-bytes-max", key_bytes_max, applied.key_bytes_max)?,
+        value_bytes_max: tightened("value-bytes-max", value_bytes_max, applied.value_bytes_max)?,
+        ..applied
+    })
 }
 
 fn read_mode(word: &str) -> Result<ReadMode, ServiceError> {

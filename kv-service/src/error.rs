@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use consensus_api::{EngineError, NodeId, RequestError};
+use consensus_api::{NodeId, RequestError};
 
 /// Everything that can go wrong on the way from the command line to an exit status.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +148,21 @@ pub enum ServiceError {
         /// What the system said.
         source: io::Error,
     },
-    /// The engine refuses to start.
+    /// The cluster cannot be founded, or this node is not of it.
+    #[error("cannot found the cluster: {reason}")]
+    Founding {
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The replica cannot start from what is on disk.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Replica(#[from] replica::ReplicaError),
+    /// The node had to stop by itself.
+    #[error("the node has stopped: {reason}; see to that, then start it again")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
     /// The replica refused a request, or stopped.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -179,6 +191,14 @@ pub enum ServiceError {
         errors: u64,
         /// How the last one failed.
         last: String,
+    },
+    /// A data directory is damaged.
+    #[error("{} is damaged in {damages} places, listed above; restore it, or wipe it and re-add the node", .dir.display())]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// In how many places.
+        damages: usize,
     },
     /// All nodes of a local cluster have ended by themselves.
     #[error("every node has ended; the last lines of each say why")]

@@ -1,1 +1,28 @@
-//! To be written.
+//! The node: wires the rooms together, serves the HTTP API, and is the command line.
+//!
+//! ```text
+//!   cli ──▶ settings ──▶ config ──▶ node ──▶ engines      a node: the one place where an engine is chosen
+//!    │                               └────▶ http ──▶ service ──▶ ReplicatedLog, KvReader
+//!    ├────▶ cluster                       several nodes as child processes
+//!    ├────▶ commands                      put, get, … status, cert, inspect
+//!    └────▶ load                          the load generator
+//! ```
+
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod config;
+pub mod engines;
+pub mod error;
+pub mod founding;
+pub mod http;
+pub mod load;
+pub mod node;
+pub mod service;
+pub mod settings;
+pub mod stop;
+pub mod telemetry;
+
+pub use config::NodeConfig;
+pub use error::ServiceError;
+pub use service::{Identity, Service};

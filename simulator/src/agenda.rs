@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use consensus_api::{MonoTime, NodeId};
 
+use crate::trace::Parcel;
+
 /// Something that will happen unless a fault prevents it.
 #[derive(Clone, Debug)]
 pub(crate) enum Task<M> {
@@ -19,14 +21,6 @@ pub(crate) enum Task<M> {
     Settle { node: NodeId, boot: u64 },
 }
 
-/// A message on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Parcel<M> {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) message: M,
-}
-
 impl<M> Task<M> {
     /// To whom it happens.
     pub(crate) fn node(&self) -> NodeId {
@@ -39,7 +33,7 @@ impl<M> Task<M> {
         }
     }
 
-    /// Whether it happens within a node, without a part of its network or disk.
+    /// Whether it happens within a node, without its links and its log's disk.
     pub(crate) fn is_internal(&self) -> bool {
         matches!(self, Task::Apply { .. } | Task::ReadBack { .. } | Task::Settle { .. })
     }

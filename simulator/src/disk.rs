@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus_api::{LogIndex, LogPosition, LogStore, Payload, RecoveredLog, SharedEntry, Write};
@@ -111,10 +111,10 @@ impl State {
     }
 }
 
-/// One node's disk. It outlives the node's processes.
-#[derive(Debug, Default)]
+/// One node's disk. It outlives the node's processes; a clone is the same disk in another hand.
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Disk {

@@ -19,6 +19,8 @@
 mod agenda;
 pub mod checks;
 pub mod disk;
+mod effects;
+pub mod faults;
 mod network;
 mod node;
 pub mod protocol;
@@ -26,7 +28,7 @@ pub mod schedule;
 pub mod script;
 pub mod trace;
 pub mod transcript;
-mod upkeep;
+
 pub mod world;
 
 pub use checks::Violation;

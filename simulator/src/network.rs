@@ -72,12 +72,7 @@ impl Network {
     }
 
     /// Decides what becomes of a message that is sent now.
-    pub(crate) fn send(
-        &mut self,
-        link: (NodeId, NodeId, Lane),
-        now: MonoTime,
-        random: &mut SeededRandom,
-    ) -> Fate {
+    pub(crate) fn send(&mut self, link: (NodeId, NodeId, Lane), now: MonoTime, random: &mut SeededRandom) -> Fate {
         if self.is_cut(link.0, link.1) || random.below(1000) < self.faults.loss_permille {
             return Fate::new();
         }

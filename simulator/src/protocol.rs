@@ -17,6 +17,11 @@ pub trait Protocol: Engine {
 
     /// The message in a few words; the first one is its name.
     fn describe(message: &Self::Message) -> String;
+
+    /// The message's name.
+    fn name(message: &Self::Message) -> String {
+        Self::describe(message).split(' ').next().unwrap_or_default().to_owned()
+    }
 }
 
 /// Where a log ends, as `index@ballot`.
@@ -41,7 +46,9 @@ fn errand(errand: &Errand) -> String {
             format!("Propose {ballot} {all}")
         }
         Errand::Read { ballot, ids } => format!("Read {ballot} {}", list(ids, RequestId::to_string)),
-        Errand::Refuse { refused } => format!("Refuse {}", list(refused, |Refused { id, reason }| format!("{id}: {reason}"))),
+        Errand::Refuse { refused } => {
+            format!("Refuse {}", list(refused, |Refused { id, reason }| format!("{id}: {reason}")))
+        }
         Errand::ReadIndex { ready } => {
             format!("ReadIndex {}", list(ready, |ready| format!("{} at {}", ready.id, ready.index)))
         }

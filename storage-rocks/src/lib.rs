@@ -1,1 +1,39 @@
-//! To be written.
+//! A node's data directory: its log, its hard state, its identity and the tables of its state machine, on RocksDB.
+//!
+//! ```text
+//!   DIR/lock      held while a node runs
+//!   DIR/log/      one RocksDB: write-ahead log on, one sync for each group of writes
+//!     default       batch mark · stamp · base · hard state
+//!     entries       group, era, index ──▶ record
+//!   DIR/tables/   another RocksDB: no write-ahead log; what its memory loses is replayed from the log
+//!     one column family for each table
+//! ```
+//!
+//! Opening goes from the outside in, and nothing is changed before everything is checked:
+//!
+//! ```text
+//!   directory ──▶ peek (read only) ──▶ stamp ──▶ chain ──▶ database ──▶ RocksLog
+//!   ours? free?   what would come     whose?     all that          ╰──▶ RocksTables
+//!                 back?                          was synced?
+//! ```
+
+mod chain;
+mod database;
+mod directory;
+mod error;
+mod inspect;
+mod log;
+mod peek;
+mod record;
+mod settings;
+mod stamp;
+mod store;
+mod tables;
+mod wal;
+
+pub use error::StorageError;
+pub use inspect::{Inspection, inspect};
+pub use log::RocksLog;
+pub use stamp::{Expected, FORMAT, Stamp, cluster_id};
+pub use store::{Store, StoreOptions};
+pub use tables::RocksTables;

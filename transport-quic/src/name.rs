@@ -55,10 +55,11 @@ impl CertificateName {
     pub fn of_certificate(der: &[u8]) -> Result<CertificateName, String> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| error.to_string())?;
         let names = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
-        let mut ours = names.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => name.parse::<CertificateName>().ok(),
-            _ => None,
-        });
+        let mut ours =
+            names.iter().flat_map(|extension| &extension.value.general_names).filter_map(|name| match name {
+                GeneralName::DNSName(name) => name.parse::<CertificateName>().ok(),
+                _ => None,
+            });
         match (ours.next(), ours.next()) {
             (Some(name), None) => Ok(name),
             (None, _) => Err(format!("it names nobody in the form node-<id>.<cluster>{SUFFIX}")),

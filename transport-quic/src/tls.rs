@@ -53,19 +53,16 @@ impl NodeTls {
     /// From the contents of the three files; `dir` is where they stand, for the error messages.
     pub(crate) fn from_pem(dir: &Path, ca: &[u8], node: &[u8], key: &[u8]) -> Result<NodeTls, TransportError> {
         let mut roots = RootCertStore::empty();
-        let unusable = |file: &str, expected, reason: String| TransportError::Content {
-            path: dir.join(file),
-            expected,
-            reason,
-        };
+        let unusable =
+            |file: &str, expected, reason: String| TransportError::Content { path: dir.join(file), expected, reason };
         for certificate in certificates(ca).map_err(|reason| unusable(CA_FILE, "certificate", reason))? {
             roots.add(certificate).map_err(|error| unusable(CA_FILE, "CA certificate", error.to_string()))?;
         }
         let chain = certificates(node).map_err(|reason| unusable(NODE_FILE, "certificate", reason))?;
         let name = CertificateName::of_certificate(&chain[0])
             .map_err(|reason| unusable(NODE_FILE, "node certificate", reason))?;
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| unusable(KEY_FILE, "private key", error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|error| unusable(KEY_FILE, "private key", error.to_string()))?;
         Ok(NodeTls { roots: Arc::new(roots), chain, key, name })
     }
 
@@ -114,7 +111,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// Every certificate of a PEM file; at least one.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let found =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     if found.is_empty() { Err("there is no PEM certificate in it".to_owned()) } else { Ok(found) }
 }
 

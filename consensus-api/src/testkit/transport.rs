@@ -164,6 +164,9 @@ pub async fn a_peer_that_restarts_is_reached_again<B: Testbed>(bed: &B) {
 pub async fn closing_ends_receive<B: Testbed>(bed: &B) {
     let (mut one, mut two) = pair(bed).await;
     meet(bed, &mut one, &mut two).await;
+    // Behind every probe that is still under way.
+    two.send(ONE, Lane::Control, numbered(0));
+    assert_eq!(number_of(&one.next(bed).await.payload), 0);
     let mut batch = Vec::new();
     let ended = {
         let mut receive = pin!(one.transport.receive(&mut batch));

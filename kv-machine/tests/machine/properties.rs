@@ -213,7 +213,8 @@ proptest! {
     ) {
         let log = entries(&commands);
         let mut world = World::new();
-        let replies: Vec<Bytes> = slices(&log, &lengths).flat_map(|slice| world.machine.apply(slice).unwrap()).collect();
+        let replies: Vec<Bytes> =
+            slices(&log, &lengths).flat_map(|slice| world.machine.apply(slice).unwrap()).collect();
         let mut model = Model::default();
         for (command, reply) in commands.iter().zip(&replies) {
             prop_assert_eq!(Reply::decode(reply).unwrap(), model.run(command), "{:?}", command);

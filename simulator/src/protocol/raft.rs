@@ -1,6 +1,7 @@
 //! Raft's messages, in words.
 
-use engine_raft::{AppendOutcome, Message, Raft};
+use engine_raft::message::AppendOutcome;
+use engine_raft::{Message, Raft};
 
 use super::{Protocol, errand, granted, position};
 use crate::transcript;

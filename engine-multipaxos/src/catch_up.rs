@@ -1,0 +1,235 @@
+//! How a node that lags is brought up: it asks somebody who knows for the values that were chosen. And the reading back
+//! of entries that have left the window, for this and for every other purpose.
+//!
+//! ```text
+//!   chosen through 10   accepted, under the watermark's ballot 4.3
+//!        │ gap           │
+//!   ─────┼────┬────┬─────┼────┬─────── watermark 16
+//!        │ 11   12   13  │ 14   15  16 │
+//!        │ 2.1   ·    ·  │ 4.3  4.3  4.3
+//!          └─ LearnRequest{11..13} ─▶ leader ──Learned{11, 12, 13}──▶ chosen through 16
+//! ```
+//!
+//! When to ask. The watermark overtakes Accepts on other streams, so a gap mostly closes by itself, and asking at once
+//! would fetch everything twice. A follower asks when the same first slot has been missing for a heartbeat interval: an
+//! open stream would have brought it. From then on page follows page without waiting, one under way at a time. A request
+//! that is lost is repeated by whatever asked: the next heartbeats, or the candidate's own timer.
+
+use std::collections::BTreeMap;
+
+use consensus_api::{Ballot, LogIndex, MonoTime, NodeId, ReadBack, ReadBackId, SharedEntry};
+
+use crate::MultiPaxos;
+use crate::message::{LearnRequest, Learned, Message};
+use crate::role::RoleState;
+
+/// A request that is not answered after this many heartbeat intervals is lost.
+const LEARN_INTERVALS: u32 = 4;
+
+/// The request for chosen values that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Learning {
+    // Whom, for values up to where, and until when to wait.
+    node: NodeId,
+    through: LogIndex,
+    until: MonoTime,
+}
+
+/// The reads of the log store that are not answered yet. Bounded: one for the hand-out, and one of each kind for each
+/// peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ReadBacks {
+    last: ReadBackId,
+    waiting: BTreeMap<ReadBackId, Purpose>,
+}
+
+/// What a read is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// To hand chosen entries out.
+    Deliver,
+    /// To tell what was chosen.
+    Learned {
+        /// Whom.
+        to: NodeId,
+        /// From which slot on.
+        from: LogIndex,
+        /// Up to which.
+        through: LogIndex,
+    },
+    /// To give a promise.
+    Promise {
+        /// Whom; this node itself, if it is the candidate.
+        to: NodeId,
+        /// In which ballot.
+        ballot: Ballot,
+        /// Where the page begins.
+        from: LogIndex,
+    },
+}
+
+impl Purpose {
+    /// Whether a read for this one makes a read for the other one needless or out of date.
+    fn replaces(&self, other: &Purpose) -> bool {
+        match (self, other) {
+            (Purpose::Deliver, Purpose::Deliver) => true,
+            (Purpose::Learned { to, .. }, Purpose::Learned { to: other, .. }) => to == other,
+            (Purpose::Promise { to, .. }, Purpose::Promise { to: other, .. }) => to == other,
+            _ => false,
+        }
+    }
+}
+
+impl ReadBacks {
+    /// Nobody waits any more for entries to hand out.
+    pub(crate) fn forget_delivery(&mut self) {
+        self.waiting.retain(|_, purpose| *purpose != Purpose::Deliver);
+    }
+}
+
+impl MultiPaxos {
+    /// Hands out what is chosen, and asks for what of it has left the window.
+    pub(crate) fn deliver(&mut self) {
+        let (chosen, window, out) = (self.log.chosen_through(), self.log.window(), &mut self.effects.committed);
+        let bytes_max = self.config.limits.unapplied_bytes_max;
+        if let Some(missing) = self.delivery.collect(chosen, window, bytes_max, out) {
+            self.read_back(Purpose::Deliver, missing.first, missing.last);
+        }
+    }
+
+    /// Asks for entries from the log store. A read that is under way for just this is enough; an older one of the kind
+    /// is forgotten.
+    pub(crate) fn read_back(&mut self, purpose: Purpose, first: LogIndex, last: LogIndex) {
+        let waiting = &mut self.read_backs.waiting;
+        if waiting.values().any(|other| *other == purpose) {
+            return;
+        }
+        waiting.retain(|_, other| !purpose.replaces(other));
+        self.read_backs.last = ReadBackId(self.read_backs.last.0 + 1);
+        let id = self.read_backs.last;
+        self.read_backs.waiting.insert(id, purpose);
+        let bytes_max = self.config.limits.message_bytes_max;
+        self.effects.read_back.push(ReadBack { id, first, last, bytes_max });
+    }
+
+    /// Takes entries that were read back, each only if it is still the one that the log has. One that is not was
+    /// replaced meanwhile, and its successor is in the window.
+    pub(crate) fn on_entries_read(&mut self, id: ReadBackId, mut entries: Vec<SharedEntry>) {
+        let Some(purpose) = self.read_backs.waiting.remove(&id) else { return };
+        entries.retain(|entry| self.log.ballot_at(entry.index) == Some(entry.ballot));
+        match purpose {
+            Purpose::Deliver => {
+                self.delivery.read_back(entries, self.log.chosen_through(), &mut self.effects.committed);
+            }
+            Purpose::Learned { to, from, through } => {
+                let follows = |(entry, slot): &(SharedEntry, u64)| entry.index.0 == *slot && entry.index <= through;
+                let run = entries.into_iter().zip(from.0..).take_while(follows);
+                self.tell_chosen(to, run.map(|(entry, _)| entry).collect());
+            }
+            Purpose::Promise { to, ballot, from } => self.continue_promise(to, ballot, from, &entries),
+        }
+    }
+
+    /// A follower's view of its gap, at each heartbeat: asks if the first missing slot has been missing for long.
+    pub(crate) fn watch_gap(&mut self, leader: NodeId) {
+        let Some((first, last)) = self.log.missing(self.ballot, self.allegiance.watermark) else {
+            self.allegiance.gap = None;
+            return;
+        };
+        match self.allegiance.gap {
+            Some((slot, since)) if slot == first => {
+                if self.now.since(since) >= self.config.timing.heartbeat_interval {
+                    self.ask_to_learn(leader, first, last);
+                }
+            }
+            _ => self.allegiance.gap = Some((first, self.now)),
+        }
+    }
+
+    /// Asks `node` for chosen values, unless a request is under way.
+    pub(crate) fn ask_to_learn(&mut self, node: NodeId, from: LogIndex, through: LogIndex) {
+        if self.learning.is_some_and(|learning| learning.node == node && self.now < learning.until) {
+            return;
+        }
+        let until = self.now + self.config.timing.heartbeat_interval * LEARN_INTERVALS;
+        self.learning = Some(Learning { node, through, until });
+        self.send(node, Message::LearnRequest(LearnRequest { from, through }));
+    }
+
+    /// Tells what was chosen, as far as this node knows and one message holds. What is trimmed comes as a snapshot.
+    pub(crate) fn on_learn_request(&mut self, to: NodeId, request: LearnRequest) {
+        if request.from <= self.log.base().index {
+            return self.want_snapshot(to);
+        }
+        let (from, through) = (request.from, request.through.min(self.log.chosen_through()));
+        if from > through {
+            return;
+        }
+        let entries = self.log.window().run(from, through, self.config.limits.message_bytes_max);
+        if entries.is_empty() {
+            self.read_back(Purpose::Learned { to, from, through }, from, through);
+        } else {
+            self.tell_chosen(to, entries);
+        }
+    }
+
+    fn tell_chosen(&mut self, to: NodeId, entries: Vec<SharedEntry>) {
+        if !entries.is_empty() {
+            self.send(to, Message::Learned(Learned { entries }));
+        }
+    }
+
+    /// Takes chosen values that follow what is known to be chosen, and asks for more if there is more.
+    pub(crate) fn on_learned(&mut self, from: NodeId, learned: Learned) {
+        let before = self.log.chosen_through();
+        for entry in learned.entries {
+            if entry.index == self.log.chosen_through().next() {
+                self.learn(entry);
+            } else if entry.index <= self.log.chosen_through() {
+                self.log.assert_same_value(&entry);
+            }
+        }
+        let asked = self.learning.filter(|learning| learning.node == from);
+        if self.log.chosen_through() == before {
+            return;
+        }
+        if asked.is_some() {
+            self.learning = None;
+        }
+        self.log.choose_accepted(self.ballot, self.allegiance.watermark);
+        match &self.role {
+            RoleState::Candidate(_) => {
+                self.detector.rearm(self.now);
+                self.try_to_lead();
+            }
+            RoleState::Leader(_) => {
+                let through = asked.map_or(LogIndex::ZERO, |learning| learning.through);
+                if self.log.chosen_through() < through {
+                    self.ask_to_learn(from, self.log.chosen_through().next(), through);
+                }
+            }
+            _ if asked.is_some() => {
+                if let Some((first, last)) = self.log.missing(self.ballot, self.allegiance.watermark) {
+                    self.ask_to_learn(from, first, last);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes one chosen value. If its ballot is above the promise it is promised too: a node that knows of a chosen
+    /// ballot must not accept below it, and one that leads below it leads no more.
+    fn learn(&mut self, entry: SharedEntry) {
+        if entry.ballot > self.ballot {
+            self.adopt(entry.ballot);
+        }
+        let slot = entry.index;
+        self.log.learn(entry);
+        if let RoleState::Leader(leader) = &mut self.role {
+            // What was chosen below this ballot a quorum of promises has shown, and so it was proposed again.
+            assert!(slot < leader.open.next(), "{slot} is chosen below {}, whose owner did not see it", self.ballot);
+            leader.open.learnt_through(slot);
+            self.log.choose_through(leader.open.close_chosen());
+        }
+    }
+}

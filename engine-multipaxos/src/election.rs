@@ -1,0 +1,209 @@
+//! How a leader comes and goes: suspicion, pre-check, campaign, stepping down, and answering others. What lies between
+//! a quorum's promises and leading is in [`takeover`](crate::takeover).
+//!
+//! ```text
+//!   timeout ──▶ PreCheck to all ──quorum──▶ own promise durable ──▶ Prepare to all ──quorum──▶ takeover
+//!                    │                                                │
+//!                    └── a refusal tells a higher ballot: go above    └── Nack: step down, go above next time
+//! ```
+//!
+//! The rules: a promise is durable before it is told ("Paxos Made Simple" §2.2 and §2.5); whoever is asked answers
+//! whatever the asker's log holds, for the takeover brings it all the values that may be chosen; a pre-check before the
+//! campaign (Raft thesis §9.6), and voters that hear a leader help nobody to depose it, nor does a leader go on that
+//! hears no quorum (§6.2), all as in Raft, so that a comparison does not compare these.
+
+use consensus_api::{Ballot, NodeId, Tally, Verdict};
+
+use crate::MultiPaxos;
+use crate::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
+use crate::role::{Leader, RoleState};
+use crate::takeover::Candidate;
+
+impl MultiPaxos {
+    /// Steps down if no quorum was heard for an election timeout. Called before an input is looked at, so that a
+    /// leader that was paused, and may have been replaced, answers nothing any more.
+    pub(crate) fn step_down_without_quorum(&mut self) {
+        if let RoleState::Leader(leader) = &self.role
+            && self.config.timing.check_quorum
+            && self.has_lost_quorum(leader)
+        {
+            self.become_follower(None);
+        }
+    }
+
+    fn has_lost_quorum(&self, leader: &Leader) -> bool {
+        leader.contact.lost(self.now, self.config.timing.election_timeout, self.config.node, self.quorums())
+    }
+
+    /// Campaigns, or asks around first, when the time has come.
+    pub(crate) fn check_election_timer(&mut self) {
+        let alone = self.decides_alone();
+        let due = match &self.role {
+            RoleState::Leader(_) => false,
+            RoleState::Follower { .. } if alone => true,
+            _ => !alone && self.is_voter() && self.detector.suspects(self.now),
+        };
+        if due && self.config.timing.pre_check && !alone {
+            self.pre_campaign();
+        } else if due {
+            self.campaign(false);
+        }
+    }
+
+    /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
+    pub(crate) fn decides_alone(&self) -> bool {
+        self.quorums().reached(|node| node == self.config.node)
+    }
+
+    /// A ballot of this node's own, above every round that it has heard of.
+    fn next_ballot(&self) -> Ballot {
+        Ballot::new(self.ballot.round.max(self.round_seen) + 1, self.config.node)
+    }
+
+    /// Asks the voters whether a campaign would succeed, so that a node that was cut off disturbs nobody.
+    fn pre_campaign(&mut self) {
+        self.detector.rearm(self.now);
+        self.become_follower(None);
+        self.ask_around();
+    }
+
+    fn ask_around(&mut self) {
+        let ballot = self.next_ballot();
+        let mut tally = Tally::default();
+        tally.record(self.config.node, true);
+        self.role = RoleState::PreCandidate { ballot, tally };
+        for voter in self.other_voters() {
+            self.send(voter, Message::PreCheck(PreCheck { ballot }));
+        }
+    }
+
+    /// Asks the voters for their promises of a new ballot. The own promise counts, and the question leaves, once it is
+    /// durable.
+    pub(crate) fn campaign(&mut self, forced: bool) {
+        if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
+            return;
+        }
+        self.detector.rearm(self.now);
+        self.become_follower(None);
+        self.set_ballot(self.next_ballot());
+        let resend_at = self.now + self.config.timing.heartbeat_interval;
+        let from = self.log.chosen_through().next();
+        let candidate = Candidate::new(self.membership.all_voters(), from, resend_at, forced);
+        self.role = RoleState::Candidate(Box::new(candidate));
+        self.ask_for_promises();
+    }
+
+    /// Answers a question that binds nobody: yes if this node hears no leader and the ballot is above its promise.
+    pub(crate) fn on_pre_check(&mut self, from: NodeId, question: PreCheck) {
+        let timing = &self.config.timing;
+        let protects = (timing.pre_check || timing.check_quorum) && self.hears_leader();
+        let granted = !protects && question.ballot > self.ballot;
+        let reply = PreCheckReply { ballot: question.ballot, promised: self.ballot, granted };
+        // A refusal reveals this node's promise. It need not be durable for that: it only tells where to go above.
+        self.send(from, Message::PreCheckReply(reply));
+    }
+
+    /// Counts an answer, or learns from it that the ballot is too low, and asks about a higher one at once. That ends:
+    /// each time, somebody's promise must have risen in between.
+    pub(crate) fn on_pre_check_reply(&mut self, from: NodeId, reply: PreCheckReply) {
+        self.round_seen = self.round_seen.max(reply.promised.round);
+        let quorums = self.membership.quorums();
+        let RoleState::PreCandidate { ballot, tally } = &mut self.role else { return };
+        if reply.ballot != *ballot {
+            return;
+        }
+        if !reply.granted && reply.promised >= reply.ballot {
+            return self.ask_around();
+        }
+        tally.record(from, reply.granted);
+        match tally.verdict(quorums) {
+            Verdict::Won => self.campaign(false),
+            Verdict::Lost => self.become_follower(None),
+            Verdict::Open => {}
+        }
+    }
+
+    /// Promises, or refuses. A voter that hears a leader does not even look at the ballot, or a node that was cut off
+    /// would depose a leader that works.
+    pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: Prepare) {
+        if prepare.ballot.node != from {
+            return;
+        }
+        if prepare.ballot < self.ballot {
+            return self.send_nack(from, prepare.ballot);
+        }
+        if prepare.ballot > self.ballot {
+            if self.config.timing.check_quorum && !prepare.forced && self.hears_leader() {
+                return;
+            }
+            self.adopt(prepare.ballot);
+        }
+        self.detector.rearm(self.now);
+        self.answer_prepare(from, prepare.ballot, prepare.from);
+    }
+
+    /// Gives up a ballot that somebody refuses, if it is still the own one.
+    pub(crate) fn on_nack(&mut self, nack: Nack) {
+        self.round_seen = self.round_seen.max(nack.promised.round);
+        let owns = matches!(self.role, RoleState::Candidate(_) | RoleState::Leader(_));
+        if owns && nack.ballot == self.ballot && nack.promised > self.ballot {
+            self.become_follower(None);
+        }
+    }
+
+    /// Tells the sender of a message of an earlier ballot that its ballot is over.
+    pub(crate) fn send_nack(&mut self, to: NodeId, refused: Ballot) {
+        let nack = Nack { ballot: refused, promised: self.ballot };
+        let after = self.ballot_write();
+        self.send_after(to, after, Message::Nack(nack));
+    }
+
+    /// Promises a higher ballot, whose owner does not lead yet as far as this node knows.
+    pub(crate) fn adopt(&mut self, ballot: Ballot) {
+        self.become_follower(None);
+        self.detector.forget_leader();
+        self.set_ballot(ballot);
+    }
+
+    /// Whether `ballot` is the promised one, or is now, after its owner has spoken as a leader. Follows it if so, and
+    /// tells it if its ballot is over. That it leads means that a quorum has promised; accepting from it, or answering
+    /// it, is a promise too ("Paxos Made Simple" §2.2: an acceptor accepts unless it has promised a *higher* ballot).
+    pub(crate) fn follow(&mut self, from: NodeId, ballot: Ballot) -> bool {
+        if ballot.node != from {
+            return false;
+        }
+        if ballot < self.ballot {
+            self.send_nack(from, ballot);
+            return false;
+        }
+        assert!(from != self.config.node, "{from} hears itself from somebody else");
+        if ballot > self.ballot {
+            self.adopt(ballot);
+        }
+        self.become_follower(Some(from));
+        self.detector.heard(self.now);
+        true
+    }
+
+    /// Stops leading or campaigning; whatever was meant for another leader than `leader` is refused.
+    pub(crate) fn become_follower(&mut self, leader: Option<NodeId>) {
+        if matches!(&self.role, RoleState::Follower { leader: present } if *present == leader) {
+            return;
+        }
+        let previous = std::mem::replace(&mut self.role, RoleState::Follower { leader });
+        let abandoned = self.errands.abandon(leader);
+        self.effects.refused.extend(abandoned);
+        if let RoleState::Leader(mut led) = previous {
+            self.refuse_reads(led.reads.abandon(), leader);
+            self.detector.rearm(self.now);
+        }
+    }
+
+    /// Whether this node knows of a leader that works: it hears one, or is one that hears a quorum.
+    fn hears_leader(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => !self.has_lost_quorum(leader),
+            _ => self.detector.hears_leader(self.now),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! This node's copy of the log, slot by slot, with what is known of it: where it begins, what is accepted and under
+//! which ballot, how far it is known to be chosen, what is durable.
+//!
+//! ```text
+//!             base              chosen through
+//!   ───────────┬─────────────────────┬──────────────────────────────
+//!    trimmed   │  chosen: the value  │  accepted, each slot under    ·  holes, where an Accept was
+//!    (tables)  │  never changes      │  its own ballot               ·  lost or has yet to come
+//!   ───────────┴──────────┬──────────┴──────────────────────────────
+//!                         window: recent entries, in memory
+//! ```
+//!
+//! Invariants, asserted where they could break:
+//! - base ≤ chosen through, and there are no holes between them;
+//! - a slot's ballot never goes down; one slot and one ballot are one value;
+//! - a slot that is known to be chosen is held under a ballot at or above the one that it was chosen under. It is so at
+//!   the leader that counted the quorum, where a watermark tells it, and by induction wherever one of these is copied
+//!   from. So a copied value may replace a lower ballot's, whatever that said, and never contradicts a higher one's.
+
+use consensus_api::ballot_runs::{BallotRuns, Run};
+use consensus_api::log_writer::LogWriter;
+use consensus_api::window::EntryWindow;
+use consensus_api::{Ballot, Entry, LogIndex, LogPosition, LogTime, SharedEntry, Write, WriteId};
+
+/// The log of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Log {
+    base: LogPosition,
+    ballots: BallotRuns,
+    window: EntryWindow,
+    chosen_through: LogIndex,
+    // The highest stamp of any entry that was ever here, those since replaced included: a leader's clock starts at it.
+    time: LogTime,
+    pub(crate) writer: LogWriter,
+}
+
+impl Log {
+    /// The log as it was found; what it is made of has been validated.
+    pub(crate) fn recovered(
+        base: LogPosition,
+        ballots: BallotRuns,
+        tail: Vec<SharedEntry>,
+        chosen_through: LogIndex,
+        time: LogTime,
+    ) -> Log {
+        let mut log =
+            Log { base, ballots, window: EntryWindow::default(), chosen_through, time, writer: LogWriter::default() };
+        log.ballots.trim(base.index);
+        for entry in tail.into_iter().filter(|entry| entry.index > base.index) {
+            log.time = log.time.max(entry.log_time);
+            log.window.insert(entry);
+        }
+        log
+    }
+
+    pub(crate) fn base(&self) -> LogPosition {
+        self.base
+    }
+
+    pub(crate) fn chosen_through(&self) -> LogIndex {
+        self.chosen_through
+    }
+
+    pub(crate) fn time(&self) -> LogTime {
+        self.time
+    }
+
+    pub(crate) fn window(&self) -> &EntryWindow {
+        &self.window
+    }
+
+    /// The last slot that holds an entry, or the base where none does.
+    pub(crate) fn last_index(&self) -> LogIndex {
+        self.ballots.last().unwrap_or(self.base.index).max(self.base.index)
+    }
+
+    /// The ballot under which the slot is accepted, if it is.
+    pub(crate) fn ballot_at(&self, slot: LogIndex) -> Option<Ballot> {
+        self.ballots.get(slot)
+    }
+
+    /// The accepted slots from `from` on, as runs of one ballot.
+    pub(crate) fn runs_from(&self, from: LogIndex) -> impl Iterator<Item = Run> {
+        self.ballots.iter_from(from)
+    }
+
+    /// Whether no write of the slot is pending or under way.
+    pub(crate) fn is_durable(&self, slot: LogIndex) -> bool {
+        self.writer.first_volatile().is_none_or(|volatile| slot < volatile) || self.writer.is_durable(slot)
+    }
+
+    /// Accepts a value for a slot that is not known to be chosen. What is there under the same ballot stays and is not
+    /// written again.
+    pub(crate) fn accept(&mut self, entry: SharedEntry) {
+        let slot = entry.index;
+        assert!(slot > self.chosen_through, "{slot} is chosen (through {}) and takes no accept", self.chosen_through);
+        match self.ballots.get(slot) {
+            Some(ballot) if ballot == entry.ballot => self.assert_same_value(&entry),
+            Some(ballot) => {
+                assert!(ballot < entry.ballot, "{slot} accepted under {ballot}, and then under {}", entry.ballot);
+                self.store(entry);
+            }
+            None => self.store(entry),
+        }
+    }
+
+    /// Takes the chosen value of the first slot that is not known to be chosen.
+    pub(crate) fn learn(&mut self, entry: SharedEntry) {
+        let slot = entry.index;
+        assert!(slot == self.chosen_through.next(), "{slot} learnt after {}", self.chosen_through);
+        if self.ballots.get(slot).is_some_and(|ballot| ballot >= entry.ballot) {
+            self.assert_same_value(&entry);
+        } else {
+            self.store(entry);
+        }
+        self.choose_through(slot);
+    }
+
+    fn store(&mut self, entry: SharedEntry) {
+        self.time = self.time.max(entry.log_time);
+        self.ballots.set(entry.index, entry.ballot);
+        self.window.insert(entry.clone());
+        self.writer.put(entry);
+    }
+
+    /// Checks a value that must be the one that is here, as far as it is in memory.
+    pub(crate) fn assert_same_value(&self, entry: &Entry) {
+        if let Some(present) = self.window.get(entry.index) {
+            let same = present.log_time == entry.log_time && present.payload == entry.payload;
+            assert!(same, "two values at {}: under {} and {}", entry.index, present.ballot, entry.ballot);
+        }
+    }
+
+    /// Everything up to `slot` is chosen, and what is held there is what was chosen.
+    pub(crate) fn choose_through(&mut self, slot: LogIndex) {
+        if slot <= self.chosen_through {
+            return;
+        }
+        let hole = self.ballots.first_hole(self.chosen_through.next());
+        assert!(hole > slot, "chosen through {slot}, but {hole} holds no entry");
+        self.chosen_through = slot;
+    }
+
+    /// Advances over slots that are accepted under `ballot`, of which everything up to `watermark` is chosen.
+    ///
+    /// A slot under another ballot is not passed: take a slot that this node accepted under 2.1 and that 3.2's leader,
+    /// whose quorum had not seen that, chose otherwise. 3.2's watermark covers the slot, and this node holds the wrong
+    /// value for it.
+    pub(crate) fn choose_accepted(&mut self, ballot: Ballot, watermark: LogIndex) {
+        while let Some(run) = self.ballots.run_at(self.chosen_through.next()) {
+            if run.ballot != ballot || self.chosen_through >= watermark {
+                return;
+            }
+            self.chosen_through = run.last.min(watermark);
+        }
+    }
+
+    /// The first slots up to `watermark` that are not accepted under `ballot`, as one range, after
+    /// [`choose_accepted`](Self::choose_accepted) has passed those that are.
+    pub(crate) fn missing(&self, ballot: Ballot, watermark: LogIndex) -> Option<(LogIndex, LogIndex)> {
+        let first = self.chosen_through.next();
+        let next_known = self.ballots.iter_from(first).find(|run| run.ballot == ballot).map(|run| run.first.previous());
+        let last = next_known.map_or(watermark, |last| last.min(watermark));
+        (first <= last).then_some((first, last))
+    }
+
+    /// The store no longer holds anything up to `base`. Only what is chosen is ever trimmed.
+    pub(crate) fn trim(&mut self, base: LogPosition) {
+        assert!(base.index <= self.chosen_through, "{} trimmed, chosen through {}", base.index, self.chosen_through);
+        self.ballots.trim(base.index);
+        self.window.evict(0, base.index.next());
+        self.base = base;
+    }
+
+    /// A snapshot stands in for everything up to `base`. What is accepted above stays: it was promised to whoever
+    /// proposed it, and the snapshot knows nothing of it.
+    pub(crate) fn install(&mut self, base: LogPosition, time: LogTime) {
+        self.chosen_through = self.chosen_through.max(base.index);
+        self.time = self.time.max(time);
+        self.trim(base);
+    }
+
+    /// The write that the changes since the last one amount to.
+    pub(crate) fn take_write(&mut self) -> Option<Write> {
+        self.writer.take(self.chosen_through)
+    }
+
+    /// What a message must wait for that vouches for the log as it is now.
+    pub(crate) fn dependency(&self) -> WriteId {
+        self.writer.dependency()
+    }
+
+    /// Shrinks the window to `bytes_max`, except for what the log store may not hold yet and what is not chosen. Chosen
+    /// entries that wait to be handed out may go: they can be read back, and so a slow state machine does not make
+    /// memory grow.
+    pub(crate) fn evict(&mut self, bytes_max: usize) {
+        let volatile = self.writer.first_volatile().unwrap_or(LogIndex(u64::MAX));
+        self.window.evict(bytes_max, volatile.min(self.chosen_through.next()));
+    }
+}

@@ -1,0 +1,106 @@
+//! Linearizable reads without a log entry (ReadIndex, Raft thesis §6.4, with a ballot in place of the term): the leader
+//! notes how far the log is chosen, confirms by a round of heartbeats that it still leads, and says so.
+//!
+//! ```text
+//!   Read at the leader ───────────────┐
+//!   Read at a follower ──Errand::Read─┤
+//!                                     ▼
+//!        index = max(chosen through, epoch start), wait for a round that starts from now
+//!                                     │ a quorum has answered it
+//!                                     ▼
+//!        ReadReady here, or Errand::ReadIndex to whoever asked
+//! ```
+//!
+//! Why the epoch start, the last slot that was re-proposed at the takeover: among those slots are all that an earlier
+//! leader may have acknowledged. This leader has not yet counted a quorum for them, and a read below would miss them.
+//!
+//! Why the round: whoever is elected later has the promise of a quorum, and one of those would have refused to answer.
+
+use std::collections::BTreeMap;
+
+use consensus_api::errands::Errand;
+use consensus_api::{Ballot, NodeId, ReadReady, Refusal, Refused, RequestId};
+
+use crate::MultiPaxos;
+use crate::message::Message;
+use crate::role::RoleState;
+
+impl MultiPaxos {
+    /// A client of this node wants to read.
+    pub(crate) fn on_read(&mut self, id: RequestId) {
+        let reads_max = self.config.limits.reads_max;
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.queue_read(id),
+            RoleState::Follower { leader: Some(_) } => self.errands.read(id, reads_max),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower asks for its clients. A read may be asked for again, since nothing is changed by it.
+    pub(crate) fn on_forwarded_reads(&mut self, from: NodeId, ballot: Ballot, ids: Vec<RequestId>) {
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let leader = self.leader();
+        let mut refused = Vec::new();
+        for id in ids.into_iter().filter(|id| id.origin == from) {
+            let taken = if leads { self.queue_read(id) } else { Err(Refusal::NotLeader { leader }) };
+            refused.extend(taken.err().map(|reason| Refused { id, reason }));
+        }
+        if !refused.is_empty() {
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn queue_read(&mut self, id: RequestId) -> Result<(), Refusal> {
+        let (reads_max, chosen_through) = (self.config.limits.reads_max, self.log.chosen_through());
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
+        leader.reads.push(id, chosen_through.max(leader.epoch_start), reads_max)
+    }
+
+    /// The leader has told the indexes of reads of this node.
+    pub(crate) fn on_read_indexes(&mut self, ready: Vec<ReadReady>) {
+        let awaited = self.errands.answered(ready);
+        self.effects.reads_ready.extend(awaited);
+    }
+
+    /// Asks again, once an election timeout, for reads that wait: the question or its answer may be lost.
+    pub(crate) fn repeat_reads(&mut self) {
+        if self.now.since(self.reads_asked_at) >= self.config.timing.election_timeout {
+            self.reads_asked_at = self.now;
+            self.errands.ask_again();
+        }
+    }
+
+    /// Tells those who asked that a quorum has confirmed their reads.
+    pub(crate) fn answer_reads(&mut self, confirmed: Vec<ReadReady>) {
+        let mut remote: BTreeMap<NodeId, Vec<ReadReady>> = BTreeMap::new();
+        for read in confirmed {
+            if read.id.origin == self.config.node {
+                self.effects.reads_ready.push(read);
+            } else {
+                remote.entry(read.id.origin).or_default().push(read);
+            }
+        }
+        for (origin, ready) in remote {
+            self.send(origin, Message::Errand(Errand::ReadIndex { ready }));
+        }
+    }
+
+    /// Tells those who asked that this node leads no more.
+    pub(crate) fn refuse_reads(&mut self, ids: Vec<RequestId>, leader: Option<NodeId>) {
+        let mut remote: BTreeMap<NodeId, Vec<Refused>> = BTreeMap::new();
+        for id in ids {
+            let refused = Refused { id, reason: Refusal::NotLeader { leader } };
+            if id.origin == self.config.node {
+                self.effects.refused.push(refused);
+            } else {
+                remote.entry(id.origin).or_default().push(refused);
+            }
+        }
+        for (origin, refused) in remote {
+            self.send(origin, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The part that a node plays, and what it knows while it plays it.
+//!
+//! ```text
+//!                    suspects           a quorum would promise    a quorum has promised,
+//!   ┌──────────┐ ─────────────▶ ┌──────────────┐ ─────▶ ┌───────────┐ caught up ─▶ ┌────────┐
+//!   │ Follower │                │ PreCandidate │        │ Candidate │              │ Leader │
+//!   └──────────┘ ◀───────────── └──────────────┘        └───────────┘              └────────┘
+//!        ▲         hears the leader, or of a higher ballot  │                           │
+//!        └──────────────────────────────────────────────────┴───────────────────────────┘
+//!                                              also: no quorum heard for an election timeout
+//! ```
+//!
+//! A learner is a follower that the membership gives no vote: it never suspects anybody.
+
+use std::collections::BTreeMap;
+
+use consensus_api::detector::QuorumContact;
+use consensus_api::engine::encode_ballot;
+use consensus_api::flow::InFlight;
+use consensus_api::reads::ReadQueue;
+use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, Role, Tally, Timing, WriteId};
+
+use crate::MultiPaxos;
+use crate::open_slots::OpenSlots;
+use crate::takeover::Candidate;
+
+/// What a node is, with what it only knows as that.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RoleState {
+    /// Follows a leader, or waits for one.
+    Follower {
+        /// Whom: the owner of the promised ballot, once it has spoken as a leader.
+        leader: Option<NodeId>,
+    },
+    /// Asks whether a campaign would succeed.
+    PreCandidate {
+        /// The ballot that the campaign would have.
+        ballot: Ballot,
+        /// The answers.
+        tally: Tally,
+    },
+    /// Asks for promises in its own ballot.
+    Candidate(Box<Candidate>),
+    /// Leads in its own ballot.
+    Leader(Box<Leader>),
+}
+
+/// What a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// How far each peer is.
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    /// When each voter was last heard (check-quorum).
+    pub(crate) contact: QuorumContact,
+    /// The reads that wait for their round.
+    pub(crate) reads: ReadQueue,
+    /// Stamps its entries.
+    pub(crate) clock: LogClock,
+    /// The last slot that it re-proposed when it took over. What earlier leaders acknowledged lies at or below it; no
+    /// read is served from less.
+    pub(crate) epoch_start: LogIndex,
+    /// When the next heartbeat is due.
+    pub(crate) heartbeat_at: MonoTime,
+    /// A heartbeat to everyone goes out with the next effects.
+    pub(crate) heartbeat_due: bool,
+    /// Its slots that are not chosen yet, and who has accepted them; the bounds on proposals in flight are counted here.
+    pub(crate) open: OpenSlots,
+}
+
+/// What a leader knows of one peer.
+///
+/// ```text
+///   ──── chosen ────────────── next ───────── last
+///                  sent; each     not sent
+///                  slot answered
+///                  by itself
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    /// The next slot to send.
+    pub(crate) next: LogIndex,
+    /// Messages with entries that were sent and not answered.
+    pub(crate) in_flight: InFlight,
+    /// When anything was last heard from it.
+    pub(crate) heard_at: MonoTime,
+    /// The watermark that it was last told.
+    pub(crate) told_chosen: LogIndex,
+}
+
+/// What a node knows of the owner of the ballot that it has promised. Nothing of it holds beyond that ballot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Allegiance {
+    /// The highest watermark that the leader has told.
+    pub(crate) watermark: LogIndex,
+    /// The first slot that is missing below the watermark, and since when.
+    pub(crate) gap: Option<(LogIndex, MonoTime)>,
+    /// The last read round that was answered.
+    pub(crate) answered_round: u64,
+    /// Slots whose acceptance goes out with the next effects, if an answer is owed at all.
+    pub(crate) owes_accepted: Option<Vec<(LogIndex, LogIndex)>>,
+}
+
+impl Progress {
+    /// A peer at the beginning of a leadership: it is sent everything from the first open slot on.
+    pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
+        Progress { next, in_flight: InFlight::default(), heard_at: now, told_chosen: LogIndex::ZERO }
+    }
+
+    /// Whether it has been silent so long that it is sent heartbeats only.
+    pub(crate) fn is_silent(&self, now: MonoTime, timing: &Timing) -> bool {
+        now.since(self.heard_at) >= timing.election_timeout
+    }
+
+    /// Takes what is in flight for lost, and sends again from the first slot that the peer has not accepted.
+    pub(crate) fn resume_from(&mut self, next: LogIndex) {
+        self.next = next;
+        self.in_flight.clear();
+    }
+}
+
+impl MultiPaxos {
+    /// Whom this node takes for the leader.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Follower { leader } => *leader,
+            RoleState::PreCandidate { .. } | RoleState::Candidate(_) => None,
+            RoleState::Leader(_) => Some(self.config.node),
+        }
+    }
+
+    /// The role, as the outside sees it.
+    pub(crate) fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower { .. } if self.is_voter() => Role::Follower,
+            RoleState::Follower { .. } => Role::Learner,
+            RoleState::PreCandidate { .. } | RoleState::Candidate(_) => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// Raises the promise. What the present leader is still owed goes out first. Durable with the write that [`MultiPaxos::ballot_write`] names.
+    pub(crate) fn set_ballot(&mut self, ballot: Ballot) {
+        assert!(ballot > self.ballot, "promise {} may not become {ballot}", self.ballot);
+        self.acknowledge();
+        self.ballot = ballot;
+        self.round_seen = self.round_seen.max(ballot.round);
+        self.allegiance = Allegiance::default();
+        self.log.writer.set_hard_state(encode_ballot(ballot));
+        self.ballot_write = self.log.dependency();
+    }
+
+    /// The write that makes this node's promise durable.
+    pub(crate) fn ballot_write(&self) -> WriteId {
+        self.ballot_write
+    }
+}

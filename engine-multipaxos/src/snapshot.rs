@@ -1,0 +1,58 @@
+//! Where the log gives way to the state machine's tables: trimming, a peer that needs what is trimmed, and a snapshot
+//! that was installed.
+//!
+//! ```text
+//!   whoever lacks ──LearnRequest ≤ base──▶ whoever knows ──SendSnapshot──▶ driver ──bulk──▶ driver ──┐
+//!                 ◀──────────────────── SnapshotInstalled ────────────────────────────────────────────┘
+//! ```
+//!
+//! Only what is chosen is trimmed, and a snapshot says nothing of slots above it. So every accept above the base stays,
+//! on disk as in memory: the driver trims the log store up to the base and removes nothing else.
+
+use std::sync::Arc;
+
+use consensus_api::{LogPosition, LogTime, Membership, NodeId, SendSnapshot};
+
+use crate::MultiPaxos;
+use crate::role::RoleState;
+
+impl MultiPaxos {
+    /// Asks for a snapshot to be sent to a peer. Asked again every election timeout for as long as the peer wants what
+    /// is trimmed; a driver that is sending one already ignores that.
+    pub(crate) fn want_snapshot(&mut self, to: NodeId) {
+        let again_after = self.config.timing.election_timeout;
+        let asked_lately = self.snapshots_wanted.get(&to).is_some_and(|at| self.now.since(*at) < again_after);
+        if !asked_lately && self.membership.contains(to) {
+            self.snapshots_wanted.insert(to, self.now);
+            self.effects.snapshots.push(SendSnapshot { to, at_least: self.log.base().index });
+        }
+    }
+
+    /// The log store has let go of everything up to `base`, which the tables hold durably.
+    pub(crate) fn on_trimmed(&mut self, base: LogPosition) {
+        if base.index > self.log.base().index {
+            self.log.trim(base);
+        }
+    }
+
+    /// Tables that somebody sent have replaced the own ones, and stand for the log up to `base`.
+    ///
+    /// A leader that is overtaken by a snapshot steps down. Slots that it has proposed for may lie at or below the base,
+    /// and the snapshot does not tell what was chosen there: take slot 9, where this leader's Accept has reached one
+    /// node and a higher ballot has chosen another value. A watermark from here that covers 9 would make that node
+    /// believe in the wrong one.
+    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: Arc<Membership>) {
+        if base.index <= self.log.base().index || base.index < self.delivery.applied() {
+            return;
+        }
+        if base.index > self.log.chosen_through() && matches!(self.role, RoleState::Leader(_)) {
+            self.become_follower(None);
+        }
+        self.log.install(base, time);
+        self.membership = membership;
+        self.delivery.restart_after(base.index);
+        self.read_backs.forget_delivery();
+        self.log.choose_accepted(self.ballot, self.allegiance.watermark);
+        self.try_to_lead();
+    }
+}

@@ -1,0 +1,254 @@
+//! From promises to leading: phase 1 for every open slot at once. The one room that Raft has no twin for: there the
+//! votes go to a log that holds everything; here anybody may be elected and then gathers what may have been chosen.
+//!
+//! ```text
+//!                       11   12   13   14   15
+//!   promise of 1        2.1   ·   1.3   ·    ·      chosen through 10
+//!   promise of 2        3.2   ·    ·   3.2   ·      chosen through 11
+//!                        │    │    │    │
+//!                     chosen noop  │    │           first: catch up to 11, the highest of "chosen through"
+//!                              ▼   ▼    ▼           then: each open slot's highest ballot, holes filled,
+//!   leader of 4.3             4.3 4.3  4.3          all under the own ballot; proposals come after them
+//! ```
+//!
+//! A promise comes in pages and counts when its last one has come. The candidate is an acceptor like the others: its
+//! own promise counts when it is durable, and its own accepted values are gathered by the same pages.
+//!
+//! Why it is safe that pages are taken one after the other: an acceptor that has promised the ballot accepts nothing
+//! below it, so what a later page shows was there when the promise was made, but for values learnt as chosen. And where
+//! compaction has moved past the cursor, what a page lacks lies at or below its "chosen through", to which the candidate
+//! must catch up by other ways ([`catch_up`](crate::catch_up)) before it leads.
+
+use std::collections::BTreeMap;
+
+use consensus_api::detector::QuorumContact;
+use consensus_api::reads::ReadQueue;
+use consensus_api::{Ballot, LogClock, LogIndex, LogTime, MonoTime, NodeId, Payload, SharedEntry};
+
+use crate::MultiPaxos;
+use crate::catch_up::Purpose;
+use crate::message::{Message, Prepare, Promise};
+use crate::open_slots::OpenSlots;
+use crate::role::{Leader, Progress, RoleState};
+
+/// What a candidate knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Candidate {
+    acceptors: BTreeMap<NodeId, Promising>,
+    // The value of the highest ballot for each slot that is not known to be chosen.
+    reported: BTreeMap<LogIndex, SharedEntry>,
+    // When to ask again those who have not answered, and to go on catching up.
+    pub(crate) resend_at: MonoTime,
+    forced: bool,
+}
+
+/// How far one acceptor's promise has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Promising {
+    // The first slot of the next page.
+    cursor: LogIndex,
+    complete: bool,
+    chosen_through: LogIndex,
+}
+
+impl Candidate {
+    /// Has heard from nobody yet; wants to hear of slots from `from` on.
+    pub(crate) fn new(
+        acceptors: impl Iterator<Item = NodeId>,
+        from: LogIndex,
+        resend_at: MonoTime,
+        forced: bool,
+    ) -> Candidate {
+        let promising = Promising { cursor: from, complete: false, chosen_through: LogIndex::ZERO };
+        let acceptors = acceptors.map(|node| (node, promising)).collect();
+        Candidate { acceptors, reported: BTreeMap::new(), resend_at, forced }
+    }
+
+    /// Keeps a value unless one of a higher ballot is known for its slot.
+    fn report(&mut self, entry: SharedEntry) {
+        let known = self.reported.entry(entry.index).or_insert_with(|| entry.clone());
+        if known.ballot < entry.ballot {
+            *known = entry;
+        } else if known.ballot == entry.ballot {
+            let same = known.payload == entry.payload && known.log_time == entry.log_time;
+            assert!(same, "two values at {} under {}", entry.index, entry.ballot);
+        }
+    }
+
+    /// The complete promise that knows most to be chosen.
+    fn most_advanced(&self) -> Option<(LogIndex, NodeId)> {
+        let complete = self.acceptors.iter().filter(|(_, promising)| promising.complete);
+        complete.map(|(node, promising)| (promising.chosen_through, *node)).max()
+    }
+}
+
+impl MultiPaxos {
+    /// Asks every other acceptor whose promise is not complete for its next page.
+    pub(crate) fn ask_for_promises(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else { return };
+        let me = self.config.node;
+        let incomplete = candidate.acceptors.iter().filter(|(node, promising)| **node != me && !promising.complete);
+        let asked: Vec<(NodeId, LogIndex)> = incomplete.map(|(node, promising)| (*node, promising.cursor)).collect();
+        let forced = candidate.forced;
+        for (node, from) in asked {
+            self.send_promise(node, Message::Prepare(Prepare { ballot: self.ballot, from, forced }));
+        }
+    }
+
+    /// Every interval: asks again for what may have been lost.
+    pub(crate) fn check_resend_timer(&mut self) {
+        let RoleState::Candidate(candidate) = &mut self.role else { return };
+        if self.now >= candidate.resend_at {
+            candidate.resend_at = self.now + self.config.timing.heartbeat_interval;
+            self.ask_for_promises();
+            self.try_to_lead();
+        }
+    }
+
+    /// Gathers the own promise, once the write that holds it is durable.
+    pub(crate) fn count_own_promise(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else { return };
+        let me = self.config.node;
+        if let Some(own) = candidate.acceptors.get(&me).filter(|own| !own.complete)
+            && self.writes_durable >= self.ballot_write()
+        {
+            self.answer_prepare(me, self.ballot, own.cursor);
+        }
+    }
+
+    /// Sends `to` the page of this node's promise that begins at `from`, reading back first what has left the window.
+    pub(crate) fn answer_prepare(&mut self, to: NodeId, ballot: Ballot, from: LogIndex) {
+        match self.promise_page(from, &[]) {
+            Ok(promise) => self.give_promise(to, promise),
+            Err((first, last)) => self.read_back(Purpose::Promise { to, ballot, from }, first, last),
+        }
+    }
+
+    /// Goes on with a page whose entries were read back.
+    pub(crate) fn continue_promise(&mut self, to: NodeId, ballot: Ballot, from: LogIndex, read: &[SharedEntry]) {
+        if ballot != self.ballot {
+            return;
+        }
+        match self.promise_page(from, read) {
+            Ok(promise) => self.give_promise(to, promise),
+            Err((first, last)) => self.read_back(Purpose::Promise { to, ballot, from }, first, last),
+        }
+    }
+
+    fn give_promise(&mut self, to: NodeId, promise: Promise) {
+        if to == self.config.node {
+            self.on_promise(to, promise);
+        } else {
+            self.send_promise(to, Message::Promise(promise));
+        }
+    }
+
+    /// The page that begins at `from`, of entries in the window or among those read back; or the range that must be
+    /// read back before there is one.
+    fn promise_page(&self, from: LogIndex, read: &[SharedEntry]) -> Result<Promise, (LogIndex, LogIndex)> {
+        let chosen_through = self.log.chosen_through();
+        let mut promise = Promise { ballot: self.ballot, from, accepted: Vec::new(), next: None, chosen_through };
+        let mut bytes = 0;
+        for run in self.log.runs_from(from) {
+            for slot in (run.first.0..=run.last.0).map(LogIndex) {
+                let Some(entry) = self.log.window().get(slot).or_else(|| find(read, slot, run.ballot)) else {
+                    if promise.accepted.is_empty() {
+                        return Err((slot, self.log.last_index()));
+                    }
+                    promise.next = Some(slot);
+                    return Ok(promise);
+                };
+                bytes += entry.size_bytes();
+                if bytes > self.config.limits.message_bytes_max && !promise.accepted.is_empty() {
+                    promise.next = Some(slot);
+                    return Ok(promise);
+                }
+                promise.accepted.push(entry.clone());
+            }
+        }
+        Ok(promise)
+    }
+
+    /// Takes a page of a promise of the own ballot: learns what it shows to be chosen, keeps the highest ballot's value
+    /// of each other slot, and asks for the next page.
+    pub(crate) fn on_promise(&mut self, from: NodeId, promise: Promise) {
+        let RoleState::Candidate(candidate) = &mut self.role else { return };
+        let Some(promising) = candidate.acceptors.get_mut(&from) else { return };
+        if promise.ballot != self.ballot || promising.complete || promise.from != promising.cursor {
+            return;
+        }
+        promising.chosen_through = promising.chosen_through.max(promise.chosen_through);
+        promising.complete = promise.next.is_none();
+        promising.cursor = promise.next.unwrap_or(promising.cursor);
+        let forced = candidate.forced;
+        for entry in promise.accepted {
+            assert!(entry.ballot < self.ballot, "{from} promised {} and reports {}", self.ballot, entry.ballot);
+            if entry.index <= promise.chosen_through && entry.index == self.log.chosen_through().next() {
+                self.log.learn(entry);
+            } else if entry.index > self.log.chosen_through() {
+                candidate.report(entry);
+            }
+        }
+        // A takeover that makes progress is not given up.
+        self.detector.rearm(self.now);
+        match promise.next {
+            Some(next) if from == self.config.node => self.answer_prepare(from, self.ballot, next),
+            Some(next) => {
+                self.send_promise(from, Message::Prepare(Prepare { ballot: self.ballot, from: next, forced }));
+            }
+            None => self.try_to_lead(),
+        }
+    }
+
+    /// Leads if a quorum has promised and this node knows as much to be chosen as any of them; catches up otherwise.
+    pub(crate) fn try_to_lead(&mut self) {
+        let RoleState::Candidate(candidate) = &self.role else { return };
+        let complete = |node| candidate.acceptors.get(&node).is_some_and(|promising| promising.complete);
+        if !self.quorums().reached(complete) {
+            return;
+        }
+        match candidate.most_advanced() {
+            Some((chosen_through, node)) if chosen_through > self.log.chosen_through() => {
+                self.ask_to_learn(node, self.log.chosen_through().next(), chosen_through);
+            }
+            _ => self.become_leader(),
+        }
+    }
+
+    /// Leads: re-proposes the highest ballot's value for every open slot and a no-op for every hole, under the own
+    /// ballot, as if each were proposed for the first time ("Paxos Made Simple" §3). Proposals of clients come after.
+    fn become_leader(&mut self) {
+        let RoleState::Candidate(candidate) = &mut self.role else { return };
+        assert!(self.ballot.node == self.config.node, "leads in a ballot of {}", self.ballot.node);
+        let chosen_through = self.log.chosen_through();
+        let mut reported = candidate.reported.split_off(&chosen_through.next());
+        let last = reported.keys().next_back().copied().unwrap_or(chosen_through);
+        let time = reported.values().map(|entry| entry.log_time).fold(self.log.time(), LogTime::max);
+        let progress = Progress::new(chosen_through.next(), self.now);
+        let peers = self.membership.peers_of(self.config.node).map(|peer| (peer, progress.clone())).collect();
+        self.learning = None;
+        self.admitted = (self.ballot, Default::default());
+        self.role = RoleState::Leader(Box::new(Leader {
+            peers,
+            contact: QuorumContact::new(self.now),
+            reads: ReadQueue::default(),
+            clock: LogClock::start(time, self.now),
+            epoch_start: last,
+            heartbeat_at: self.now,
+            heartbeat_due: false,
+            open: OpenSlots::after(chosen_through),
+        }));
+        for slot in (chosen_through.next().0..=last.0).map(LogIndex) {
+            match reported.remove(&slot) {
+                Some(entry) => self.propose_at_next(entry.payload.clone(), Some(entry.log_time)),
+                None => self.propose_at_next(Payload::Noop, None),
+            }
+        }
+    }
+}
+
+/// The entry of this slot and ballot among entries in order.
+fn find(read: &[SharedEntry], slot: LogIndex, ballot: Ballot) -> Option<&SharedEntry> {
+    let at = read.binary_search_by_key(&slot, |entry| entry.index).ok()?;
+    read.get(at).filter(|entry| entry.ballot == ballot)
+}

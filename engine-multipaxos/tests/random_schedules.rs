@@ -1,0 +1,367 @@
+//! Claim: under any schedule of loss, duplication, reordering, partitions, pauses and crashes that forget what was not
+//! synced, three nodes never disagree about what is committed, never lose it, never elect two leaders in a ballot,
+//! never serve a read from too low an index, never carry out what they refused; and once the faults end, they go on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::Node;
+use consensus_api::random::SeededRandom;
+use consensus_api::{
+    Ballot, Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, Payload, RequestId, Role, SendSnapshot,
+    SharedEntry,
+};
+use engine_multipaxos::Message;
+
+const NODES: u64 = 3;
+const STEPS: usize = 2_500;
+const SEEDS: u64 = 600;
+
+struct World {
+    random: SeededRandom,
+    is_calm: bool,
+    nodes: Vec<Node>,
+    network: Vec<(u64, u64, Message)>,
+    cut: BTreeSet<(u64, u64)>,
+    committed: BTreeMap<LogIndex, SharedEntry>,
+    leaders: BTreeMap<Ballot, NodeId>,
+    refused: BTreeSet<RequestId>,
+    proposed: BTreeSet<RequestId>,
+    reads: BTreeMap<RequestId, LogIndex>,
+    sequence: u64,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    committed: u64,
+    elections: u64,
+    crashes: u64,
+    reads: u64,
+    refusals: u64,
+    read_backs: u64,
+    snapshots: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = SeededRandom::new(seed);
+        let nodes = (1..=NODES)
+            .map(|id| {
+                let mut config = common::config(id);
+                config.seed = random.next_u64();
+                config.timing.pre_check = seed % 4 != 0;
+                config.timing.check_quorum = seed % 3 != 0;
+                config.limits.message_bytes_max = 300;
+                config.limits.window_bytes_max = 400;
+                config.limits.unapplied_bytes_max = 1_000;
+                config.limits.peer_messages_max = 1 + random.below(6) as usize;
+                Node::on(config, common::voters(&[1, 2, 3]), common::Disk::default())
+            })
+            .collect();
+        World {
+            random,
+            is_calm: seed % 2 == 0,
+            nodes,
+            network: Vec::new(),
+            cut: BTreeSet::new(),
+            committed: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            proposed: BTreeSet::new(),
+            reads: BTreeMap::new(),
+            sequence: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.random.below(100) < percent
+    }
+
+    fn one_of(&mut self, count: usize) -> usize {
+        self.random.below(count as u64) as usize
+    }
+
+    fn disturb(&mut self) {
+        let at = self.one_of(self.nodes.len());
+        // Half of the schedules are calm enough for the log to grow.
+        let kinds = if self.is_calm { 982 } else { 1_000 };
+        match self.random.below(kinds) {
+            0..450 => self.deliver(true),
+            450..600 => {
+                let millis = self.random.below(12);
+                self.nodes[at].tick(millis);
+            }
+            600..750 => {
+                let count = self.one_of(self.nodes[at].unsynced.len() + 1);
+                self.nodes[at].sync_some(count);
+            }
+            750..830 => self.propose(at),
+            830..870 => self.read(at),
+            870..920 => self.read_back(at),
+            920..970 => self.apply(at),
+            970..980 => self.trim(at),
+            980..985 => self.crash(at),
+            985..988 => self.nodes[at].tick(150),
+            988..990 => self.nodes[at].step(Input::Campaign),
+            990..997 => {
+                let (from, to) = (1 + self.random.below(NODES), 1 + self.random.below(NODES));
+                self.cut.insert((from, to));
+            }
+            _ => self.cut.clear(),
+        }
+        self.settle(at);
+    }
+
+    /// Delivers any one message, perhaps not, perhaps more than once.
+    fn deliver(&mut self, faulty: bool) {
+        if self.network.is_empty() {
+            return;
+        }
+        let pick = if faulty { self.one_of(self.network.len()) } else { 0 };
+        let (from, to, message) =
+            if faulty && self.chance(6) { self.network[pick].clone() } else { self.network.remove(pick) };
+        if faulty && (self.cut.contains(&(from, to)) || self.chance(3)) {
+            return;
+        }
+        let to = (to - 1) as usize;
+        self.nodes[to].hear(from, message);
+        self.settle(to);
+    }
+
+    fn next_id(&mut self, at: usize) -> RequestId {
+        self.sequence += 1;
+        RequestId { origin: self.nodes[at].id(), boot: self.nodes[at].config.boot, sequence: self.sequence }
+    }
+
+    fn propose(&mut self, at: usize) {
+        let id = self.next_id(at);
+        self.proposed.insert(id);
+        self.nodes[at].step(Input::Propose { id, data: Blob::from("some value") });
+    }
+
+    fn read(&mut self, at: usize) {
+        let id = self.next_id(at);
+        let committed = self.committed.keys().next_back().copied().unwrap_or_default();
+        self.reads.insert(id, committed);
+        self.nodes[at].step(Input::Read { id });
+    }
+
+    fn read_back(&mut self, at: usize) {
+        self.counts.read_backs += self.nodes[at].read_back.len() as u64;
+        self.nodes[at].answer_read_backs();
+    }
+
+    /// Applies what was handed out. The tables are made durable at some time of their own, whether the log is or not.
+    fn apply(&mut self, at: usize) {
+        let flushes = self.chance(50);
+        let node = &mut self.nodes[at];
+        for entry in std::mem::take(&mut node.committed) {
+            node.applied = entry.index;
+        }
+        if flushes {
+            node.disk.applied = node.applied;
+        }
+        let through = node.applied;
+        node.step(Input::Applied { through });
+    }
+
+    fn trim(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let index = node.disk.applied;
+        // The store trims what it holds: the write of an applied entry may still be under way.
+        if index > node.paxos.status().base_index && node.unsynced.is_empty() {
+            let base = LogPosition { index, ballot: self.committed[&index].ballot };
+            node.disk.trim(base);
+            node.step(Input::Trimmed { base });
+        }
+    }
+
+    /// Stops and starts. Where the tables are ahead of the whole log, the log begins anew behind them.
+    fn crash(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let synced = self.random.below(node.unsynced.len() as u64 + 1) as usize;
+        for write in node.unsynced.drain(..synced) {
+            node.disk.apply(&write);
+        }
+        let (index, last) = (node.disk.applied, node.disk.entries.keys().next_back().copied());
+        if index > node.disk.base.index && last.is_none_or(|last| last < index) {
+            node.disk.trim(LogPosition { index, ballot: self.committed[&index].ballot });
+        }
+        node.restart(0);
+        self.counts.crashes += 1;
+    }
+
+    fn install(&mut self, from: usize, snapshot: SendSnapshot) {
+        let applied = self.nodes[from].disk.applied;
+        let to = &mut self.nodes[(snapshot.to.0 - 1) as usize];
+        if applied < snapshot.at_least || applied <= to.applied || !to.unsynced.is_empty() {
+            return;
+        }
+        let ballot = self.committed[&applied].ballot;
+        let base = LogPosition { index: applied, ballot };
+        to.disk.trim(base);
+        to.disk.applied = applied;
+        to.applied = applied;
+        to.committed.clear();
+        let membership = Arc::new(to.members.clone());
+        to.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
+        self.counts.snapshots += 1;
+    }
+
+    /// Moves what the node wants done to where it belongs, and checks it.
+    fn settle(&mut self, at: usize) {
+        let id = self.nodes[at].id().0;
+        let sent = self.nodes[at].sent();
+        self.network.extend(sent.into_iter().map(|(to, message)| (id, to, message)));
+        for snapshot in std::mem::take(&mut self.nodes[at].snapshots) {
+            self.install(at, snapshot);
+        }
+        self.check_leader(at);
+        self.check_commit(at);
+        let node = &mut self.nodes[at];
+        let (ready, refused) = (std::mem::take(&mut node.reads_ready), std::mem::take(&mut node.refused));
+        for read in ready {
+            assert!(read.index >= self.reads[&read.id], "read {} served from {}", read.id, read.index);
+            self.counts.reads += 1;
+        }
+        for refused in refused {
+            self.counts.refusals += 1;
+            let done = self.committed.values().any(|entry| entry.payload.request_id() == Some(refused.id));
+            assert!(!done || !self.proposed.contains(&refused.id), "{} was refused and is committed", refused.id);
+            self.refused.insert(refused.id);
+        }
+    }
+
+    fn check_leader(&mut self, at: usize) {
+        let status = self.nodes[at].paxos.status();
+        if status.role == Role::Leader {
+            let known = self.leaders.entry(status.ballot).or_insert_with(|| {
+                self.counts.elections += 1;
+                self.nodes[at].id()
+            });
+            assert_eq!(*known, self.nodes[at].id(), "two leaders in {}", status.ballot);
+        }
+    }
+
+    /// Whatever is handed out is what everybody else was handed out, in order, once, and on a majority of disks.
+    fn check_commit(&mut self, at: usize) {
+        let handed_out = self.nodes[at].committed.clone();
+        let mut expected = self.nodes[at].applied.next();
+        for entry in handed_out {
+            assert_eq!(entry.index, expected, "a gap or a repetition in what is handed out");
+            expected = expected.next();
+            if let Some(known) = self.committed.get(&entry.index) {
+                assert_eq!(value(known), value(&entry), "two values are chosen at {}", entry.index);
+                continue;
+            }
+            let holds = |node: &&Node| {
+                let held = node.disk.entries.get(&entry.index).map(value);
+                node.disk.base.index >= entry.index || held == Some(value(&entry))
+            };
+            let copies = self.nodes.iter().filter(holds).count();
+            assert!(copies >= 2, "{} is chosen with {copies} durable copies", entry.index);
+            if let Some(id) = entry.payload.request_id() {
+                let again = self.committed.values().any(|other| other.payload.request_id() == Some(id));
+                assert!(!again, "{id} is committed twice");
+                assert!(!self.refused.contains(&id), "{id} was refused and is committed");
+            }
+            self.counts.committed += 1;
+            self.committed.insert(entry.index, entry);
+        }
+    }
+
+    /// No more faults: everything is delivered in order, synced, read and applied.
+    fn heal(&mut self) {
+        for _ in 0..400 {
+            for at in 0..self.nodes.len() {
+                self.nodes[at].sync();
+                self.settle(at);
+                self.read_back(at);
+                self.settle(at);
+                self.apply(at);
+                self.settle(at);
+                self.nodes[at].tick(5);
+                self.settle(at);
+            }
+            while !self.network.is_empty() {
+                self.deliver(false);
+            }
+        }
+    }
+
+    fn check_liveness(&mut self) {
+        self.cut.clear();
+        self.network.clear();
+        self.heal();
+        let leaders = self.nodes.iter().filter(|node| node.role() == Role::Leader).count();
+        assert_eq!(leaders, 1, "one leader once the faults are over");
+        let last_before = self.sequence;
+        for at in 0..self.nodes.len() {
+            self.propose(at);
+            self.settle(at);
+        }
+        self.heal();
+        let ids = self.committed.values().filter_map(|entry| entry.payload.request_id());
+        assert_eq!(ids.filter(|id| id.sequence > last_before).count(), 3, "what is proposed in peace is chosen");
+        let last = *self.committed.keys().next_back().unwrap();
+        for node in &self.nodes {
+            assert_eq!(node.chosen(), last.0, "everyone knows what is chosen");
+            assert_eq!(node.applied, last, "and has applied it");
+        }
+    }
+}
+
+/// What an entry says, under whatever ballot a node has accepted it.
+fn value(entry: &SharedEntry) -> (LogIndex, LogTime, &Payload) {
+    (entry.index, entry.log_time, &entry.payload)
+}
+
+#[test]
+fn no_schedule_breaks_safety_and_the_survivors_go_on() {
+    let mut total = Counts::default();
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.disturb();
+        }
+        world.check_liveness();
+        total.committed += world.counts.committed;
+        total.elections += world.counts.elections;
+        total.crashes += world.counts.crashes;
+        total.reads += world.counts.reads;
+        total.refusals += world.counts.refusals;
+        total.read_backs += world.counts.read_backs;
+        total.snapshots += world.counts.snapshots;
+    }
+    println!("{total:?}");
+    // Not vacuous: each kind of event took place, on average in every seed or nearly so.
+    for (what, count) in [
+        ("commits", total.committed),
+        ("elections", total.elections),
+        ("crashes", total.crashes),
+        ("reads", total.reads),
+        ("refusals", total.refusals),
+        ("read-backs", total.read_backs),
+    ] {
+        assert!(count >= SEEDS, "only {count} {what} in {SEEDS} seeds");
+    }
+    assert!(total.snapshots > 0, "no snapshot was ever installed");
+}
+
+#[test]
+fn the_same_schedule_gives_the_same_engines() {
+    let run = |seed| {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.disturb();
+        }
+        world.nodes.into_iter().map(|node| node.paxos).collect::<Vec<_>>()
+    };
+    assert!(run(7) == run(7));
+}

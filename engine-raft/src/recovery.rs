@@ -1,0 +1,113 @@
+//! From what the disk holds to an engine that may vote: the state is checked before anything is promised on its ground.
+//!
+//! ```text
+//!   hard state ──▶ term and vote          base ≤ applied ≤ commit ≤ last, no holes,
+//!   log        ──▶ ballots, recent entries   terms never decrease and never exceed the term
+//! ```
+//!
+//! Everything recovered is durable. The commit index that rode along may be lower than what was known before the stop:
+//! the next leader tells it again. A node starts as a follower without a leader, whatever it was.
+
+use consensus_api::ballot_runs::BallotRuns;
+use consensus_api::delivery::Delivery;
+use consensus_api::detector::FailureDetector;
+use consensus_api::engine::decode_ballot;
+use consensus_api::errands::Errands;
+use consensus_api::{
+    Ballot, Effects, EngineConfig, EngineError, LogIndex, MonoTime, NodeId, Recovered, RoleChange, WriteId,
+};
+
+use crate::Raft;
+use crate::catch_up::ReadBacks;
+use crate::log::Log;
+use crate::role::{Allegiance, RoleState};
+
+impl Raft {
+    /// The engine as the disk knows it.
+    pub(crate) fn from_recovered(
+        config: EngineConfig,
+        mut recovered: Recovered,
+        now: MonoTime,
+    ) -> Result<Raft, EngineError> {
+        let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
+        let commit = recovered.log.commit.max(recovered.applied);
+        let contradicted = suffix_contradicts(&recovered);
+        if contradicted {
+            recovered.log.runs = BallotRuns::default();
+            recovered.log.tail.clear();
+        }
+        validate(&recovered, ballot, commit).map_err(|reason| EngineError::Log { reason })?;
+        // A snapshot may have been installed, and the term of its last entry not yet written.
+        let ballot = if recovered.base.ballot.round > ballot.round {
+            Ballot::new(recovered.base.ballot.round, NodeId::NONE)
+        } else {
+            ballot
+        };
+        let mut log = Log::new(recovered.base, recovered.log.runs, recovered.log.tail, commit, recovered.log_time);
+        if contradicted {
+            log.writer.remove_from(recovered.base.index.next());
+        }
+        let mut raft = Raft {
+            now,
+            membership: recovered.membership,
+            ballot,
+            ballot_write: WriteId(0),
+            writes_durable: WriteId(0),
+            allegiance: Allegiance { verified: commit, ..Allegiance::default() },
+            log,
+            delivery: Delivery::after(recovered.applied),
+            role: RoleState::Follower { leader: None },
+            detector: FailureDetector::new(&config.timing, config.seed, now),
+            admitted: (Ballot::ZERO, Default::default()),
+            errands: Errands::default(),
+            reads_asked_at: now,
+            read_backs: ReadBacks::default(),
+            effects: Effects::default(),
+            reported: None,
+            config,
+        };
+        raft.reported = Some(RoleChange { role: raft.role(), leader: None, ballot });
+        Ok(raft)
+    }
+}
+
+/// Whether a snapshot was installed, and the node stopped before it had removed what followed another entry than the
+/// snapshot's last.
+///
+/// The terms tell. Say the snapshot ends in 19 at term 3, and the log goes on with 20 at term `t`. If `t` is 3 or more,
+/// its leader had the committed 19 (Leader Completeness) and so has this log (Log Matching). If `t` is less, this log's
+/// 19 was of a term below 3 too, and nothing above it can be of a later one for the same reason.
+fn suffix_contradicts(recovered: &Recovered) -> bool {
+    let base = recovered.base;
+    recovered.log.runs.get(base.index.next()).is_some_and(|ballot| ballot.round < base.ballot.round)
+}
+
+/// What Raft itself can have left behind; the reason, if it cannot.
+fn validate(recovered: &Recovered, ballot: Ballot, commit: LogIndex) -> Result<(), String> {
+    let (base, runs) = (recovered.base, &recovered.log.runs);
+    let last = runs.last().unwrap_or(base.index);
+    if recovered.applied < base.index {
+        return Err(format!("trimmed through {}, but applied only through {}", base.index, recovered.applied));
+    }
+    if commit > last {
+        return Err(format!("committed or applied through {commit}, but the log ends at {last}"));
+    }
+    if runs.first().is_some_and(|first| first <= base.index) {
+        return Err(format!("entries at or below {}, where the log was trimmed", base.index));
+    }
+    let hole = runs.first_hole(base.index.next());
+    if hole <= last {
+        return Err(format!("no entry at {hole}, but the log ends at {last}"));
+    }
+    let mut term = base.ballot.round;
+    for run in runs.iter_from(base.index.next()) {
+        if run.ballot.round < term {
+            return Err(format!("term {} after term {term} at {}", run.ballot.round, run.first));
+        }
+        term = run.ballot.round;
+    }
+    if term > ballot.round.max(base.ballot.round) {
+        return Err(format!("an entry of term {term}, but the hard state says term {}", ballot.round));
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! One node with a disk that forgets what was not synced.
+//!
+//! ```text
+//!   step ──▶ engine ──take──▶ write ──▶ unsynced ──sync──▶ disk, then Persisted
+//!                       └───▶ messages ──▶ held until their write is synced ──▶ outbox
+//! ```
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus_api::ballot_runs::BallotRuns;
+use consensus_api::engine::encode_ballot;
+use consensus_api::{
+    Ballot, Blob, Effects, Engine, EngineConfig, Entry, Era, Input, Limits, LogIndex, LogPosition, LogTime, Member,
+    Membership, MonoTime, NodeId, Outgoing, Payload, ReadBack, ReadReady, Recovered, RecoveredLog, Refused, RequestId,
+    SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
+};
+use engine_raft::{Message, Raft};
+
+/// What survives a crash.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub hard_state: Option<Bytes>,
+    pub commit: LogIndex,
+    pub entries: BTreeMap<LogIndex, SharedEntry>,
+    pub base: LogPosition,
+    /// The state machine's own tables: how far they are durable.
+    pub applied: LogIndex,
+}
+
+impl Disk {
+    /// A disk with a log of these terms, each led by node 9, and a hard state.
+    pub fn with(terms: &[u64], hard_state: Ballot, commit: u64) -> Disk {
+        let entries = (1..).zip(terms).map(|(index, term)| (LogIndex(index), entry(index, *term, 9))).collect();
+        Disk { hard_state: Some(encode_ballot(hard_state)), entries, commit: LogIndex(commit), ..Disk::default() }
+    }
+
+    pub fn apply(&mut self, write: &Write) {
+        self.hard_state = write.hard_state.clone().or(self.hard_state.take());
+        if let Some(from) = write.remove_from {
+            self.entries.split_off(&from);
+        }
+        for entry in &write.entries {
+            self.entries.insert(entry.index, entry.clone());
+        }
+        self.commit = self.commit.max(write.commit.unwrap_or_default());
+    }
+
+    pub fn trim(&mut self, base: LogPosition) {
+        self.entries = self.entries.split_off(&base.index.next());
+        self.base = base;
+    }
+
+    pub fn recovered(&self, membership: Membership) -> Recovered {
+        let mut runs = BallotRuns::default();
+        for entry in self.entries.values() {
+            runs.set(entry.index, entry.ballot);
+        }
+        let tail = self.entries.values().rev().take(3).rev().cloned().collect();
+        Recovered {
+            era: Era(0),
+            base: self.base,
+            applied: self.applied,
+            log_time: LogTime::default(),
+            membership: Arc::new(membership),
+            log: RecoveredLog {
+                hard_state: self.hard_state.clone(),
+                commit: self.commit,
+                runs,
+                tail,
+                memberships: Vec::new(),
+            },
+        }
+    }
+
+    pub fn read(&self, request: ReadBack) -> Vec<SharedEntry> {
+        let mut bytes = 0;
+        let within = self.entries.range(request.first..=request.last).map(|(_, entry)| entry.clone());
+        let mut found: Vec<SharedEntry> = Vec::new();
+        for entry in within {
+            bytes += entry.size_bytes();
+            if bytes > request.bytes_max && !found.is_empty() {
+                break;
+            }
+            found.push(entry);
+        }
+        found
+    }
+}
+
+/// An engine, its disk, and what it wants done.
+pub struct Node {
+    pub raft: Raft,
+    pub config: EngineConfig,
+    pub members: Membership,
+    pub now: MonoTime,
+    pub disk: Disk,
+    pub unsynced: VecDeque<Write>,
+    pub durable: WriteId,
+    pub held: Vec<Outgoing<Message>>,
+    pub outbox: Vec<Outgoing<Message>>,
+    /// Handed out and not yet applied.
+    pub committed: Vec<SharedEntry>,
+    /// What the state machine has applied; the disk's tables may be behind.
+    pub applied: LogIndex,
+    pub reads_ready: Vec<ReadReady>,
+    pub refused: Vec<Refused>,
+    pub read_back: Vec<ReadBack>,
+    pub snapshots: Vec<SendSnapshot>,
+}
+
+pub fn timing() -> Timing {
+    Timing {
+        heartbeat_interval: Duration::from_millis(10),
+        election_timeout: Duration::from_millis(100),
+        pre_check: true,
+        check_quorum: true,
+    }
+}
+
+pub fn voters(ids: &[u64]) -> Membership {
+    Membership::of_voters(
+        ids.iter().map(|id| (NodeId(*id), Member { address: format!("node-{id}:1"), store: StoreId(u128::from(*id)) })),
+    )
+}
+
+pub fn config(id: u64) -> EngineConfig {
+    EngineConfig { node: NodeId(id), boot: 1, seed: id, timing: timing(), limits: Limits::default() }
+}
+
+pub fn entry(index: u64, term: u64, leader: u64) -> SharedEntry {
+    let id = RequestId { origin: NodeId(leader), boot: term, sequence: index };
+    Arc::new(Entry {
+        index: LogIndex(index),
+        ballot: Ballot::new(term, NodeId(leader)),
+        log_time: LogTime::default(),
+        payload: Payload::Command { id, data: Blob::from("value") },
+    })
+}
+
+pub fn position(index: u64, term: u64, leader: u64) -> LogPosition {
+    LogPosition { index: LogIndex(index), ballot: Ballot::new(term, NodeId(leader)) }
+}
+
+pub fn request(origin: u64, sequence: u64) -> RequestId {
+    RequestId { origin: NodeId(origin), boot: 1, sequence }
+}
+
+impl Node {
+    /// One of three voters, with a blank disk.
+    pub fn blank(id: u64) -> Node {
+        Node::on(config(id), voters(&[1, 2, 3]), Disk::default())
+    }
+
+    /// One of three voters, with this disk.
+    pub fn with_disk(id: u64, disk: Disk) -> Node {
+        Node::on(config(id), voters(&[1, 2, 3]), disk)
+    }
+
+    pub fn on(config: EngineConfig, members: Membership, disk: Disk) -> Node {
+        let now = MonoTime::from_micros(1_000_000);
+        let raft = Raft::recover(config.clone(), disk.recovered(members.clone()), now).expect("a sound disk");
+        Node {
+            raft,
+            config,
+            members,
+            now,
+            applied: disk.applied,
+            disk,
+            unsynced: VecDeque::new(),
+            durable: WriteId(0),
+            held: Vec::new(),
+            outbox: Vec::new(),
+            committed: Vec::new(),
+            reads_ready: Vec::new(),
+            refused: Vec::new(),
+            read_back: Vec::new(),
+            snapshots: Vec::new(),
+        }
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// One step, and what comes of it.
+    pub fn step(&mut self, input: Input<Message>) {
+        self.raft.step(self.now, input);
+        self.take();
+    }
+
+    pub fn take(&mut self) {
+        let effects: Effects<Message> = self.raft.take_effects();
+        self.unsynced.extend(effects.write);
+        let durable = self.durable;
+        let (free, held): (Vec<_>, Vec<_>) = effects.messages.into_iter().partition(|out| out.after <= durable);
+        self.outbox.extend(free);
+        self.held.extend(held);
+        self.committed.extend(effects.committed);
+        self.reads_ready.extend(effects.reads_ready);
+        self.refused.extend(effects.refused);
+        self.read_back.extend(effects.read_back);
+        self.snapshots.extend(effects.snapshots);
+    }
+
+    pub fn hear(&mut self, from: u64, message: Message) {
+        self.step(Input::Message { from: NodeId(from), message });
+    }
+
+    pub fn propose(&mut self, sequence: u64) {
+        let id = RequestId { origin: self.id(), boot: self.config.boot, sequence };
+        self.step(Input::Propose { id, data: Blob::from("value") });
+    }
+
+    /// Syncs the oldest `count` writes: lets their messages go, and says so to the engine.
+    pub fn sync_some(&mut self, count: usize) {
+        for write in self.unsynced.drain(..count) {
+            self.disk.apply(&write);
+            self.durable = write.id;
+        }
+        let durable = self.durable;
+        let (free, held) = std::mem::take(&mut self.held).into_iter().partition(|out| out.after <= durable);
+        self.outbox.extend::<Vec<_>>(free);
+        self.held = held;
+        self.step(Input::Persisted { write: durable });
+    }
+
+    pub fn sync(&mut self) {
+        while !self.unsynced.is_empty() {
+            self.sync_some(self.unsynced.len());
+        }
+    }
+
+    /// Answers what the engine wants read back.
+    pub fn answer_read_backs(&mut self) {
+        for request in std::mem::take(&mut self.read_back) {
+            let entries = self.disk.read(request);
+            self.step(Input::EntriesRead { id: request.id, entries });
+        }
+    }
+
+    pub fn pass(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+    }
+
+    pub fn tick(&mut self, millis: u64) {
+        self.pass(millis);
+        self.step(Input::Tick);
+    }
+
+    /// Stops, having synced `synced` of the writes that were under way, and starts again from the disk.
+    pub fn restart(&mut self, synced: usize) {
+        for write in self.unsynced.drain(..synced) {
+            self.disk.apply(&write);
+        }
+        let mut config = self.config.clone();
+        config.boot += 1;
+        config.seed += 100;
+        let now = self.now;
+        let (members, disk) = (self.members.clone(), self.disk.clone());
+        *self = Node::on(config, members, disk);
+        self.now = now.max(self.now);
+    }
+
+    /// The messages that may leave.
+    pub fn sent(&mut self) -> Vec<(u64, Message)> {
+        std::mem::take(&mut self.outbox).into_iter().map(|out| (out.to.0, out.message)).collect()
+    }
+
+    /// The messages that may leave for one peer.
+    pub fn sent_to(&mut self, peer: u64) -> Vec<Message> {
+        self.sent().into_iter().filter(|(to, _)| *to == peer).map(|(_, message)| message).collect()
+    }
+
+    pub fn term(&self) -> u64 {
+        self.raft.status().ballot.round
+    }
+
+    pub fn commit(&self) -> u64 {
+        self.raft.status().commit_index.0
+    }
+
+    pub fn last(&self) -> u64 {
+        self.raft.status().last_index.0
+    }
+
+    pub fn role(&self) -> consensus_api::Role {
+        self.raft.status().role
+    }
+}

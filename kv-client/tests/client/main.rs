@@ -1,0 +1,6 @@
+//! The client against nodes that answer, refuse, hang up or say nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod failures;
+mod node;
+mod requests;

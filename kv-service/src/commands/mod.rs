@@ -1,0 +1,7 @@
+//! The commands that do one thing and end.
+
+pub mod cert;
+pub mod client;
+pub mod inspect;
+pub mod output;
+mod status;

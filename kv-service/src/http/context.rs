@@ -1,0 +1,114 @@
+//! What the handlers share: the service, how to write through it and how to make a read as fresh as was asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use consensus_api::{NodeId, Role, Tables};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+use kv_machine::{Command, Reply};
+
+use super::errors::ApiError;
+use super::query::Query;
+use crate::service::Service;
+
+/// One node's service as the handlers see it.
+pub(super) struct Context<T: Tables> {
+    /// The service.
+    pub(super) service: Arc<Service<T>>,
+    /// What was committed when readiness was last asked for; see [`super::health`].
+    pub(super) ready_from: AtomicU64,
+}
+
+impl<T: Tables> Context<T> {
+    /// The context of a service.
+    pub(super) fn new(service: Arc<Service<T>>) -> Context<T> {
+        Context { service, ready_from: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Whom this node takes for the leader.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.service.log.status().engine.leader
+    }
+
+    /// Checks a command, has it chosen and applied, and returns what the machine said.
+    pub(super) async fn write(&self, command: &Command) -> Result<Reply, ApiError> {
+        command.check(&self.service.limits)?;
+        let outcome = self.service.log.propose(command.encode()?, self.service.request_timeout).await;
+        let applied = outcome.map_err(|error| ApiError::of_write(error, self.leader()))?;
+        match Reply::decode(&applied.reply)? {
+            Reply::Mismatch { version, mod_revision } => Err(ApiError::mismatch(version, mod_revision)),
+            Reply::TooLarge { what, found, limit } => {
+                let message = format!("the {what} would have {found}, over the limit of {limit}; nothing was changed");
+                Err(ApiError::too_large(message))
+            }
+            // It was checked above by the same rules.
+            Reply::Malformed => Err(ApiError::internal("the machine does not understand the command; run the same build on every node")),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Waits until a read of the tables is as fresh as `?consistency=` asks for; linearizable by default.
+    pub(super) async fn barrier(&self, query: &Query) -> Result<(), ApiError> {
+        match query.bytes("consistency").as_deref() {
+            None | Some(b"linearizable") => {
+                let outcome = self.service.log.read_barrier(self.service.request_timeout).await;
+                outcome.map(drop).map_err(|error| ApiError::of_read(error, self.leader()))
+            }
+            Some(b"stale") => Ok(()),
+            Some(b"lease") => Err(ApiError::bad_input(
+                "consistency=lease is not supported by this build yet; use linearizable or stale",
+            )),
+            Some(_) => Err(ApiError::bad_input("consistency must be linearizable or stale")),
+        }
+    }
+
+    /// Refuses what is foreseen for requests about keys and not there: ignored, it would mean something else than was
+    /// asked for.
+    pub(super) fn refuse_unsupported(&self, headers: &HeaderMap, query: &Query) -> Result<(), ApiError> {
+        if headers.contains_key("quorate-session") || headers.contains_key("quorate-request") {
+            return Err(ApiError::unsupported("the headers of exactly-once sessions are"));
+        }
+        if query.flag("redirect")? && self.service.log.status().engine.role != Role::Leader {
+            return Err(ApiError::unsupported("redirect=1 at a node that does not lead is"));
+        }
+        Ok(())
+    }
+
+    /// The whole body, if it has no more than `bytes_max` and arrives in time.
+    pub(super) async fn body(&self, request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
+        let too_large = || ApiError::too_large(format!("the body is over the limit of {bytes_max} bytes; make it smaller"));
+        let announced = hyper::body::Body::size_hint(request.body()).lower();
+        if announced > bytes_max as u64 {
+            return Err(too_large());
+        }
+        let collect = Limited::new(request.into_body(), bytes_max).collect();
+        match tokio::time::timeout(self.service.request_timeout, collect).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(error)) => Err(ApiError::bad_input(format!("the body did not arrive whole: {error}"))),
+            Err(_) => Err(ApiError::bad_input("the body did not arrive in time; send it faster")),
+        }
+    }
+}
+
+/// A success with this JSON text.
+pub(super) fn json(text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A success with this value as JSON.
+pub(super) fn json_of(value: &impl serde::Serialize) -> Result<Response, ApiError> {
+    match serde_json::to_vec(value) {
+        Ok(text) => Ok(json(text)),
+        Err(error) => Err(ApiError::internal(format!("the answer cannot be written as JSON: {error}"))),
+    }
+}

@@ -1,0 +1,171 @@
+//! Every answer that is not a success, in one table.
+//!
+//! | status | code | when |
+//! | --- | --- | --- |
+//! | 400 | `bad_input` | the request itself is wrong (405, where only the method is) |
+//! | 404 | `not_found` | there is no such key, member or path |
+//! | 412 | `version_mismatch` | the condition does not hold; nothing changed |
+//! | 413 | `too_large` | over a limit; nothing changed |
+//! | 429 | `too_busy` | refused, nothing changed; `Retry-After` says when to come back |
+//! | 500 | `internal` | this node's tables cannot be read |
+//! | 501 | `unsupported` | foreseen, and not there |
+//! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed |
+//! | 504 | `unknown_outcome` | **the only answer after which a write may or may not have happened** |
+//!
+//! (409, for an expired session, comes with the sessions.)
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use consensus_api::{NodeId, Refusal, RequestError};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use kv_client::protocol::{ErrorCode, ErrorReply};
+use kv_machine::KvError;
+
+/// Seconds after which a refused client may come back.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// An answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    leader: Option<NodeId>,
+}
+
+impl ApiError {
+    fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
+        // The codes' statuses are all valid ones.
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        ApiError { status, code, message: message.into(), leader: None }
+    }
+
+    /// The request itself is wrong.
+    pub(super) fn bad_input(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::BadInput, message)
+    }
+
+    /// There is no such key.
+    pub(super) fn no_such_key() -> ApiError {
+        ApiError::new(ErrorCode::NotFound, "there is no such key; GET /v1/kv lists those there are")
+    }
+
+    /// There is no such node among the members.
+    pub(super) fn no_such_member(node: NodeId) -> ApiError {
+        ApiError::new(ErrorCode::NotFound, format!("node {node} is no member; GET /v1/members lists those there are"))
+    }
+
+    /// There is nothing at this path.
+    pub(super) fn no_such_path() -> ApiError {
+        ApiError::new(ErrorCode::NotFound, "there is nothing at this path; keys are at /v1/kv/KEY")
+    }
+
+    /// There is something at this path, for another method.
+    pub(super) fn method_not_allowed() -> ApiError {
+        let message = "this path does not take this method; the Allow header names those it takes";
+        ApiError { status: StatusCode::METHOD_NOT_ALLOWED, ..ApiError::bad_input(message) }
+    }
+
+    /// The condition did not hold.
+    pub(super) fn mismatch(version: u64, mod_revision: u64) -> ApiError {
+        let message = if version == 0 {
+            "the key does not exist; nothing was changed".to_owned()
+        } else {
+            format!("the key has version {version} and revision {mod_revision}; nothing was changed, read it again")
+        };
+        ApiError::new(ErrorCode::VersionMismatch, message)
+    }
+
+    /// Over a limit.
+    pub(super) fn too_large(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::TooLarge, message)
+    }
+
+    /// Foreseen, and not there; `what` ends in its verb.
+    pub(super) fn unsupported(what: &str) -> ApiError {
+        ApiError::new(ErrorCode::Unsupported, format!("{what} not supported by this build yet; leave it out"))
+    }
+
+    /// This node does not serve yet.
+    pub(super) fn not_ready(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::NoLeader, message)
+    }
+
+    /// The node contradicts itself; nothing that the client could do.
+    pub(super) fn internal(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::Internal, message)
+    }
+
+    /// The answer to a request that may change something and failed like this.
+    pub(super) fn of_write(error: RequestError, leader: Option<NodeId>) -> ApiError {
+        let answer = match error {
+            RequestError::Refused(refusal) => ApiError::of_refusal(refusal),
+            // What was in flight when the replica stopped may be in the log already.
+            RequestError::Unknown { .. } | RequestError::Stopped { .. } => {
+                ApiError::new(ErrorCode::UnknownOutcome, error.to_string())
+            }
+        };
+        answer.led_by(leader)
+    }
+
+    /// The answer to a request that changes nothing and failed like this: so there is no outcome to be unknown.
+    pub(super) fn of_read(error: RequestError, leader: Option<NodeId>) -> ApiError {
+        let answer = match error {
+            RequestError::Refused(refusal) => ApiError::of_refusal(refusal),
+            RequestError::Unknown { waited_ms } => ApiError::new(
+                ErrorCode::NoQuorum,
+                format!("no quorum confirmed the read within {waited_ms} ms; retry, or read with consistency=stale"),
+            ),
+            RequestError::Stopped { .. } => ApiError::new(ErrorCode::Stopping, error.to_string()),
+        };
+        answer.led_by(leader)
+    }
+
+    fn of_refusal(refusal: Refusal) -> ApiError {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::NoLeader => ApiError::new(ErrorCode::NoLeader, message),
+            Refusal::NotLeader { leader } => ApiError::new(ErrorCode::NoLeader, message).led_by(leader),
+            Refusal::NoQuorum { .. } => ApiError::new(ErrorCode::NoQuorum, message),
+            Refusal::Busy => ApiError::new(ErrorCode::TooBusy, message),
+            Refusal::TooLarge { .. } => ApiError::new(ErrorCode::TooLarge, message),
+            Refusal::Unsupported { .. } => ApiError::new(ErrorCode::Unsupported, message),
+        }
+    }
+
+    /// The same, with the leader to try, unless the refusal named one itself.
+    fn led_by(mut self, leader: Option<NodeId>) -> ApiError {
+        self.leader = self.leader.or(leader);
+        self
+    }
+}
+
+impl From<KvError> for ApiError {
+    fn from(error: KvError) -> ApiError {
+        let message = error.to_string();
+        match error {
+            KvError::EmptyKey | KvError::DuplicateKey { .. } => ApiError::bad_input(message),
+            KvError::TooLarge { .. } => ApiError::too_large(message),
+            KvError::Codec(_) | KvError::Tables(_) | KvError::Damaged { .. } | KvError::AlreadyFounded => {
+                tracing::error!(%error, "tables cannot be read");
+                ApiError::internal(message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let reply = ErrorReply { error: self.code, message: self.message, leader: self.leader.map(|node| node.0) };
+        // A struct of strings and a number always serializes.
+        let body = serde_json::to_vec(&reply).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}

@@ -1,0 +1,189 @@
+//! Each row of the table of errors.
+
+use super::*;
+
+#[tokio::test]
+async fn a_write_that_nobody_leads_was_not_carried_out() {
+    let node = Node::new();
+    node.next_fails(Refusal::NoLeader);
+    node.put("/v1/kv/k", "v").await.is_error(503, ErrorCode::NoLeader);
+    node.get("/v1/kv/k").await.is_error(404, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_leader_to_try() {
+    let node = Node::new();
+    node.next_fails(Refusal::NotLeader { leader: Some(NodeId(3)) });
+    assert_eq!(node.put("/v1/kv/k", "v").await.is_error(503, ErrorCode::NoLeader).leader, Some(3));
+    node.next_fails(Refusal::Busy);
+    assert_eq!(node.put("/v1/kv/k", "v").await.error().leader, Some(1));
+}
+
+#[tokio::test]
+async fn a_busy_node_says_when_to_come_back() {
+    let node = Node::new();
+    node.next_fails(Refusal::Busy);
+    let answer = node.put("/v1/kv/k", "v").await;
+    answer.is_error(429, ErrorCode::TooBusy);
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn a_write_whose_outcome_is_unknown_is_the_only_504() {
+    let node = Node::new();
+    for error in [RequestError::Unknown { waited_ms: 5000 }, RequestError::Stopped { reason: "disk".into() }] {
+        for (method, path) in [
+            (Method::PUT, "/v1/kv/k"),
+            (Method::POST, "/v1/kv/k/append"),
+            (Method::DELETE, "/v1/kv/k"),
+            (Method::POST, "/v1/txn"),
+        ] {
+            node.next_fails(error.clone());
+            node.ask(method, path, "{}").await.is_error(504, ErrorCode::UnknownOutcome);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_has_no_outcome_that_could_be_unknown() {
+    let node = Node::new();
+    for path in ["/v1/kv/k", "/v1/kv"] {
+        node.next_fails(RequestError::Unknown { waited_ms: 5000 });
+        node.get(path).await.is_error(503, ErrorCode::NoQuorum);
+        node.next_fails(RequestError::Stopped { reason: "disk".into() });
+        node.get(path).await.is_error(503, ErrorCode::Stopping);
+        node.next_fails(Refusal::NoQuorum { waited_ms: 5000 });
+        node.get(path).await.is_error(503, ErrorCode::NoQuorum);
+    }
+}
+
+#[tokio::test]
+async fn what_the_engine_cannot_do_is_unsupported() {
+    let node = Node::new();
+    node.post("/v1/leader/transfer", "").await.is_error(501, ErrorCode::Unsupported);
+    node.post("/v1/leader/transfer?to=2", "").await.is_error(501, ErrorCode::Unsupported);
+    node.post("/v1/snapshot", "").await.is_error(501, ErrorCode::Unsupported);
+    node.next_fails(Refusal::Unsupported { what: "a change of the members".into() });
+    node.post("/v1/members", r#"{"id":2,"address":"h:1"}"#).await.is_error(501, ErrorCode::Unsupported);
+}
+
+#[tokio::test]
+async fn what_is_over_a_limit_is_too_large_and_changes_nothing() {
+    let node = Node::with(KvLimits { key_bytes_max: 8, value_bytes_max: 16, txn_operations_max: 2 });
+    node.put("/v1/kv/k", vec![b'v'; 16]).await.ok();
+    node.put("/v1/kv/k", vec![b'w'; 17]).await.is_error(413, ErrorCode::TooLarge);
+    node.post("/v1/kv/k/append", vec![b'w'; 17]).await.is_error(413, ErrorCode::TooLarge);
+    node.put("/v1/kv/123456789", "v").await.is_error(413, ErrorCode::TooLarge);
+    assert_eq!(node.get("/v1/kv/k").await.ok().body, vec![b'v'; 16]);
+    node.next_fails(Refusal::TooLarge { bytes: 9, limit: 8 });
+    node.put("/v1/kv/k", "v").await.is_error(413, ErrorCode::TooLarge);
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_cut_off_at_the_limit() {
+    let node = Node::with(KvLimits { value_bytes_max: 16, ..KvLimits::default() });
+    let chunks = std::iter::repeat_n(Ok::<_, std::convert::Infallible>(Bytes::from_static(b"12345678")), 3);
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
+    node.put("/v1/kv/k", body).await.is_error(413, ErrorCode::TooLarge);
+}
+
+#[tokio::test]
+async fn an_append_that_would_grow_too_large_changes_nothing() {
+    let node = Node::new();
+    let most = KvLimits::APPLIED.value_bytes_max;
+    node.put("/v1/kv/k", vec![b'v'; most]).await.ok();
+    node.post("/v1/kv/k/append", "x").await.is_error(413, ErrorCode::TooLarge);
+    assert_eq!(node.get("/v1/kv/k").await.ok().body.len(), most);
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_it_is_proposed() {
+    let node = Node::new();
+    let bad = [
+        (Method::PUT, "/v1/kv/"),
+        (Method::GET, "/v1/kv/"),
+        (Method::PUT, "/v1/kv/%"),
+        (Method::PUT, "/v1/kv/a%2"),
+        (Method::PUT, "/v1/kv/a%zz"),
+        (Method::POST, "/v1/kv//append"),
+        (Method::PUT, "/v1/kv/k?expect_version=one"),
+        (Method::PUT, "/v1/kv/k?expect_version=-1"),
+        (Method::PUT, "/v1/kv/k?expect_version="),
+        (Method::PUT, "/v1/kv/k?expect_version=1&expect_version=2"),
+        (Method::PUT, "/v1/kv/k?expect_verison=1"),
+        (Method::GET, "/v1/kv/k?consistency=dirty"),
+        (Method::GET, "/v1/kv/k?consistency=lease"),
+        (Method::GET, "/v1/kv/k?redirect=yes"),
+        (Method::GET, "/v1/kv?limit=0"),
+        (Method::GET, "/v1/kv?limit=many"),
+        (Method::GET, "/v1/kv?perfix=a"),
+        (Method::POST, "/v1/txn"),
+        (Method::POST, "/v1/leader/transfer?to=0"),
+        (Method::POST, "/v1/members"),
+        (Method::DELETE, "/v1/members/none"),
+    ];
+    for (method, path) in bad {
+        let answer = node.ask(method.clone(), path, "{").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{method} {path}: {answer:?}");
+        answer.is_error(400, ErrorCode::BadInput);
+    }
+    assert_eq!(node.log.status().applied_index, LogIndex::ZERO);
+}
+
+#[tokio::test]
+async fn conditions_that_cannot_be_understood_are_never_ignored() {
+    let node = Node::new();
+    for header in [
+        ("if-match", "7"),
+        ("if-match", "*"),
+        ("if-match", "W/\"7\""),
+        ("if-match", "\"7\", \"8\""),
+        ("if-match", "\"seven\""),
+        ("if-none-match", "\"7\""),
+    ] {
+        let answer = node.ask_if(Method::PUT, "/v1/kv/k", header, "v").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{header:?}");
+    }
+    let both = node.ask_if(Method::PUT, "/v1/kv/k?expect_version=0", ("if-none-match", "*"), "v").await;
+    both.is_error(400, ErrorCode::BadInput);
+    node.get("/v1/kv/k").await.is_error(404, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_foreseen_and_not_there_is_unsupported_and_not_ignored() {
+    let node = Node::new();
+    for header in ["quorate-session", "quorate-request"] {
+        let answer = node.ask_if(Method::PUT, "/v1/kv/k", (header, "1"), "v").await;
+        answer.is_error(501, ErrorCode::Unsupported);
+    }
+    node.post("/v1/sessions", "").await.is_error(501, ErrorCode::Unsupported);
+    node.delete("/v1/sessions/1").await.is_error(501, ErrorCode::Unsupported);
+    node.put("/v1/kv/k?redirect=1", "the leader serves").await.ok();
+    node.change_status(|status| status.engine.role = Role::Follower);
+    node.put("/v1/kv/k?redirect=1", "v").await.is_error(501, ErrorCode::Unsupported);
+}
+
+#[tokio::test]
+async fn malformed_transactions_are_refused_with_what_is_wrong() {
+    let node = Node::new();
+    let put = r#"{"op":"put","key":"aw==","value":"dg=="}"#;
+    for (body, hint) in [
+        ("", "no transaction"),
+        (r#"{"els":[]}"#, "els"),
+        (r#"{"then":[{"op":"put","key":"?","value":""}]}"#, "base64"),
+        (r#"{"then":[{"op":"put","key":"","value":""}]}"#, "empty"),
+        (&format!(r#"{{"then":[{put},{put}]}}"#), "twice"),
+    ] {
+        let error = node.post("/v1/txn", body.to_owned()).await.is_error(400, ErrorCode::BadInput);
+        assert!(error.message.contains(hint), "{body}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_errors_in_json_too() {
+    let node = Node::new();
+    node.get("/v2/kv/k").await.is_error(404, ErrorCode::NotFound);
+    let answer = node.ask(Method::PATCH, "/v1/kv/k", "").await;
+    answer.is_error(405, ErrorCode::BadInput);
+    assert!(answer.header("allow").contains("PUT"));
+}

@@ -1,0 +1,231 @@
+//! The HTTP API as a client sees it, over a log that is a machine in memory and fails as it is told to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod failures;
+mod keys;
+mod nodes;
+mod requests;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use consensus_api::{
+    Applied, Ballot, Blob, ClusterId, EngineName, EngineStatus, Entry, EventStream, LogIndex, LogTime, Member,
+    Membership, NodeId, Payload, Refusal, ReplicaStatus, ReplicatedLog, RequestError, RequestId, Role, StateMachine,
+    StoreId,
+};
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, StatusCode};
+use kv_client::protocol::{ErrorCode, ErrorReply};
+use kv_machine::{KvLimits, KvMachine, MemoryTables};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+use crate::service::Identity;
+
+/// A log of one node that applies at once, or fails with what it was told.
+struct FakeLog {
+    machine: Mutex<KvMachine<MemoryTables>>,
+    status: Mutex<ReplicaStatus>,
+    failure: Mutex<Option<RequestError>>,
+    barriers: AtomicUsize,
+}
+
+impl FakeLog {
+    fn fail(&self) -> Result<(), RequestError> {
+        self.failure.lock().unwrap().take().map_or(Ok(()), Err)
+    }
+
+    fn unsupported<R>(&self, what: &str) -> Result<R, RequestError> {
+        self.fail()?;
+        Err(Refusal::Unsupported { what: what.into() }.into())
+    }
+}
+
+#[async_trait]
+impl ReplicatedLog for FakeLog {
+    async fn propose(&self, command: Bytes, _: Duration) -> Result<Applied, RequestError> {
+        self.fail()?;
+        let mut machine = self.machine.lock().unwrap();
+        let index = machine.applied().unwrap().position.index.next();
+        let id = RequestId { origin: NodeId(1), boot: 1, sequence: index.0 };
+        let payload = Payload::Command { id, data: Blob(command) };
+        let entry = Entry { index, ballot: Ballot::new(1, NodeId(1)), log_time: LogTime::default(), payload };
+        let reply = machine.apply(&[entry.into()]).unwrap().remove(0);
+        let mut status = self.status.lock().unwrap();
+        (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
+        Ok(Applied { index, reply })
+    }
+
+    async fn read_barrier(&self, _: Duration) -> Result<LogIndex, RequestError> {
+        self.barriers.fetch_add(1, Ordering::Relaxed);
+        self.fail()?;
+        Ok(self.status().applied_index)
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        self.status.lock().unwrap().clone()
+    }
+
+    async fn change_membership(&self, target: Arc<Membership>, _: Duration) -> Result<LogIndex, RequestError> {
+        self.fail()?;
+        self.status.lock().unwrap().engine.membership = target;
+        Ok(LogIndex(1))
+    }
+
+    async fn transfer_leadership(&self, _: Option<NodeId>, _: Duration) -> Result<(), RequestError> {
+        self.unsupported("a transfer of leadership")
+    }
+
+    async fn campaign(&self) -> Result<(), RequestError> {
+        self.unsupported("a campaign")
+    }
+
+    async fn snapshot(&self) -> Result<LogIndex, RequestError> {
+        self.unsupported("a snapshot")
+    }
+
+    async fn digest(&self) -> Result<(LogIndex, [u8; 32]), RequestError> {
+        self.unsupported("a digest")
+    }
+
+    fn events(&self) -> EventStream {
+        Box::pin(futures_util::stream::empty())
+    }
+
+    async fn shutdown(&self) {}
+}
+
+/// A node without a network.
+struct Node {
+    log: Arc<FakeLog>,
+    router: Router,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    fn error(&self) -> ErrorReply {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Asserts the status and the code of an error.
+    #[track_caller]
+    fn is_error(&self, status: u16, code: ErrorCode) -> ErrorReply {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        let error = self.error();
+        assert_eq!(error.error, code, "{self:?}");
+        assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error:?}");
+        error
+    }
+
+    /// Asserts a success.
+    #[track_caller]
+    fn ok(self) -> Answer {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self
+    }
+}
+
+impl Node {
+    fn new() -> Node {
+        Node::with(KvLimits::default())
+    }
+
+    fn with(limits: KvLimits) -> Node {
+        let machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
+        let kv = machine.reader();
+        let member = Member { address: "127.0.0.1:7001".into(), store: StoreId(7) };
+        let engine = EngineStatus {
+            role: Role::Leader,
+            leader: Some(NodeId(1)),
+            ballot: Ballot::new(4, NodeId(1)),
+            commit_index: LogIndex::ZERO,
+            last_index: LogIndex::ZERO,
+            base_index: LogIndex::ZERO,
+            membership: Arc::new(Membership::of_voters([(NodeId(1), member)])),
+        };
+        let engine_name = EngineName::new("raft");
+        let status = ReplicaStatus {
+            engine_name,
+            node: NodeId(1),
+            engine,
+            applied_index: LogIndex::ZERO,
+            snapshot_index: LogIndex::ZERO,
+        };
+        let log = Arc::new(FakeLog {
+            machine: Mutex::new(machine),
+            status: Mutex::new(status),
+            failure: Mutex::new(None),
+            barriers: AtomicUsize::new(0),
+        });
+        let service = Service {
+            log: log.clone(),
+            kv,
+            identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1) },
+            limits,
+            request_timeout: Duration::from_secs(5),
+        };
+        Node { log, router: router(Arc::new(service)) }
+    }
+
+    /// The next request of the log fails like this.
+    fn next_fails(&self, error: impl Into<RequestError>) {
+        *self.log.failure.lock().unwrap() = Some(error.into());
+    }
+
+    fn change_status(&self, change: impl FnOnce(&mut ReplicaStatus)) {
+        change(&mut self.log.status.lock().unwrap());
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer { status: head.status, headers: head.headers, body: to_bytes(body, usize::MAX).await.unwrap() }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
+    }
+
+    async fn ask_if(&self, method: Method, path: &str, header: (&str, &str), body: &'static str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(header.0, header.1);
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, Body::empty()).await
+    }
+
+    async fn put(&self, path: &str, value: impl Into<Body>) -> Answer {
+        self.ask(Method::PUT, path, value).await
+    }
+
+    async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.ask(Method::POST, path, body).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.ask(Method::DELETE, path, Body::empty()).await
+    }
+}

@@ -1,0 +1,150 @@
+//! A node: the rooms, wired together, from a checked configuration to the end of the process.
+//!
+//! ```text
+//!   data directory ─▶ store ─┬─ log ───────────────▶ replica ◀── transport ◀── certificates
+//!                            └─ tables ─▶ machine ──────┘ │
+//!                                  └──▶ reader ──▶ HTTP ◀─┘
+//! ```
+//!
+//! Ports are bound before anything is written, the cluster is founded before the engine exists, and clients are served
+//! once it runs. Until then HTTP says what is being waited for.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use consensus_api::{
+    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Transport,
+};
+use kv_machine::{KvMachine, KvReader, schema};
+use replica::{Parts, Replica, ReplicaConfig};
+use storage_rocks::{Expected, RocksTables, Store, StoreOptions};
+use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
+
+use crate::config::NodeConfig;
+use crate::engines;
+use crate::error::ServiceError;
+use crate::founding;
+use crate::http::{self, HttpServer};
+use crate::service::{Identity, Service};
+use crate::stop;
+
+/// The most requests of this node's clients that wait for an answer.
+const REQUESTS_MAX: usize = 65_536;
+
+/// Runs a node until it is told to stop or cannot go on.
+///
+/// # Errors
+/// Everything that keeps a node from starting, and [`ServiceError::Stopped`] where it had to stop by itself.
+pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
+    let server = HttpServer::bind(config.http).await?;
+    let tls = certificates(&config)?;
+    let store = Arc::new(open_store(&config)?);
+    let transport = Arc::new(open_transport(&config, &store, tls).await?);
+
+    let stop = stop::requested(config.exit_with_parent);
+    tokio::pin!(stop);
+    let waiting = http::founding_router(config.peers.keys().copied());
+    let founded = tokio::select! {
+        founded = founding::found(&config, &store, &transport) => founded,
+        () = server.serve(waiting, std::future::pending()) => return Ok(()),
+        reason = &mut stop => {
+            tracing::info!(reason = ?reason?, "stopped while founding");
+            transport.close().await;
+            return Ok(());
+        }
+    };
+    let (cluster, members) = founded?;
+    transport.set_cluster(cluster, &members);
+
+    let reader = KvReader::new(store.tables.clone());
+    let replica = Arc::new(start_replica(&config, &store, transport, members)?);
+    let service = service(&config, cluster, replica.clone(), reader);
+    let ended = async {
+        tokio::select! {
+            reason = replica.stopped() => Err(ServiceError::Stopped { reason }),
+            reason = &mut stop => reason.map(|reason| tracing::info!(?reason, "stopping")),
+        }
+    };
+    let (outcome, ending) = tokio::sync::oneshot::channel();
+    let serving = server.serve(http::router(service), async {
+        // Nobody else receives; the outcome is looked at below.
+        let _ = outcome.send(ended.await);
+    });
+    tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
+    serving.await;
+    replica.shutdown().await;
+    ending.await.unwrap_or(Ok(()))
+}
+
+fn certificates(config: &NodeConfig) -> Result<NodeTls, ServiceError> {
+    Ok(match &config.tls_dir {
+        Some(directory) => NodeTls::from_dir(directory)?,
+        None => dev_certs::node_tls(config.node, None)?,
+    })
+}
+
+fn open_store(config: &NodeConfig) -> Result<Store, ServiceError> {
+    let expected = Expected { node: config.node, engine: config.engine, group: GroupId(0), era: Era(0) };
+    let options = StoreOptions { sync: config.sync, tables: &schema::TABLES };
+    if !config.sync {
+        tracing::warn!("writes do not wait for the disk: a power failure loses what was acknowledged");
+    }
+    Ok(Store::open(&config.data_dir, expected, options)?)
+}
+
+async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Result<QuicTransport, ServiceError> {
+    let stamp = store.stamp();
+    let transport = TransportConfig {
+        node: config.node,
+        store: stamp.store,
+        cluster: stamp.cluster,
+        group: stamp.group,
+        era: stamp.era,
+        engine: stamp.engine,
+        contacts: config.peers.clone(),
+        listen: config.listen.to_string(),
+        tls,
+        limits: TransportLimits::default(),
+        timing: LinkTiming::default(),
+    };
+    Ok(QuicTransport::bind(transport).await?)
+}
+
+fn start_replica(
+    config: &NodeConfig,
+    store: &Store,
+    transport: Arc<QuicTransport>,
+    founders: Membership,
+) -> Result<Replica, ServiceError> {
+    let engine = EngineConfig {
+        node: config.node,
+        boot: store.stamp().boots,
+        seed: config.seed.unwrap_or_else(chance),
+        timing: config.timing.clone(),
+        limits: Limits::default(),
+    };
+    let machine = KvMachine::open(store.tables.clone())?;
+    let parts = Parts { log: store.log.clone(), transport, machine };
+    Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX }, parts)?)
+}
+
+fn service(
+    config: &NodeConfig,
+    cluster_id: ClusterId,
+    log: Arc<dyn ReplicatedLog>,
+    kv: KvReader<RocksTables>,
+) -> Arc<Service<RocksTables>> {
+    Arc::new(Service {
+        log,
+        kv,
+        identity: Identity { cluster_id, engine: config.engine, node: config.node },
+        limits: config.limits,
+        request_timeout: config.request_timeout,
+    })
+}
+
+/// The standard library seeds its hash maps from the system's source of chance; a timeout needs no better one.
+fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

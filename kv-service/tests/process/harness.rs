@@ -1,0 +1,275 @@
+//! Real processes: a cluster of `kv-service` nodes on loopback, each with its own data directory, to be killed at will.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kv_client::protocol::{DigestReply, PutReply, RoleReply, StatusReply};
+use kv_client::{ClientError, HttpClient, ReadOptions, WriteOptions};
+use tempfile::TempDir;
+
+/// Long enough that a test which needs all of it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at something that has no event to wait for: another process.
+pub const GLANCE: Duration = Duration::from_millis(10);
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kv-service");
+
+/// A port that is free for both UDP and TCP. Below the range from which the system draws ports for outgoing
+/// connections, and counted from a place of this process's own, so that tests side by side do not meet.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    loop {
+        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// One node: where it is found, and its process while it runs.
+pub struct Node {
+    pub listen: u16,
+    pub http: u16,
+    process: Option<Child>,
+}
+
+/// A cluster of nodes in a directory of its own.
+pub struct Cluster {
+    pub engine: &'static str,
+    pub directory: TempDir,
+    pub nodes: BTreeMap<u64, Node>,
+    extra: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts `count` nodes and waits until one leads.
+    pub async fn start(engine: &'static str, count: u64) -> Cluster {
+        Cluster::start_with(engine, count, &[]).await
+    }
+
+    /// As `start`, with further flags for every node.
+    pub async fn start_with(engine: &'static str, count: u64, extra: &[&str]) -> Cluster {
+        let node = |id| (id, Node { listen: free_port(), http: free_port(), process: None });
+        let mut cluster = Cluster {
+            engine,
+            directory: TempDir::new().unwrap(),
+            nodes: (1..=count).map(node).collect(),
+            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
+        };
+        for id in 1..=count {
+            cluster.run(id);
+        }
+        cluster.leader().await;
+        cluster
+    }
+
+    pub fn data_dir(&self, id: u64) -> PathBuf {
+        self.directory.path().join(format!("node{id}"))
+    }
+
+    fn log_file(&self, id: u64) -> PathBuf {
+        self.directory.path().join(format!("node{id}.log"))
+    }
+
+    /// The command that runs a node; a test may spoil it before it runs it.
+    pub fn command(&self, id: u64) -> Command {
+        let node = &self.nodes[&id];
+        let mut command = program();
+        command.env("XDG_STATE_HOME", self.directory.path().join("state"));
+        command.args(["--engine", self.engine, "--id", &id.to_string()]);
+        command.args(["--listen", &format!("127.0.0.1:{}", node.listen), "--http", &format!("127.0.0.1:{}", node.http)]);
+        command.arg("--data-dir").arg(self.data_dir(id));
+        for (peer, other) in self.nodes.iter().filter(|(peer, _)| **peer != id) {
+            command.args(["--peer", &format!("{peer}=127.0.0.1:{}", other.listen)]);
+        }
+        command.args(&self.extra);
+        command
+    }
+
+    /// Starts a node that does not run.
+    pub fn run(&mut self, id: u64) {
+        let log = File::options().create(true).append(true).open(self.log_file(id)).unwrap();
+        let child = self.command(id).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.nodes.get_mut(&id).unwrap().process = Some(child);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: u64) {
+        let mut child = self.nodes.get_mut(&id).unwrap().process.take().expect("the node runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// `kill -9` of all that run, as one after another as a loop is.
+    pub fn kill_all(&mut self) {
+        for child in self.nodes.values_mut().filter_map(|node| node.process.as_mut()) {
+            child.kill().unwrap();
+        }
+        for id in self.running() {
+            self.nodes.get_mut(&id).unwrap().process.take().unwrap().wait().unwrap();
+        }
+    }
+
+    pub fn running(&self) -> Vec<u64> {
+        self.nodes.iter().filter(|(_, node)| node.process.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    pub fn http(&self, id: u64) -> String {
+        format!("127.0.0.1:{}", self.nodes[&id].http)
+    }
+
+    /// A client of these nodes, which it tries in order.
+    pub fn client(&self, ids: &[u64]) -> Client {
+        let http = HttpClient::new(ids.iter().map(|id| self.http(*id))).unwrap();
+        Client { http, timeout: Duration::from_secs(10) }
+    }
+
+    /// How a node says that it stands, if it answers.
+    pub async fn status(&self, id: u64) -> Option<StatusReply> {
+        self.client(&[id]).http.status(Duration::from_secs(1)).await.ok()
+    }
+
+    /// Waits until a node that runs leads and a majority of those that run follow it.
+    pub async fn leader(&self) -> u64 {
+        let since = Instant::now();
+        loop {
+            let mut followers: BTreeMap<u64, usize> = BTreeMap::new();
+            for id in self.running() {
+                if let Some(leader) = self.status(id).await.and_then(|status| status.leader_id) {
+                    *followers.entry(leader).or_default() += 1;
+                }
+            }
+            for (leader, count) in followers {
+                let leads = self.status(leader).await.is_some_and(|status| status.role == RoleReply::Leader);
+                if leads && self.running().contains(&leader) && 2 * count > self.nodes.len() {
+                    return leader;
+                }
+            }
+            assert!(since.elapsed() < PATIENCE, "no leader; {}", self.logs());
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Waits until every node that runs has applied the same, and returns the digest of each one's tables.
+    pub async fn digests(&self) -> BTreeMap<u64, String> {
+        let since = Instant::now();
+        loop {
+            let mut found = BTreeMap::new();
+            for id in self.running() {
+                if let Ok(reply) = self.client(&[id]).digest().await {
+                    found.insert(id, (reply.index, reply.digest));
+                }
+            }
+            let mut indexes = found.values().map(|(index, _)| index);
+            let first = indexes.next();
+            if found.len() == self.running().len() && indexes.all(|index| Some(index) == first) {
+                return found.into_iter().map(|(id, (_, digest))| (id, digest)).collect();
+            }
+            assert!(since.elapsed() < PATIENCE, "the nodes do not converge: {found:?}; {}", self.logs());
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// The last lines of every node's log, for a failure's message.
+    pub fn logs(&self) -> String {
+        let tail = |id: &u64| {
+            let text = std::fs::read_to_string(self.log_file(*id)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(25).collect();
+            let lines: Vec<&str> = lines.into_iter().rev().collect();
+            format!("--- node {id}\n{}\n", lines.join("\n"))
+        };
+        self.nodes.keys().map(tail).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+/// The client library with one timeout for everything.
+#[derive(Clone)]
+pub struct Client {
+    http: HttpClient,
+    timeout: Duration,
+}
+
+impl Client {
+    pub fn with_timeout(self, timeout: Duration) -> Client {
+        Client { timeout, ..self }
+    }
+
+    fn write(&self) -> WriteOptions {
+        WriteOptions { timeout: self.timeout, ..WriteOptions::default() }
+    }
+
+    pub async fn put(&self, key: &str, value: &str) -> Result<PutReply, ClientError> {
+        self.http.put(key.as_bytes(), Bytes::from(value.to_owned()), self.write()).await
+    }
+
+    pub async fn append(&self, key: &str, suffix: String) -> Result<PutReply, ClientError> {
+        self.http.append(key.as_bytes(), Bytes::from(suffix), self.write()).await
+    }
+
+    /// The value as text.
+    pub async fn get(&self, key: &str) -> Result<Option<String>, ClientError> {
+        let options = ReadOptions { timeout: self.timeout, ..ReadOptions::default() };
+        let value = self.http.get(key.as_bytes(), options).await?;
+        Ok(value.map(|value| String::from_utf8(value.value.to_vec()).unwrap()))
+    }
+
+    pub async fn digest(&self) -> Result<DigestReply, ClientError> {
+        self.http.call(hyper::Method::GET, "/v1/digest", None::<&()>, self.timeout).await
+    }
+}
+
+/// The program, with none of this environment's settings.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUORATE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end. One that should have ended, but serves, is killed and fails the test.
+pub fn run_to_end(mut command: Command) -> Output {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let since = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if since.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("did not end: {command:?}");
+        }
+        std::thread::sleep(GLANCE);
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Waits for a running node to end by itself.
+pub fn wait_for_end(cluster: &mut Cluster, id: u64) -> ExitStatus {
+    let since = Instant::now();
+    let mut child = cluster.nodes.get_mut(&id).unwrap().process.take().expect("the node runs");
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if since.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("node {id} did not end; {}", cluster.logs());
+        }
+        std::thread::sleep(GLANCE);
+    }
+}

@@ -1,0 +1,9 @@
+//! The service as processes: what a user starts, kills and mistypes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod bad_input;
+mod commands;
+mod harness;
+mod kills;
+mod quorums;

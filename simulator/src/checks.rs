@@ -1,0 +1,238 @@
+//! What must hold, whatever happens: one property in one file, looked at after each event that could break it.
+//!
+//! The checks see more than any node does: every disk, also of nodes that are down, and everything that any client was
+//! ever told.
+
+mod agreement;
+mod ballots;
+mod digests;
+mod durability;
+mod leadership;
+mod log_matching;
+mod reads;
+mod requests;
+
+use consensus_api::{Ballot, EngineStatus, Entry, LogIndex, NodeId, Refusal, RequestId, SharedEntry, Write};
+
+use crate::disk::Disk;
+
+use agreement::Agreement;
+use ballots::Ballots;
+use digests::Digests;
+use durability::Durability;
+use leadership::Leadership;
+use log_matching::LogMatching;
+use reads::Reads;
+use requests::Requests;
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Two nodes committed different values at one index, or one node did at two times.
+    #[error("agreement: node {node} commits {found:?} at {index}, where {expected:?} was committed before")]
+    Agreement {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// What it commits.
+        found: SharedEntry,
+        /// What was committed there.
+        expected: SharedEntry,
+    },
+    /// What is committed is not on a quorum of disks.
+    #[error("durability: {index} is committed, but only {holders:?} hold its value on disk")]
+    NotOnAQuorum {
+        /// Where.
+        index: LogIndex,
+        /// Whose disks hold it.
+        holders: Vec<NodeId>,
+    },
+    /// A node applies what its own log could lose.
+    #[error("durability: node {node} hands {index} to its state machine before its own log holds it durably")]
+    AppliedBeforeLogged {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+    },
+    /// Two leaders in one epoch.
+    #[error("leadership: node {node} leads in {ballot}, and node {other} led in the same epoch")]
+    TwoLeaders {
+        /// The epoch.
+        ballot: Ballot,
+        /// The one.
+        node: NodeId,
+        /// The other.
+        other: NodeId,
+    },
+    /// Something went back that must not.
+    #[error("ballots: node {node}: {what} goes back from {from} to {to}")]
+    WentBack {
+        /// Who.
+        node: NodeId,
+        /// What.
+        what: &'static str,
+        /// From what.
+        from: String,
+        /// To what.
+        to: String,
+    },
+    /// Two different values stand under one index and ballot.
+    #[error("log matching: disk {node} holds {found:?} at {index} under {ballot}, another one held {expected:?}")]
+    LogMatching {
+        /// Whose disk.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// Under which ballot.
+        ballot: Ballot,
+        /// What it holds.
+        found: SharedEntry,
+        /// What another disk held.
+        expected: SharedEntry,
+    },
+    /// A request was carried out twice, or although its client was told that it was not.
+    #[error("requests: {id} {what}")]
+    Request {
+        /// Which request.
+        id: RequestId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A read misses what was acknowledged before it was asked.
+    #[error("reads: {id} is served at {served}, but {floor} was visible to a client before it was asked")]
+    StaleRead {
+        /// Which read.
+        id: RequestId,
+        /// What the tables had applied when it was served.
+        served: LogIndex,
+        /// What they should have at least.
+        floor: LogIndex,
+    },
+    /// Tables that have applied the same entries differ.
+    #[error("digests: node {node} at {index} has other tables than node {other} had there")]
+    Digests {
+        /// The one.
+        node: NodeId,
+        /// The other.
+        other: NodeId,
+        /// Where.
+        index: LogIndex,
+    },
+    /// The engine contradicts itself, or does not go on.
+    #[error("engine of node {node}: {what}")]
+    Engine {
+        /// Whose.
+        node: NodeId,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Whether two entries say the same. The ballot is local: in Paxos a chosen value may stand under several.
+pub(crate) fn same_value(a: &Entry, b: &Entry) -> bool {
+    a.payload == b.payload && a.log_time == b.log_time
+}
+
+/// All properties.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    agreement: Agreement,
+    durability: Durability,
+    leadership: Leadership,
+    ballots: Ballots,
+    log_matching: LogMatching,
+    pub(crate) requests: Requests,
+    reads: Reads,
+    digests: Digests,
+}
+
+/// A disk and whose it is.
+pub(crate) type OwnedDisk<'a> = (NodeId, &'a Disk);
+
+impl Checks {
+    pub(crate) fn new(round_is_epoch: bool) -> Checks {
+        Checks {
+            agreement: Agreement::default(),
+            durability: Durability,
+            leadership: Leadership::new(round_is_epoch),
+            ballots: Ballots::new(round_is_epoch),
+            log_matching: LogMatching::default(),
+            requests: Requests::default(),
+            reads: Reads::default(),
+            digests: Digests::default(),
+        }
+    }
+
+    /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
+    pub(crate) fn started(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
+        self.ballots.started(node, status)
+    }
+
+    /// A node has taken inputs in and handed its effects out.
+    pub(crate) fn stepped(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
+        self.leadership.stepped(node, status)?;
+        self.ballots.stepped(node, status)
+    }
+
+    /// A node's disk has performed writes.
+    pub(crate) fn written(&mut self, node: NodeId, writes: &[Write], disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
+        for write in writes {
+            self.ballots.written(node, write)?;
+            self.log_matching.written(node, write)?;
+            self.durability.written(write, self.agreement.committed(), disks)?;
+        }
+        Ok(())
+    }
+
+    /// A node hands committed entries to its state machine.
+    pub(crate) fn committed(
+        &mut self,
+        own: OwnedDisk<'_>,
+        entries: &[SharedEntry],
+        disks: &[OwnedDisk<'_>],
+    ) -> Result<(), Violation> {
+        for entry in entries {
+            let is_new = self.agreement.committed_by(own.0, entry)?;
+            // TEMP self.durability.handed_out(own, entry)?;
+            if is_new {
+                self.durability.on_a_quorum(entry, disks)?;
+                self.requests.committed(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client is told that its command is applied.
+    pub(crate) fn acknowledged(&mut self, id: RequestId, index: LogIndex) -> Result<(), Violation> {
+        self.reads.visible(index);
+        self.requests.acknowledged(id, index)
+    }
+
+    /// A client is told that its request was not carried out, and never will be.
+    pub(crate) fn refused(&mut self, id: RequestId, reason: &Refusal) -> Result<(), Violation> {
+        self.reads.refused(id);
+        self.requests.refused(id, reason)
+    }
+
+    /// A client asks to read.
+    pub(crate) fn read_asked(&mut self, id: RequestId) {
+        self.reads.asked(id);
+    }
+
+    /// A client reads tables that have applied up to `served`.
+    pub(crate) fn read_served(&mut self, id: RequestId, served: LogIndex) -> Result<(), Violation> {
+        self.reads.served(id, served)
+    }
+
+    /// A node's tables hash to this.
+    pub(crate) fn digest(&mut self, node: NodeId, index: LogIndex, digest: [u8; 32]) -> Result<(), Violation> {
+        self.digests.seen(node, index, digest)
+    }
+
+    /// The last index that anybody has handed out as committed.
+    pub(crate) fn last_committed(&self) -> LogIndex {
+        self.agreement.committed().keys().next_back().copied().unwrap_or_default()
+    }
+}

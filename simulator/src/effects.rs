@@ -1,0 +1,235 @@
+//! What a node's inputs lead to: the world does here what the driver's threads do in service.
+//!
+//! ```text
+//!   step ─▶ settle ─┬─▶ write ──▶ sync ──────▶ Persisted ─▶ step
+//!                   ├─▶ message ─▶ link ──────▶ Message ──▶ step (of another node)
+//!                   ├─▶ entries ─▶ machine ───▶ Applied ──▶ step
+//!                   └─▶ read-back ─▶ log ─────▶ EntriesRead ─▶ step
+//! ```
+
+use consensus_api::{Input, LogStore, NodeId, Outgoing, ReadBack, RoleChange, SharedEntry, Write, codec};
+use replica::core::Actions;
+
+use crate::agenda::Task;
+use crate::checks::Violation;
+use crate::protocol::Protocol;
+use crate::trace::{Happening, Lost, Parcel};
+use crate::world::World;
+
+impl<P: Protocol> World<P> {
+    /// Gives a running node an input, and hands its effects out, now or a little later with those of more inputs.
+    pub(crate) fn input(
+        &mut self,
+        id: NodeId,
+        cause: Happening<P::Message>,
+        input: Input<P::Message>,
+    ) -> Result<(), Violation> {
+        let Some(boot) = self.step(id, cause, input) else { return Ok(()) };
+        if self.random.below(1000) >= self.config.batching_permille {
+            return self.settle(id);
+        }
+        let due = self.now + self.config.local.draw(&mut self.random);
+        self.agenda.enter(due, Task::Settle { node: id, boot });
+        Ok(())
+    }
+
+    /// Gives a running node an input and leaves the effects where they are; returns its boot number.
+    pub(crate) fn step(&mut self, id: NodeId, cause: Happening<P::Message>, input: Input<P::Message>) -> Option<u64> {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id)?;
+        let local = node.local(now);
+        let process = node.process.as_mut().filter(|process| !process.paused)?;
+        self.trace.note(now, cause);
+        process.core.step(local, input);
+        Some(node.boot)
+    }
+
+    /// Takes a node's effects and sees to each.
+    pub(crate) fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(process) = self.process_mut(id) else { return Ok(()) };
+        let Actions { write, messages, apply, reads, refused, read_back, snapshots, role } = process.core.take();
+        let applied = process.core.applied();
+        if let Some(role) = role {
+            self.role_changed(id, role);
+        }
+        if let Some(write) = write {
+            self.begin_write(id, write);
+        }
+        for message in messages {
+            self.send(id, message);
+        }
+        if !apply.is_empty() {
+            self.hand_over(id, apply)?;
+        }
+        for read in reads {
+            self.note(Happening::ReadServed(read, applied));
+            self.checks.read_served(read, applied)?;
+        }
+        for refused in refused {
+            self.checks.refused(refused.id, &refused.reason)?;
+            self.note(Happening::Refused(refused));
+        }
+        for wanted in read_back {
+            self.begin_read_back(id, wanted);
+        }
+        for wanted in snapshots {
+            self.note(Happening::SnapshotWanted(id, wanted));
+        }
+        self.examine(id)
+    }
+
+    fn examine(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(process) = self.process(id) else { return Ok(()) };
+        let status = process.core.engine().status();
+        if process.reported != (status.role, status.leader) {
+            let what = format!("is {:?} of {:?}, but has not said so", status.role, status.leader);
+            return Err(Violation::Engine { node: id, what });
+        }
+        self.checks.stepped(id, &status)
+    }
+
+    fn role_changed(&mut self, id: NodeId, role: RoleChange) {
+        if let Some(process) = self.process_mut(id) {
+            process.reported = (role.role, role.leader);
+        }
+        self.note(Happening::Role(id, role));
+    }
+
+    fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) {
+        let Outgoing { to, lane, message, .. } = outgoing;
+        let arrivals = self.network.send((from, to, lane), self.now, &mut self.random);
+        let parcel = Parcel { from, to, message };
+        if arrivals.is_empty() {
+            return self.note(Happening::NotDelivered(parcel, Lost::OnTheWay));
+        }
+        for due in arrivals {
+            self.agenda.enter(due, Task::Deliver(parcel.clone()));
+        }
+        self.note(Happening::Sent(parcel));
+    }
+
+    pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
+        let Parcel { from, to, .. } = parcel;
+        let why = if self.network.is_cut(from, to) {
+            Some(Lost::OnTheWay)
+        } else {
+            self.process(to).is_none().then_some(Lost::NobodyThere)
+        };
+        if let Some(why) = why {
+            self.note(Happening::NotDelivered(parcel, why));
+            return Ok(());
+        }
+        // Through the codec, as on a wire: what the engine hears is what was encoded.
+        let over_the_wire = codec::encode(&parcel.message).and_then(|bytes| codec::decode::<P::Message>(&bytes));
+        match over_the_wire {
+            Ok(message) if message == parcel.message => {
+                self.input(to, Happening::Received(parcel), Input::Message { from, message })
+            }
+            other => {
+                let what = format!("sent {:?}, which the codec turns into {other:?}", parcel.message);
+                Err(Violation::Engine { node: from, what })
+            }
+        }
+    }
+
+    fn begin_write(&mut self, id: NodeId, write: Write) {
+        self.note(Happening::Wrote(id, write.clone()));
+        if let Some(process) = self.process_mut(id) {
+            process.writes.push_back(write);
+        }
+        self.begin_sync(id);
+    }
+
+    /// One sync is in progress at a time, for all the writes that wait when it begins.
+    fn begin_sync(&mut self, id: NodeId) {
+        let due = self.now + self.config.sync.draw(&mut self.random);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let boot = node.boot;
+        let Some(process) = node.process.as_mut() else { return };
+        if process.syncing == 0 && !process.writes.is_empty() {
+            process.syncing = process.writes.len();
+            self.agenda.enter(due, Task::Sync { node: id, boot });
+        }
+    }
+
+    pub(crate) fn finish_sync(&mut self, id: NodeId) -> Result<(), Violation> {
+        let count = self.process_mut(id).map_or(0, |process| std::mem::take(&mut process.syncing));
+        self.persist(id, count)?;
+        self.begin_sync(id);
+        Ok(())
+    }
+
+    /// The oldest `count` of a node's pending writes are durable, and the node hears of it.
+    pub fn persist(&mut self, id: NodeId, count: usize) -> Result<(), Violation> {
+        let Some((group, last)) = self.process_mut(id).and_then(|process| process.take_writes(count)) else {
+            return Ok(());
+        };
+        self.write_to_disk(id, &group)?;
+        self.input(id, Happening::Synced(id, last), Input::Persisted { write: last })
+    }
+
+    pub(crate) fn write_to_disk(&mut self, id: NodeId, writes: &[Write]) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let Ok(()) = node.disk.write(writes);
+        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, &node.disk)).collect();
+        self.checks.written(id, writes, &disks)
+    }
+
+    fn hand_over(&mut self, id: NodeId, entries: Vec<SharedEntry>) -> Result<(), Violation> {
+        let due = self.now + self.config.local.draw(&mut self.random);
+        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, &node.disk)).collect();
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        self.checks.committed((id, &node.disk), &entries, &disks)?;
+        self.note(Happening::Committed(id, entries.clone()));
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(process) = node.process.as_mut() else { return Ok(()) };
+        if process.to_apply.is_empty() {
+            self.agenda.enter(due, Task::Apply { node: id, boot: node.boot });
+        }
+        process.to_apply.extend(entries);
+        Ok(())
+    }
+
+    pub(crate) fn apply(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let boot = node.boot;
+        let Some(process) = node.process.as_mut() else { return Ok(()) };
+        let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
+        let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
+        for (entry, _) in &applied {
+            if let Some(request) = entry.payload.request_id()
+                && (request.origin, request.boot) == (id, boot)
+            {
+                self.note(Happening::Acknowledged(request, entry.index));
+                self.checks.acknowledged(request, entry.index)?;
+            }
+        }
+        self.input(id, Happening::Applied(id, through), Input::Applied { through })
+    }
+
+    fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {
+        self.note(Happening::ReadBackWanted(id, wanted));
+        let due = self.now + self.config.local.draw(&mut self.random);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(process) = node.process.as_mut() else { return };
+        process.read_backs.push_back(wanted);
+        self.agenda.enter(due, Task::ReadBack { node: id, boot: node.boot });
+    }
+
+    pub(crate) fn read_back(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(process) = node.process.as_mut() else { return Ok(()) };
+        let Some(wanted) = process.read_backs.pop_front() else { return Ok(()) };
+        let Ok(entries) = node.disk.read(wanted.first..=wanted.last, wanted.bytes_max);
+        let cause = Happening::EntriesRead(id, entries.len());
+        self.input(id, cause, Input::EntriesRead { id: wanted.id, entries })
+    }
+
+    /// Compares a running node's tables with every other's that stood at the same index.
+    pub fn compare_digest(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(process) = self.process(id) else { return Ok(()) };
+        let (index, digest) =
+            process.digest().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
+        self.checks.digest(id, index, digest)
+    }
+}

@@ -1,0 +1,175 @@
+//! What can go wrong, by hand: crashes with the loss of what was not synced, restarts, pauses, cuts, lost messages.
+
+use consensus_api::{Input, LogIndex, LogStore, NodeId};
+
+use crate::agenda::Task;
+use crate::checks::Violation;
+use crate::protocol::Protocol;
+use crate::trace::{Happening, Lost, Parcel};
+use crate::world::World;
+
+/// What a power loss leaves of what was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// How many of the log writes that were under way, the oldest first.
+    pub writes: usize,
+    /// How many of the tables' unflushed batches, the oldest first.
+    pub batches: usize,
+}
+
+/// Which messages on their way are meant; `None` means any.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// Sent by this node.
+    pub from: Option<NodeId>,
+    /// Sent to this node.
+    pub to: Option<NodeId>,
+    /// Of this name.
+    pub kind: Option<String>,
+    /// Only the how-manyth of them, from 1, in the order of sending.
+    pub nth: Option<usize>,
+}
+
+impl<P: Protocol> World<P> {
+    /// A node's process dies, and what was not synced with it, except for the survivors.
+    pub fn crash(&mut self, id: NodeId, survivors: Survivors) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(process) = node.process.take() else { return Ok(()) };
+        let mut writes = Vec::from(process.writes);
+        let kept = survivors.writes.min(writes.len());
+        let lost = writes.len() - kept;
+        writes.truncate(kept);
+        node.tables.crash(survivors.batches);
+        self.write_to_disk(id, &writes)?;
+        self.note(Happening::Crashed { node: id, lost, kept });
+        Ok(())
+    }
+
+    /// How many log writes and table batches a crash of the node could lose now.
+    pub fn at_stake(&self, id: NodeId) -> Survivors {
+        let Some(node) = self.nodes.get(&id) else { return Survivors::default() };
+        let writes = node.process.as_ref().map_or(0, |process| process.writes.len());
+        Survivors { writes, batches: node.tables.unflushed() }
+    }
+
+    /// A node that is down runs again.
+    pub fn restart(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&id).filter(|node| node.process.is_none()) else { return Ok(()) };
+        let boot = node.boot + 1;
+        self.note(Happening::Restarted(id, boot));
+        self.start(id)
+    }
+
+    /// A node stands still: what comes to it waits.
+    pub fn pause(&mut self, id: NodeId) {
+        if let Some(process) = self.process_mut(id) {
+            process.paused = true;
+            self.note(Happening::Paused(id));
+        }
+    }
+
+    /// A paused node goes on, and what waited for it happens now.
+    pub fn resume(&mut self, id: NodeId) {
+        let now = self.now;
+        if let Some(process) = self.process_mut(id)
+            && process.paused
+        {
+            process.paused = false;
+            let held = std::mem::take(&mut process.held);
+            for task in held {
+                self.agenda.enter(now, task);
+            }
+            self.note(Happening::Resumed(id));
+        }
+    }
+
+    /// Nothing gets from the one to the other any more, nor does what is on its way.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        if !self.network.is_cut(from, to) {
+            self.network.cut(from, to);
+            self.note(Happening::Cut(from, to));
+        }
+    }
+
+    /// All links are whole.
+    pub fn heal(&mut self) {
+        if !self.network.is_whole() {
+            self.network.heal();
+            self.note(Happening::Healed);
+        }
+    }
+
+    /// Changes what links do from now on.
+    pub fn set_links(&mut self, links: crate::world::LinkFaults) {
+        self.network.faults = links;
+    }
+
+    /// Delivers messages that are on their way now, though not what is sent in answer.
+    pub fn deliver_which(&mut self, which: &Which) -> Result<usize, Violation> {
+        let parcels = self.take_parcels(which);
+        let count = parcels.len();
+        for parcel in parcels {
+            self.deliver(parcel)?;
+        }
+        Ok(count)
+    }
+
+    /// Loses messages that are on their way.
+    pub fn drop_which(&mut self, which: &Which) -> usize {
+        let parcels = self.take_parcels(which);
+        let count = parcels.len();
+        for parcel in parcels {
+            self.note(Happening::NotDelivered(parcel, Lost::Dropped));
+        }
+        count
+    }
+
+    /// Doubles messages that are on their way.
+    pub fn duplicate_which(&mut self, which: &Which) -> usize {
+        let parcels = self.take_parcels(which);
+        for parcel in &parcels {
+            for copy in [parcel.clone(), parcel.clone()] {
+                self.agenda.enter(self.now, Task::Deliver(copy));
+            }
+        }
+        parcels.len()
+    }
+
+    fn take_parcels(&mut self, which: &Which) -> Vec<Parcel<P::Message>> {
+        let is_meant = |parcel: &Parcel<P::Message>| {
+            let of_kind = |kind: &String| P::name(&parcel.message) == *kind;
+            which.from.is_none_or(|from| parcel.from == from)
+                && which.to.is_none_or(|to| parcel.to == to)
+                && which.kind.as_ref().is_none_or(of_kind)
+        };
+        let meant = self.agenda.parcels().into_iter().filter(|(_, parcel)| is_meant(parcel)).map(|(place, _)| place);
+        let places: Vec<_> = match which.nth {
+            Some(nth) => meant.skip(nth.saturating_sub(1)).take(1).collect(),
+            None => meant.collect(),
+        };
+        let taken = places.into_iter().filter_map(|place| self.agenda.take(place));
+        taken.filter_map(|task| if let Task::Deliver(parcel) = task { Some(parcel) } else { None }).collect()
+    }
+
+    /// Trims a node's log up to an index that every node's tables hold durably, so that nobody needs what is gone.
+    pub fn trim(&mut self, id: NodeId) -> Result<(), Violation> {
+        let persisted = self.nodes.values().map(|node| node.persisted()).min().unwrap_or_default();
+        let Some(node) = self.nodes.get(&id).filter(|node| node.process.is_some()) else { return Ok(()) };
+        let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
+        let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
+        let Ok(()) = node.disk.trim(base);
+        self.input(id, Happening::Trimmed(id, persisted), Input::Trimmed { base })
+    }
+
+    /// Lets a node's tables reach its disk, as a store does in its own time.
+    pub fn flush_tables(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get(&id) {
+            node.tables.persist(usize::MAX);
+        }
+    }
+
+    /// The last index that a node's tables hold durably.
+    pub fn persisted(&self, id: NodeId) -> LogIndex {
+        self.nodes.get(&id).map_or(LogIndex::ZERO, crate::node::Node::persisted)
+    }
+}

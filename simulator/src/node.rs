@@ -1,0 +1,139 @@
+//! A node: a disk and tables that outlive its processes, and the process of the moment, if one runs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus_api::{
+    EngineConfig, EngineStatus, LogIndex, Membership, MonoTime, NodeId, ReadBack, RequestId, Role, SharedEntry,
+    StateMachine, Tables, Write, WriteId, codec,
+};
+use kv_machine::{KvMachine, MemoryTables, schema};
+use replica::core::Core;
+
+use crate::agenda::Task;
+use crate::disk::Disk;
+use crate::protocol::Protocol;
+
+/// One node of the world.
+#[derive(Debug)]
+pub(crate) struct Node<P: Protocol> {
+    pub(crate) id: NodeId,
+    /// How often it has started.
+    pub(crate) boot: u64,
+    pub(crate) disk: Disk,
+    pub(crate) tables: Arc<MemoryTables>,
+    /// How far this node's clock is ahead of the world's, which nobody can read.
+    pub(crate) clock_offset: Duration,
+    pub(crate) process: Option<Process<P>>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Process<P: Protocol> {
+    pub(crate) core: Core<P>,
+    machine: KvMachine<MemoryTables>,
+    requests: u64,
+    /// Writes that the engine has handed out and the disk has not performed.
+    pub(crate) writes: VecDeque<Write>,
+    /// How many of them the sync in progress performs; none is in progress at zero.
+    pub(crate) syncing: usize,
+    pub(crate) to_apply: Vec<SharedEntry>,
+    pub(crate) read_backs: VecDeque<ReadBack>,
+    /// Whether it stands still, as under SIGSTOP.
+    pub(crate) paused: bool,
+    /// What came while it stood still.
+    pub(crate) held: Vec<Task<P::Message>>,
+    /// The part that it last reported.
+    pub(crate) reported: (Role, Option<NodeId>),
+}
+
+impl<P: Protocol> Node<P> {
+    pub(crate) fn new(id: NodeId, clock_offset: Duration) -> Node<P> {
+        Node { id, boot: 0, disk: Disk::new(), tables: Arc::default(), clock_offset, process: None }
+    }
+
+    /// What this node's clock reads when the world's reads `now`.
+    pub(crate) fn local(&self, now: MonoTime) -> MonoTime {
+        now + self.clock_offset
+    }
+
+    /// When the engine wants a tick, by the world's clock; never while no process runs.
+    pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
+        let process = self.process.as_ref().filter(|process| !process.paused)?;
+        let deadline = process.core.engine().deadline();
+        (deadline < MonoTime::NEVER).then(|| deadline - self.clock_offset)
+    }
+
+    pub(crate) fn status(&self) -> Option<EngineStatus> {
+        self.process.as_ref().map(|process| process.core.engine().status())
+    }
+
+    /// The last index that the tables hold durably.
+    pub(crate) fn persisted(&self) -> LogIndex {
+        let Ok(record) = self.tables.get_persisted(schema::META, schema::PROGRESS_KEY);
+        let progress = record.and_then(|bytes| codec::decode::<schema::Progress>(&bytes).ok());
+        progress.map_or(LogIndex::ZERO, |progress| progress.index)
+    }
+
+    /// Starts a process from what disk and tables hold.
+    pub(crate) fn start(
+        &mut self,
+        mut config: EngineConfig,
+        founders: Membership,
+        now: MonoTime,
+    ) -> Result<(), replica::ReplicaError> {
+        assert!(self.process.is_none(), "node {} runs already", self.id);
+        self.boot += 1;
+        config.boot = self.boot;
+        let machine = match KvMachine::open(self.tables.clone()) {
+            Ok(machine) => machine,
+            Err(error) => return Err(replica::ReplicaError::Machine(error.into())),
+        };
+        let core = replica::recover::<P, _, _>(config, founders, &self.disk, &machine, self.local(now))?;
+        let status = core.engine().status();
+        self.process = Some(Process {
+            core,
+            machine,
+            requests: 0,
+            writes: VecDeque::new(),
+            syncing: 0,
+            to_apply: Vec::new(),
+            read_backs: VecDeque::new(),
+            paused: false,
+            held: Vec::new(),
+            reported: (status.role, status.leader),
+        });
+        Ok(())
+    }
+}
+
+impl<P: Protocol> Process<P> {
+    /// Names the next request of this life.
+    pub(crate) fn next_request(&mut self, origin: NodeId, boot: u64) -> RequestId {
+        self.requests += 1;
+        RequestId { origin, boot, sequence: self.requests }
+    }
+
+    /// The oldest `count` writes that wait, and the name of the last of them.
+    pub(crate) fn take_writes(&mut self, count: usize) -> Option<(Vec<Write>, WriteId)> {
+        let count = count.min(self.writes.len());
+        let group: Vec<Write> = self.writes.drain(..count).collect();
+        let last = group.last()?.id;
+        Some((group, last))
+    }
+
+    /// Applies what waits; returns the entries with the machine's replies.
+    pub(crate) fn apply(&mut self) -> Result<Vec<(SharedEntry, Bytes)>, kv_machine::KvError> {
+        let entries = std::mem::take(&mut self.to_apply);
+        let replies = self.machine.apply(&entries)?;
+        assert_eq!(entries.len(), replies.len(), "one reply for each entry");
+        Ok(entries.into_iter().zip(replies).collect())
+    }
+
+    /// What the tables have applied, and the hash over them.
+    pub(crate) fn digest(&self) -> Result<(LogIndex, [u8; 32]), kv_machine::KvError> {
+        Ok((self.machine.applied()?.position.index, self.machine.digest()?))
+    }
+}

@@ -1,0 +1,49 @@
+//! Multi-Paxos' messages, in words.
+
+use engine_multipaxos::{Message, MultiPaxos};
+
+use super::{Protocol, errand, granted, list};
+use crate::transcript;
+
+impl Protocol for MultiPaxos {
+    const ROUND_IS_EPOCH: bool = false;
+
+    fn describe(message: &Message) -> String {
+        match message {
+            Message::PreCheck(it) => format!("PreCheck {}", it.ballot),
+            Message::PreCheckReply(it) => {
+                format!("PreCheckReply {} {} (at {})", it.ballot, granted(it.granted), it.promised)
+            }
+            Message::Prepare(it) => {
+                let forced = if it.forced { " forced" } else { "" };
+                format!("Prepare {} from={}{forced}", it.ballot, it.from)
+            }
+            Message::Promise(it) => {
+                let next = it.next.map_or_else(|| "last page".to_owned(), |next| format!("next={next}"));
+                let accepted = transcript::entries(&it.accepted);
+                format!("Promise {} from={} [{accepted}] chosen={} {next}", it.ballot, it.from, it.chosen_through)
+            }
+            Message::Accept(it) => {
+                let entries = transcript::entries(&it.entries);
+                format!("Accept {} [{entries}] chosen={}", it.ballot, it.chosen_through)
+            }
+            Message::Accepted(it) => {
+                let slots = list(&it.slots, |(first, last)| match first == last {
+                    true => first.to_string(),
+                    false => format!("{first}…{last}"),
+                });
+                format!("Accepted {} [{slots}] chosen={}", it.ballot, it.chosen_through)
+            }
+            Message::Heartbeat(it) => {
+                format!("Heartbeat {} chosen={} round={}", it.ballot, it.chosen_through, it.round)
+            }
+            Message::HeartbeatReply(it) => {
+                format!("HeartbeatReply {} chosen={} round={}", it.ballot, it.chosen_through, it.round)
+            }
+            Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
+            Message::LearnRequest(it) => format!("LearnRequest {}…{}", it.from, it.through),
+            Message::Learned(it) => format!("Learned [{}]", transcript::entries(&it.entries)),
+            Message::Errand(it) => errand(it),
+        }
+    }
+}

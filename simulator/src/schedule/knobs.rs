@@ -1,0 +1,137 @@
+//! What a seed draws before its history begins (swarm testing: runs that differ in kind find more than runs that differ
+//! in detail).
+
+use std::time::Duration;
+
+use consensus_api::random::SeededRandom;
+use consensus_api::{Limits, Timing};
+
+use crate::world::{LinkFaults, SpanUs, WorldConfig};
+
+/// Everything that differs from run to run besides chance itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knobs {
+    /// How many nodes.
+    pub nodes: u64,
+    /// The engines' election timeout.
+    pub election_timeout_ms: u64,
+    /// Heartbeats in an election timeout.
+    pub heartbeats: u64,
+    /// Whether candidates ask around first.
+    pub pre_check: bool,
+    /// Whether leaders mind their quorum.
+    pub check_quorum: bool,
+    /// The engines' bounds.
+    pub limits: Limits,
+    /// What links do.
+    pub links: LinkFaults,
+    /// How long a sync takes.
+    pub sync: SpanUs,
+    /// How long local work takes.
+    pub local: SpanUs,
+    /// How often nodes gather batches.
+    pub batching_permille: u64,
+    /// How large values are.
+    pub value_bytes_max: u64,
+    /// Whether logs are trimmed.
+    pub trims: bool,
+    /// On average.
+    pub propose_every_ms: u64,
+    /// On average.
+    pub read_every_ms: u64,
+    /// On average.
+    pub campaign_every_ms: u64,
+    /// On average.
+    pub crash_every_ms: u64,
+    /// On average.
+    pub cut_every_ms: u64,
+    /// On average.
+    pub pause_every_ms: u64,
+    /// On average.
+    pub housekeep_every_ms: u64,
+}
+
+/// Longer than a run: never.
+const NEVER_MS: u64 = 1_000_000;
+
+impl Knobs {
+    /// The knobs of this seed.
+    pub fn draw(seed: u64) -> Knobs {
+        let mut random = SeededRandom::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6b6e_6f62);
+        let random = &mut random;
+        Knobs {
+            nodes: one_of(random, [1, 2, 3, 3, 3, 3, 3, 3, 5, 5]),
+            election_timeout_ms: 100 + random.below(200),
+            heartbeats: 4 + random.below(6),
+            pre_check: random.below(5) > 0,
+            check_quorum: random.below(5) > 0,
+            limits: limits(random),
+            links: links(random),
+            sync: one_of(random, [SpanUs::new(0, 0), SpanUs::new(100, 1000), SpanUs::new(100, 20_000)]),
+            local: one_of(random, [SpanUs::new(0, 0), SpanUs::new(0, 500), SpanUs::new(0, 5_000)]),
+            batching_permille: one_of(random, [0, 100, 500]),
+            value_bytes_max: one_of(random, [1, 20, 300]),
+            trims: random.below(2) == 0,
+            propose_every_ms: one_of(random, [2, 10, 40]),
+            read_every_ms: one_of(random, [5, 20, 60]),
+            campaign_every_ms: one_of(random, [NEVER_MS, 1500]),
+            // The promise that no run is without a crash rests on this: 2 × 1500 ms is less than the faults last.
+            crash_every_ms: one_of(random, [200, 600, 1500]),
+            cut_every_ms: one_of(random, [NEVER_MS, 300, 1000]),
+            pause_every_ms: one_of(random, [NEVER_MS, 400, 1500]),
+            housekeep_every_ms: one_of(random, [100, 500]),
+        }
+    }
+
+    /// The world of these knobs.
+    pub(super) fn world(&self, seed: u64, trace_max: usize) -> WorldConfig {
+        let election_timeout = Duration::from_millis(self.election_timeout_ms);
+        WorldConfig {
+            nodes: self.nodes,
+            seed,
+            timing: Timing {
+                heartbeat_interval: election_timeout / u32::try_from(self.heartbeats).unwrap_or(1),
+                election_timeout,
+                pre_check: self.pre_check,
+                check_quorum: self.check_quorum,
+            },
+            limits: self.limits.clone(),
+            links: self.links.clone(),
+            sync: self.sync,
+            local: self.local,
+            batching_permille: self.batching_permille,
+            clocks_apart: Duration::from_secs(1000),
+            trace_max,
+        }
+    }
+}
+
+fn one_of<T: Clone, const N: usize>(random: &mut SeededRandom, choices: [T; N]) -> T {
+    choices[random.below(N as u64) as usize].clone()
+}
+
+/// Now and then so tight that every bound is met.
+fn limits(random: &mut SeededRandom) -> Limits {
+    Limits {
+        message_bytes_max: one_of(random, [400, 2000, 1 << 20]),
+        peer_bytes_max: one_of(random, [1000, 1 << 20]),
+        peer_messages_max: one_of(random, [1, 4, 64]),
+        open_entries_max: one_of(random, [4, 64, 4096]),
+        open_bytes_max: one_of(random, [2000, 1 << 20]),
+        window_bytes_max: one_of(random, [0, 1000, 1 << 20]),
+        unapplied_bytes_max: one_of(random, [200, 4000, 1 << 20]),
+        reads_max: one_of(random, [2, 64]),
+    }
+}
+
+fn links(random: &mut SeededRandom) -> LinkFaults {
+    LinkFaults {
+        loss_permille: one_of(random, [0, 0, 10, 50, 150]),
+        duplicate_permille: one_of(random, [0, 20, 200]),
+        delay: one_of(
+            random,
+            [SpanUs::new(0, 0), SpanUs::new(50, 500), SpanUs::new(100, 10_000), SpanUs::new(0, 40_000)],
+        ),
+        in_order: random.below(2) == 0,
+    }
+}

@@ -1,0 +1,177 @@
+//! Histories in words.
+//!
+//! ```text
+//!   2 receives RequestVote from 1          a cause, flush left
+//!     2 writes w1: ballot 1.1              what it leads to, indented
+//!   2 syncs w1
+//!     2 → 1 Vote 1.1 granted               a message leaves; one that gets lost is struck out
+//! ```
+
+use bytes::Bytes;
+use consensus_api::engine::decode_ballot;
+use consensus_api::{Entry, MonoTime, Payload, RoleChange, SharedEntry, Write};
+use kv_machine::Command;
+
+use crate::protocol::Protocol;
+use crate::trace::{Happening, Lost, Parcel};
+
+/// Runs of more entries than this are told by their ends.
+const ENTRIES_LISTED_MAX: usize = 5;
+
+/// A command as its key, which is what scripts name commands by.
+pub fn command(data: &[u8]) -> String {
+    let key = match Command::decode(data) {
+        Ok(Command::Put { key, .. } | Command::Append { key, .. } | Command::Delete { key, .. }) => key.0,
+        Ok(Command::Txn(_)) => Bytes::from_static(b"txn"),
+        Err(_) => Bytes::copy_from_slice(data),
+    };
+    key.escape_ascii().to_string()
+}
+
+/// What an entry says.
+pub fn payload(payload: &Payload) -> String {
+    match payload {
+        Payload::Noop => "noop".into(),
+        Payload::Command { data, .. } => command(&data.0),
+        Payload::Membership { .. } => "membership".into(),
+        Payload::Tick => "tick".into(),
+        Payload::StopSign { engine, .. } => format!("stop:{engine}"),
+    }
+}
+
+fn entry(entry: &Entry) -> String {
+    format!("{}@{} {}", entry.index, entry.ballot, payload(&entry.payload))
+}
+
+/// Entries as `index@ballot value`, in order.
+pub fn entries(entries: &[SharedEntry]) -> String {
+    match entries {
+        [first, .., last] if entries.len() > ENTRIES_LISTED_MAX => {
+            format!("{} … {} ({} entries)", entry(first), entry(last), entries.len())
+        }
+        _ => entries.iter().map(|each| entry(each)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn write(write: &Write) -> String {
+    let mut parts = Vec::new();
+    if let Some(hard_state) = &write.hard_state {
+        parts.push(match decode_ballot(Some(hard_state)) {
+            Ok(ballot) => format!("ballot {ballot}"),
+            Err(error) => error.to_string(),
+        });
+    }
+    if let Some(index) = write.remove_from {
+        parts.push(format!("remove {index}…"));
+    }
+    if !write.entries.is_empty() {
+        parts.push(entries(&write.entries));
+    }
+    format!("writes {}: {}", write.id, parts.join("; "))
+}
+
+fn role(change: &RoleChange) -> String {
+    let RoleChange { role, leader, ballot } = change;
+    let role = format!("{role:?}").to_lowercase();
+    match leader {
+        Some(leader) => format!("is {role} of {leader} in {ballot}"),
+        None => format!("is {role} of nobody in {ballot}"),
+    }
+}
+
+/// Strikes a text out.
+fn struck_out(text: &str) -> String {
+    text.chars().flat_map(|c| [c, '\u{336}']).collect()
+}
+
+fn parcel<P: Protocol>(parcel: &Parcel<P::Message>) -> String {
+    format!("{} → {} {}", parcel.from, parcel.to, P::describe(&parcel.message))
+}
+
+fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
+    Some(match happening {
+        Happening::Ticked(node) => format!("{node} ticks"),
+        Happening::Campaigned(node) => format!("{node} is told to campaign"),
+        Happening::Proposed(id, data) => format!("{} is asked to propose {} as {id}", id.origin, command(data)),
+        Happening::ReadAsked(id) => format!("{} is asked to read as {id}", id.origin),
+        Happening::Received(Parcel { from, to, message }) => format!("{to} receives {} from {from}", P::name(message)),
+        Happening::Synced(node, write) => format!("{node} syncs {write}"),
+        Happening::Applied(node, index) => format!("{node} has applied {index}"),
+        Happening::EntriesRead(node, count) => format!("{node} reads {count} entries back"),
+        Happening::Trimmed(node, index) => format!("{node} trims its log up to {index}"),
+        Happening::Crashed { node, lost, kept } => format!("{node} crashes ({kept} unsynced writes kept, {lost} lost)"),
+        Happening::Restarted(node, boot) => format!("{node} starts, boot {boot}"),
+        Happening::Paused(node) => format!("{node} is paused"),
+        Happening::Resumed(node) => format!("{node} goes on"),
+        Happening::Cut(from, to) => format!("{from} → {to} is cut"),
+        Happening::Healed => "all links are whole".into(),
+        _ => return None,
+    })
+}
+
+fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
+    match happening {
+        Happening::Sent(sent) => parcel::<P>(sent),
+        Happening::NotDelivered(lost, why) => {
+            let why = match why {
+                Lost::OnTheWay => "lost",
+                Lost::NobodyThere => "nobody there",
+                Lost::Dropped => "dropped",
+            };
+            format!("{} ({why})", struck_out(&parcel::<P>(lost)))
+        }
+        Happening::Wrote(node, it) => format!("{node} {}", write(it)),
+        Happening::Role(node, change) => format!("{node} {}", role(change)),
+        Happening::Committed(node, committed) => format!("{node} commits {}", entries(committed)),
+        Happening::Acknowledged(id, index) => format!("{} acknowledges {id} at {index}", id.origin),
+        Happening::Refused(refused) => format!("{} refuses {}: {}", refused.id.origin, refused.id, refused.reason),
+        Happening::ReadServed(id, index) => format!("{} serves read {id} at {index}", id.origin),
+        Happening::ReadBackWanted(node, wanted) => format!("{node} wants {}…{} back", wanted.first, wanted.last),
+        Happening::SnapshotWanted(node, wanted) => {
+            format!("{node} wants a snapshot of at least {} for {}", wanted.at_least, wanted.to)
+        }
+        other => cause::<P>(other).unwrap_or_default(),
+    }
+}
+
+/// One line for each happening. A cause without an effect, of a kind that says little by itself, is left out.
+pub fn lines<P: Protocol>(happenings: &[(MonoTime, Happening<P::Message>)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut happenings = happenings.iter().map(|(_, happening)| happening).peekable();
+    while let Some(happening) = happenings.next() {
+        match cause::<P>(happening) {
+            Some(line) => {
+                let led_to_something = happenings.peek().is_some_and(|next| cause::<P>(next).is_none());
+                let says_little = matches!(happening, Happening::Ticked(_) | Happening::Applied(..));
+                if led_to_something || !says_little {
+                    lines.push(line);
+                }
+            }
+            None => lines.push(format!("  {}", effect::<P>(happening))),
+        }
+    }
+    lines
+}
+
+/// One line for each happening, with its time: what a failed run shows.
+pub fn timed_lines<P: Protocol>(happenings: &[(MonoTime, Happening<P::Message>)]) -> Vec<String> {
+    let line = |(at, happening): &(MonoTime, Happening<P::Message>)| match cause::<P>(happening) {
+        Some(cause) => format!("{at} {cause}"),
+        None => format!("{at}   {}", effect::<P>(happening)),
+    };
+    happenings.iter().map(line).collect()
+}
+
+/// Whether this is worth a line in a summary: who leads, what is committed, what clients are told, what broke.
+pub fn is_news<M>(happening: &Happening<M>) -> bool {
+    !matches!(
+        happening,
+        Happening::Ticked(_)
+            | Happening::Received(_)
+            | Happening::Synced(..)
+            | Happening::Applied(..)
+            | Happening::Sent(_)
+            | Happening::NotDelivered(..)
+            | Happening::Wrote(..)
+    )
+}

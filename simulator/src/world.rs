@@ -1,0 +1,354 @@
+//! The world: nodes, the links between them, and virtual time. It does what is due, one thing after another, and looks
+//! after each whether everything still holds.
+//!
+//! ```text
+//!   agenda ──earliest──▶ world ──input──▶ node's core ──settle──▶ writes  ──▶ a sync is due
+//!      ▲                   │                                      messages ─▶ deliveries are due
+//!      │                   └─▶ checks, trace                      entries ──▶ an application is due
+//!      └────────────────────────────────────────────────────────  …
+//! ```
+//!
+//! Whoever drives it (a script, a schedule) either lets time run and what is due happen, or picks single things by
+//! hand. Crashes and cuts are in [`faults`](crate::World::crash).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus_api::random::SeededRandom;
+use consensus_api::{
+    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
+    StoreId, Timing,
+};
+
+use crate::agenda::{Agenda, Place, Task};
+use crate::checks::{Checks, Violation};
+use crate::disk::Disk;
+use crate::network::Network;
+use crate::node::{Node, Process};
+use crate::protocol::Protocol;
+use crate::trace::{Counts, Happening, Trace};
+
+pub use crate::network::{LinkFaults, SpanUs};
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct WorldConfig {
+    /// How many nodes, all of them voters, with ids from 1.
+    pub nodes: u64,
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// The engines' timing.
+    pub timing: Timing,
+    /// The engines' bounds.
+    pub limits: Limits,
+    /// What links do.
+    pub links: LinkFaults,
+    /// How long a sync takes.
+    pub sync: SpanUs,
+    /// How long an application, a read-back, or the gathering of a batch takes.
+    pub local: SpanUs,
+    /// How often, of a thousand inputs, a node goes on gathering before it hands its effects out.
+    pub batching_permille: u64,
+    /// How far the nodes' clocks are apart, at most.
+    pub clocks_apart: Duration,
+    /// How much of the history is kept to be shown.
+    pub trace_max: usize,
+}
+
+impl Default for WorldConfig {
+    /// Three nodes among which nothing takes time and nothing fails.
+    fn default() -> WorldConfig {
+        WorldConfig {
+            nodes: 3,
+            seed: 1,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            links: LinkFaults::default(),
+            sync: SpanUs::default(),
+            local: SpanUs::default(),
+            batching_permille: 0,
+            clocks_apart: Duration::ZERO,
+            trace_max: 100_000,
+        }
+    }
+}
+
+/// How often a node may tick within one instant before it is taken for stuck.
+const TICKS_PER_INSTANT_MAX: u32 = 1000;
+/// How much may happen within one instant before the world is taken for stuck.
+const TASKS_PER_INSTANT_MAX: u32 = 1_000_000;
+
+/// A world of one engine's nodes.
+#[derive(Debug)]
+pub struct World<P: Protocol> {
+    pub(crate) config: WorldConfig,
+    pub(crate) now: MonoTime,
+    pub(crate) random: SeededRandom,
+    pub(crate) nodes: BTreeMap<NodeId, Node<P>>,
+    pub(crate) network: Network,
+    pub(crate) agenda: Agenda<P::Message>,
+    pub(crate) checks: Checks,
+    pub(crate) trace: Trace<P::Message>,
+    ticks_this_instant: u32,
+}
+
+impl<P: Protocol> World<P> {
+    /// A world in which every node has just started from a blank disk.
+    pub fn new(config: WorldConfig) -> Result<World<P>, Violation> {
+        let mut random = SeededRandom::new(config.seed);
+        let apart_us = u64::try_from(config.clocks_apart.as_micros()).unwrap_or(u64::MAX);
+        let ids: Vec<NodeId> = (1..=config.nodes).map(NodeId).collect();
+        let nodes =
+            ids.iter().map(|id| (*id, Node::new(*id, Duration::from_micros(random.below(apart_us.saturating_add(1))))));
+        let mut world = World {
+            now: MonoTime::default(),
+            nodes: nodes.collect(),
+            network: Network::new(config.links.clone()),
+            agenda: Agenda::new(),
+            checks: Checks::new(P::ROUND_IS_EPOCH),
+            trace: Trace::new(config.trace_max),
+            ticks_this_instant: 0,
+            random,
+            config,
+        };
+        for id in ids {
+            world.start(id)?;
+        }
+        Ok(world)
+    }
+
+    /// Starts a process on a node's disk and tables.
+    pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
+        let founders =
+            Membership::of_voters((1..=self.config.nodes).map(|node| {
+                (NodeId(node), Member { address: format!("node-{node}"), store: StoreId(u128::from(node)) })
+            }));
+        let config = EngineConfig {
+            node: id,
+            boot: 0,
+            seed: self.random.next_u64(),
+            timing: self.config.timing.clone(),
+            limits: self.config.limits.clone(),
+        };
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        node.start(config, founders, now)
+            .map_err(|error| Violation::Engine { node: id, what: format!("does not start: {error}") })?;
+        if let Some(status) = node.status() {
+            self.checks.started(id, &status)?;
+        }
+        self.settle(id)
+    }
+
+    /// The time, by a clock that nobody in the world can read.
+    pub fn now(&self) -> MonoTime {
+        self.now
+    }
+
+    /// All nodes, running or not.
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// How a running node stands.
+    pub fn status(&self, node: NodeId) -> Option<EngineStatus> {
+        self.nodes.get(&node)?.status()
+    }
+
+    /// What a running node's tables have applied.
+    pub fn applied(&self, node: NodeId) -> Option<LogIndex> {
+        self.process(node).map(|process| process.core.applied())
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, node: NodeId) -> Option<&Disk> {
+        self.nodes.get(&node).map(|node| &node.disk)
+    }
+
+    /// The history.
+    pub fn trace(&mut self) -> &mut Trace<P::Message> {
+        &mut self.trace
+    }
+
+    /// How much of everything has happened.
+    pub fn counts(&self) -> Counts {
+        self.trace.counts()
+    }
+
+    /// Where an acknowledged proposal stands.
+    pub fn acknowledged_at(&self, id: RequestId) -> Option<LogIndex> {
+        self.checks.requests.acknowledged_at(id)
+    }
+
+    /// Whether a proposal was refused.
+    pub fn is_refused(&self, id: RequestId) -> bool {
+        self.checks.requests.is_refused(id)
+    }
+
+    /// The last index of which a client knows that it is applied.
+    pub fn last_acknowledged(&self) -> LogIndex {
+        self.checks.requests.last_acknowledged()
+    }
+
+    /// The last index that any node has taken for committed.
+    pub fn last_committed(&self) -> LogIndex {
+        self.checks.last_committed()
+    }
+
+    /// The running node that leads in the highest ballot, if any does.
+    pub fn leader(&self) -> Option<NodeId> {
+        let leads = |node: &Node<P>| node.status().filter(|status| status.role == Role::Leader);
+        self.nodes.values().filter_map(|node| Some((leads(node)?.ballot, node.id))).max().map(|(_, id)| id)
+    }
+
+    /// Whether a node runs and is not paused.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.process(node).is_some_and(|process| !process.paused)
+    }
+
+    pub(crate) fn process(&self, node: NodeId) -> Option<&Process<P>> {
+        self.nodes.get(&node)?.process.as_ref()
+    }
+
+    pub(crate) fn process_mut(&mut self, node: NodeId) -> Option<&mut Process<P>> {
+        self.nodes.get_mut(&node)?.process.as_mut()
+    }
+
+    pub(crate) fn note(&mut self, happening: Happening<P::Message>) {
+        self.trace.note(self.now, happening);
+    }
+}
+
+/// Time.
+impl<P: Protocol> World<P> {
+    /// Lets everything happen that is due until then.
+    pub fn run_until(&mut self, until: MonoTime) -> Result<(), Violation> {
+        while self.happen_next(until, |_| true)? {}
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// Lets time pass for the nodes' timers and for nothing else: what is on its way stays there.
+    pub fn elapse(&mut self, span: Duration) -> Result<(), Violation> {
+        let until = self.now + span;
+        while self.happen_next(until, Task::is_internal)? {}
+        self.now = until;
+        Ok(())
+    }
+
+    /// Lets everything happen that can happen without the passing of time.
+    pub fn stabilize(&mut self) -> Result<(), Violation> {
+        self.exhaust(|_| true)
+    }
+
+    /// Lets happen what goes on within the nodes: application, read-back.
+    pub fn settle_locally(&mut self) -> Result<(), Violation> {
+        self.exhaust(Task::is_internal)
+    }
+
+    fn exhaust(&mut self, wanted: impl Fn(&Task<P::Message>) -> bool) -> Result<(), Violation> {
+        for _ in 0..TASKS_PER_INSTANT_MAX {
+            match self.agenda.first(&wanted) {
+                Some(place) if place.0 <= self.now => self.perform(place)?,
+                _ => return Ok(()),
+            }
+        }
+        Err(Violation::Engine { node: NodeId::NONE, what: "the nodes keep each other busy without end".into() })
+    }
+
+    /// The earliest task or timer until then; false where there is none.
+    fn happen_next(&mut self, until: MonoTime, wanted: impl Fn(&Task<P::Message>) -> bool) -> Result<bool, Violation> {
+        let task = self.agenda.first(wanted);
+        let timer = self.nodes.values().filter_map(|node| Some((node.wakes_at()?.max(self.now), node.id))).min();
+        match (task, timer) {
+            (Some(place), timer) if place.0 <= until && timer.is_none_or(|(due, _)| place.0 <= due) => {
+                self.perform(place)?;
+            }
+            (_, Some((due, node))) if due <= until => {
+                self.pass_to(due);
+                self.tick(node)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn pass_to(&mut self, time: MonoTime) {
+        if time > self.now {
+            self.now = time;
+            self.ticks_this_instant = 0;
+        }
+    }
+
+    fn perform(&mut self, place: Place) -> Result<(), Violation> {
+        self.pass_to(place.0);
+        let Some(task) = self.agenda.take(place) else { return Ok(()) };
+        let node = task.node();
+        if let Some(process) = self.process_mut(node)
+            && process.paused
+        {
+            process.held.push(task);
+            return Ok(());
+        }
+        let is_current = |world: &World<P>, boot| world.nodes.get(&node).is_some_and(|node| node.boot == boot);
+        match task {
+            Task::Deliver(parcel) => self.deliver(parcel),
+            Task::Sync { boot, .. } if is_current(self, boot) => self.finish_sync(node),
+            Task::Apply { boot, .. } if is_current(self, boot) => self.apply(node),
+            Task::ReadBack { boot, .. } if is_current(self, boot) => self.read_back(node),
+            Task::Settle { boot, .. } if is_current(self, boot) => self.settle(node),
+            // It belonged to a life that is over.
+            _ => Ok(()),
+        }
+    }
+
+    /// A node's timer goes off.
+    pub fn tick(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.ticks_this_instant += 1;
+        if self.ticks_this_instant > TICKS_PER_INSTANT_MAX {
+            return Err(Violation::Engine { node, what: "its deadline does not move when it ticks".into() });
+        }
+        self.input(node, Happening::Ticked(node), Input::Tick)
+    }
+}
+
+/// Clients.
+impl<P: Protocol> World<P> {
+    /// A client of the node proposes a command; `None` where nobody is there to take it.
+    pub fn propose(&mut self, node: NodeId, data: Bytes) -> Result<Option<RequestId>, Violation> {
+        let Some(id) = self.next_request(node) else { return Ok(None) };
+        let cause = Happening::Proposed(id, data.clone());
+        self.input(node, cause, Input::Propose { id, data: Blob(data) })?;
+        Ok(Some(id))
+    }
+
+    /// Clients of the node propose commands that the node takes in as one batch.
+    pub fn propose_together(&mut self, node: NodeId, batch: Vec<Bytes>) -> Result<(), Violation> {
+        for data in batch {
+            let Some(id) = self.next_request(node) else { return Ok(()) };
+            let cause = Happening::Proposed(id, data.clone());
+            self.step(node, cause, Input::Propose { id, data: Blob(data) });
+        }
+        self.settle(node)
+    }
+
+    /// A client of the node reads; `None` where nobody is there to serve it.
+    pub fn read(&mut self, node: NodeId) -> Result<Option<RequestId>, Violation> {
+        let Some(id) = self.next_request(node) else { return Ok(None) };
+        self.checks.read_asked(id);
+        self.input(node, Happening::ReadAsked(id), Input::Read { id })?;
+        Ok(Some(id))
+    }
+
+    /// The node is told to start an election.
+    pub fn campaign(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.input(node, Happening::Campaigned(node), Input::Campaign)
+    }
+
+    fn next_request(&mut self, id: NodeId) -> Option<RequestId> {
+        let node = self.nodes.get_mut(&id)?;
+        let boot = node.boot;
+        node.process.as_mut().filter(|process| !process.paused).map(|process| process.next_request(id, boot))
+    }
+}

@@ -1,0 +1,73 @@
+//! Takes a data directory: makes it if there is none, refuses what is not ours, and locks it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use crate::error::StorageError;
+
+pub(crate) const LOG: &str = "log";
+pub(crate) const TABLES: &str = "tables";
+const LOCK: &str = "lock";
+
+/// Makes sure that `path` is a data directory, or may become one, and holds it until the file is dropped.
+pub(crate) fn claim(path: &Path) -> Result<File, StorageError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Err(StorageError::NotADirectory { path: path.to_owned() }),
+        Ok(_) => refuse_strangers(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path).map_err(StorageError::io("make the directory", path))?;
+        }
+        // One of the names on the way is a file.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(StorageError::NotADirectory { path: path.to_owned() });
+        }
+        Err(error) => return Err(StorageError::io("look at", path)(error)),
+    }
+    let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
+    let lock = lock.map_err(StorageError::io("make the lock in", path))?;
+    held(path, lock.try_lock())?;
+    Ok(lock)
+}
+
+/// Holds a data directory for reading only: nobody may run on it meanwhile.
+pub(crate) fn claim_to_read(path: &Path) -> Result<File, StorageError> {
+    let found = fs::metadata(path).map_err(StorageError::io("look at", path))?;
+    if !found.is_dir() {
+        return Err(StorageError::NotADirectory { path: path.to_owned() });
+    }
+    refuse_strangers(path)?;
+    match File::open(path.join(LOCK)) {
+        Ok(lock) => {
+            held(path, lock.try_lock_shared())?;
+            Ok(lock)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StorageError::NotOurs { path: path.to_owned(), found: "no lock".into() })
+        }
+        Err(error) => Err(StorageError::io("open the lock in", path)(error)),
+    }
+}
+
+fn held(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), StorageError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StorageError::io("lock", path)(error)),
+    }
+}
+
+/// A directory with anything else in it is somebody's.
+fn refuse_strangers(path: &Path) -> Result<(), StorageError> {
+    if path.join(LOG).join("CURRENT").exists() {
+        return Ok(());
+    }
+    for item in fs::read_dir(path).map_err(StorageError::io("list", path))? {
+        let name = item.map_err(StorageError::io("list", path))?.file_name();
+        if ![LOG, TABLES, LOCK].iter().any(|ours| name == *ours) {
+            let found = format!("'{}'", name.to_string_lossy());
+            return Err(StorageError::NotOurs { path: path.to_owned(), found });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Everything that can go wrong with a data directory, each with what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use consensus_api::codec::CodecError;
+use consensus_api::{ClusterId, EngineName, Era, GroupId, NodeId};
+
+/// Why a store cannot be opened, read or written. Final: the replica above it stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("cannot {doing} {}: {source}; check that the disk has room and that the directory is yours to read and write", .path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory is a file or something else.
+    #[error("{} is not a directory; name a directory, or one that does not exist yet", .path.display())]
+    NotADirectory {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// The directory holds other things.
+    #[error("{} holds {found} and is no data directory; name an empty directory, or one that does not exist yet", .path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// One of the things in it.
+        found: String,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another process; stop that one first, or name another data directory", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A version of this program with another layout made it.
+    #[error("{} has data format {found}, but this build reads format {expected}; run the build that wrote it", .path.display())]
+    OtherFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format of this build.
+        expected: u32,
+    },
+    /// It belongs to another node.
+    #[error("{} belongs to node {found}, not to node {expected}; start node {found}, or name another data directory", .path.display())]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Who asked.
+        expected: NodeId,
+    },
+    /// It was written under another engine.
+    #[error("{} was written by engine {found}, not {expected}; start with engine {found}, or name another data directory", .path.display())]
+    OtherEngine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine that wrote it.
+        found: EngineName,
+        /// The engine that was chosen.
+        expected: EngineName,
+    },
+    /// It holds another log, or another stretch of it.
+    #[error("{} holds group {}, era {}, not group {}, era {}; name another data directory", .path.display(), .found.0.0, .found.1.0, .expected.0.0, .expected.1.0)]
+    OtherLog {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        found: (GroupId, Era),
+        /// What was asked for.
+        expected: (GroupId, Era),
+    },
+    /// It belongs to another cluster.
+    #[error("{} belongs to cluster {found}, not {expected}; check the peers' addresses, or name another data directory", .path.display())]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it should become.
+        expected: ClusterId,
+    },
+    /// Batches that were synced are not there any more.
+    #[error(
+        "the log in {} has lost its batches {first} to {through}, which were synced: the disk is damaged; restore the directory, or wipe it and re-add the node", .path.display()
+    )]
+    Lost {
+        /// The log's directory.
+        path: PathBuf,
+        /// The first batch that is missing.
+        first: u64,
+        /// The last batch that is known to have been synced.
+        through: u64,
+    },
+    /// There are data, but not the file that says how they belong together.
+    #[error(
+        "{} holds data but no file CURRENT: the disk is damaged; restore the directory, or wipe it and re-add the node", .path.display()
+    )]
+    Headless {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// A record is not what was written.
+    #[error("{what} is damaged ({source}); restore the data directory, or wipe it and re-add the node")]
+    Damaged {
+        /// Which record.
+        what: String,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A record is intact, but was written for another place.
+    #[error(
+        "where {what} should stand is {found}: the disk mixed up its blocks, or files were copied; restore the data directory, or wipe it and re-add the node"
+    )]
+    Misplaced {
+        /// What should stand there.
+        what: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A value cannot be stored.
+    #[error("{what} cannot be stored ({source}); lower the limit of what a command may weigh")]
+    Unstorable {
+        /// Which value.
+        what: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// The tables are others than this build knows.
+    #[error("{} holds the table {found}, which this build does not know; run the build that wrote it", .path.display())]
+    UnknownTable {
+        /// The tables' directory.
+        path: PathBuf,
+        /// A table.
+        found: String,
+    },
+    /// RocksDB failed.
+    #[error("cannot {doing}: {source}; check the disk for room and errors, then restart the node")]
+    Rocks {
+        /// What was being done.
+        doing: &'static str,
+        /// What RocksDB said.
+        source: rocksdb::Error,
+    },
+    /// RocksDB failed in the background.
+    #[error("{errors} background errors of RocksDB; its file LOG names them: check the disk, then restart the node")]
+    Background {
+        /// How many.
+        errors: u64,
+    },
+    /// A write failed before, and so none is trusted again.
+    #[error("an earlier write failed, and what it left behind is not trusted; restart the node")]
+    Finished,
+}
+
+impl StorageError {
+    /// For `map_err`: what RocksDB was asked to do when it failed.
+    pub(crate) fn rocks(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StorageError {
+        move |source| StorageError::Rocks { doing, source }
+    }
+
+    /// For `map_err`: what the system was asked to do when it refused.
+    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StorageError {
+        let path = path.into();
+        move |source| StorageError::Io { doing, path, source }
+    }
+}

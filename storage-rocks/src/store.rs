@@ -1,0 +1,115 @@
+//! A node's data directory, open.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use consensus_api::{ClusterId, NodeId, StoreId};
+
+use crate::database::{Database, Durability};
+use crate::directory;
+use crate::error::StorageError;
+use crate::log::RocksLog;
+use crate::peek::Peek;
+use crate::record::STAMP_KEY;
+use crate::stamp::{Expected, Stamp};
+use crate::tables::RocksTables;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions<'a> {
+    /// Whether a write to the log waits for the disk. Without it a power failure takes the last writes, and with them
+    /// what this node has promised.
+    pub sync: bool,
+    /// The names of the tables; [`Table`](consensus_api::Table) counts them from zero.
+    pub tables: &'a [&'a str],
+}
+
+/// An open data directory. Nobody else can open it until all parts are dropped.
+pub struct Store {
+    /// The log and the hard state.
+    pub log: Arc<RocksLog>,
+    /// The state machine's tables.
+    pub tables: Arc<RocksTables>,
+    stamp: Mutex<Stamp>,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the data directory `path` for this node, engine and log, and counts the boot; makes it if it is blank.
+    ///
+    /// # Errors
+    /// One for each reason: not a directory, not readable or writable, not ours, in use, of another format, node, engine or
+    /// log, damaged. Until all of that is ruled out nothing in the directory is changed.
+    pub fn open(path: &Path, expected: Expected, options: StoreOptions<'_>) -> Result<Store, StorageError> {
+        let lock = directory::claim(path)?;
+        let log_path = path.join(directory::LOG);
+        let (stamp, last_batch) = match Peek::open(&log_path)? {
+            Some(peek) => examine(path, &peek, expected)?,
+            None => (None, 0),
+        };
+        let mut stamp = stamp.map_or_else(|| Stamp::blank(expected), Ok)?;
+        let tables = RocksTables::open(&path.join(directory::TABLES), options.tables)?;
+        let database = Database::open(&log_path, options.sync, last_batch)?;
+        stamp.boots += 1;
+        write_stamp(&database, &stamp)?;
+        let log = RocksLog::open(database, stamp.place())?;
+        tracing::info!(path = %path.display(), store = %stamp.store, boots = stamp.boots, "store opened");
+        Ok(Store {
+            log: Arc::new(log),
+            tables: Arc::new(tables),
+            stamp: Mutex::new(stamp),
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// What the directory says of itself.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes durably which cluster this is, and who founded it. Does nothing if the same stands there already.
+    ///
+    /// # Errors
+    /// [`StorageError::OtherCluster`] where another one does: a directory never changes its cluster.
+    pub fn stamp_cluster(&self, cluster: ClusterId, founders: &[(NodeId, StoreId)]) -> Result<(), StorageError> {
+        let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        match stamp.cluster {
+            Some(found) if found == cluster => return Ok(()),
+            Some(found) => {
+                return Err(StorageError::OtherCluster { path: self.path.clone(), found, expected: cluster });
+            }
+            None => {}
+        }
+        let mut founders = founders.to_vec();
+        founders.sort_unstable();
+        let stamped = Stamp { cluster: Some(cluster), founders, ..stamp.clone() };
+        write_stamp(self.log.database(), &stamped)?;
+        *stamp = stamped;
+        Ok(())
+    }
+}
+
+/// Whose directory it is, and the last batch of its log; refuses what must not be opened.
+fn examine(path: &Path, peek: &Peek, expected: Expected) -> Result<(Option<Stamp>, u64), StorageError> {
+    let stamp = peek.get(STAMP_KEY, |bytes| Stamp::from_stored(path, bytes))?;
+    if let Some(stamp) = &stamp {
+        stamp.check(path, expected)?;
+    }
+    let torn = peek.check()?;
+    if torn > 0 {
+        tracing::warn!(path = %path.display(), batches = torn, "torn tail of the log is cut off");
+    }
+    let last_batch = peek.mark()?.number;
+    if stamp.is_none() && last_batch > 0 {
+        return Err(StorageError::NotOurs { path: path.to_owned(), found: "a log without a stamp".into() });
+    }
+    Ok((stamp, last_batch))
+}
+
+fn write_stamp(database: &Database, stamp: &Stamp) -> Result<(), StorageError> {
+    let stored = stamp.to_stored()?;
+    database.commit(stored.1.0.len(), None, Durability::Synced, |batch| batch.put(STAMP_KEY, &stored))
+}

@@ -1,0 +1,237 @@
+//! The log keeps what every log store must keep, and stops where it cannot.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::fs;
+
+use common::{Disk, files_of, invert, length, truncate};
+use consensus_api::testkit::log_store::{self, LogStoreFactory, entry, put};
+use consensus_api::{LogIndex, LogPosition, LogStore, Write};
+use rocksdb::{DB, Options};
+use storage_rocks::{StorageError, inspect};
+
+const PLENTY_BYTES: usize = 1 << 30;
+
+fn open_raw(disk: &Disk) -> DB {
+    DB::open_cf(&Options::default(), disk.log_path(), ["default", "entries"]).unwrap()
+}
+
+fn key(index: u64) -> Vec<u8> {
+    [&[0; 8][..], &index.to_be_bytes()].concat()
+}
+
+/// The end of the write-ahead log after each of these many writes of one entry.
+fn written(log: &impl LogStore, disk: &Disk, writes: u64) -> Vec<u64> {
+    let write = |index| {
+        log.write(&[put(index, [entry(index, 1, "an entry of some bytes")])]).unwrap();
+        length(&disk.wal())
+    };
+    (1..=writes).map(write).collect()
+}
+
+#[test]
+fn it_does_what_every_log_store_must_do() {
+    log_store::run_all(Disk::default);
+}
+
+#[test]
+fn without_sync_it_still_loses_only_whole_writes() {
+    log_store::run_all(Disk::without_sync);
+}
+
+#[test]
+fn damage_before_the_last_batch_is_refused_and_stays_refused() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends = written(&log, &disk, 5);
+    disk.crash(log);
+    invert(&disk.wal(), ends[1] + 20, ends[1] + 24);
+    for _ in 0..2 {
+        let error = disk.open_log().err().expect("refused");
+        // The boot was batch 1, so the third entry was batch 4; the mark of 6 says that 5 was synced.
+        assert!(matches!(error, StorageError::Lost { first: 4, through: 5, .. }), "{error}");
+    }
+}
+
+#[test]
+fn every_damaged_byte_of_an_earlier_batch_is_noticed() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends = written(&log, &disk, 4);
+    disk.crash(log);
+    for at in ends[0]..ends[1] {
+        invert(&disk.wal(), at, at + 1);
+        assert!(inspect(&disk.path()).unwrap().damage.iter().any(|text| text.contains("synced")), "byte {at}");
+        invert(&disk.wal(), at, at + 1);
+    }
+    assert_eq!(inspect(&disk.path()).unwrap().damage, [""; 0]);
+}
+
+#[test]
+fn a_block_of_zeros_in_the_middle_is_refused() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    for index in 1..=40 {
+        log.write(&[put(index, [entry(index, 1, "x"), entry(100, 1, "y")])]).unwrap();
+    }
+    let ends = written(&log, &disk, 3);
+    disk.crash(log);
+    // What was never written reads as zeros.
+    let wal = disk.wal();
+    let mut bytes = fs::read(&wal).unwrap();
+    bytes[usize::try_from(ends[0]).unwrap()..usize::try_from(ends[1]).unwrap()].fill(0);
+    fs::write(&wal, bytes).unwrap();
+    assert!(matches!(disk.open_log().err(), Some(StorageError::Lost { .. })));
+}
+
+#[test]
+fn a_batch_that_is_cut_out_without_a_trace_is_missed() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends: Vec<usize> = written(&log, &disk, 4).into_iter().map(|end| usize::try_from(end).unwrap()).collect();
+    disk.crash(log);
+    let wal = disk.wal();
+    let bytes = fs::read(&wal).unwrap();
+    fs::write(&wal, [&bytes[..ends[0]], &bytes[ends[1]..]].concat()).unwrap();
+    assert!(matches!(disk.open_log().err(), Some(StorageError::Lost { first: 3, .. })));
+}
+
+#[test]
+fn a_missing_write_ahead_log_file_is_missed() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 2);
+    disk.freeze();
+    let first_wal = disk.wal();
+    drop(log);
+    // A second life puts the first one's batches into files and begins a new write-ahead log, which is copied while the
+    // third one's batches exist nowhere else.
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.crash(log);
+    assert_ne!(disk.wal(), first_wal);
+    let whole = fs::read(disk.wal()).unwrap();
+    truncate(&disk.wal(), 0);
+    let outcome = disk.open_log();
+    assert!(outcome.is_ok(), "nothing says that there was anything: {:?}", outcome.err());
+    drop(outcome);
+    assert!(!whole.is_empty());
+}
+
+#[test]
+fn damage_to_the_last_batch_of_a_stopped_log_costs_no_entry() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends = written(&log, &disk, 3);
+    disk.close(log);
+    let wal = disk.wal();
+    invert(&wal, ends[2] + 8, length(&wal));
+    let log = disk.open_log().unwrap();
+    assert_eq!(log.recover(PLENTY_BYTES).unwrap().tail.len(), 3, "only the seal was damaged");
+    disk.close(log);
+}
+
+#[test]
+fn damage_to_the_last_entry_of_a_stopped_log_is_refused() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends = written(&log, &disk, 3);
+    disk.close(log);
+    invert(&disk.wal(), ends[1] + 60, ends[2]);
+    assert!(matches!(disk.open_log().err(), Some(StorageError::Lost { first: 4, through: 4, .. })));
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_never_an_absent_entry() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    log.write(&[put(1, (1..=2000).map(|index| entry(index, 1, "an entry of some bytes")))]).unwrap();
+    disk.close(log);
+    let log = disk.open_log().unwrap();
+    disk.close(log);
+    let files = files_of(&disk.log_path(), "sst");
+    let largest = files.iter().max_by_key(|file| length(file)).unwrap();
+    let middle = length(largest) / 2;
+    invert(largest, middle, middle + 16);
+    let outcome = disk.open_log().and_then(|log| log.recover(PLENTY_BYTES));
+    assert!(matches!(outcome, Err(StorageError::Rocks { .. })), "{outcome:?}");
+    assert!(!inspect(&disk.path()).unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_damaged_record_is_refused() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.close(log);
+    let raw = open_raw(&disk);
+    let entries = raw.cf_handle("entries").unwrap();
+    let mut record = raw.get_cf(entries, key(2)).unwrap().unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    raw.put_cf(entries, key(2), record).unwrap();
+    drop(raw);
+    let log = disk.open_log().unwrap();
+    assert!(matches!(log.recover(PLENTY_BYTES), Err(StorageError::Damaged { .. })));
+    assert!(matches!(log.read(LogIndex(1)..=LogIndex(3), PLENTY_BYTES), Err(StorageError::Damaged { .. })));
+    assert_eq!(log.read(LogIndex(3)..=LogIndex(3), PLENTY_BYTES).unwrap().len(), 1);
+}
+
+#[test]
+fn an_intact_record_under_another_index_is_refused() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.close(log);
+    let raw = open_raw(&disk);
+    let entries = raw.cf_handle("entries").unwrap();
+    let stale = raw.get_cf(entries, key(1)).unwrap().unwrap();
+    raw.put_cf(entries, key(2), stale).unwrap();
+    drop(raw);
+    let error = disk.open_log().unwrap().recover(PLENTY_BYTES).unwrap_err();
+    assert!(matches!(error, StorageError::Misplaced { .. }), "{error}");
+    assert!(error.to_string().contains("entry 2") && error.to_string().contains("entry 1"), "{error}");
+}
+
+#[test]
+fn an_intact_record_of_another_store_is_refused() {
+    let mut other = Disk::default();
+    let log = other.open_log().unwrap();
+    written(&log, &other, 3);
+    other.close(log);
+    let raw = open_raw(&other);
+    let stray = raw.get_cf(raw.cf_handle("entries").unwrap(), key(2)).unwrap().unwrap();
+
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.close(log);
+    let raw = open_raw(&disk);
+    raw.put_cf(raw.cf_handle("entries").unwrap(), key(2), stray).unwrap();
+    drop(raw);
+    assert!(matches!(disk.open_log().unwrap().recover(PLENTY_BYTES), Err(StorageError::Misplaced { .. })));
+}
+
+#[test]
+fn a_database_without_its_head_is_not_made_anew() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.close(log);
+    fs::remove_file(disk.log_path().join("CURRENT")).unwrap();
+    assert!(matches!(disk.open_log().err(), Some(StorageError::Headless { .. })));
+}
+
+#[test]
+fn long_removals_and_trims_leave_what_they_should() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    log.write(&[put(1, (1..=9000).map(|index| entry(index, 1, "x")))]).unwrap();
+    log.write(&[Write { remove_from: Some(LogIndex(3001)), ..put(2, [entry(4000, 2, "y")]) }]).unwrap();
+    log.trim(LogPosition { index: LogIndex(2998), ..LogPosition::default() }).unwrap();
+    disk.close(log);
+    let log = disk.open_log().unwrap();
+    let found: Vec<u64> = log.recover(PLENTY_BYTES).unwrap().tail.iter().map(|entry| entry.index.0).collect();
+    assert_eq!(found, [2999, 3000, 4000]);
+}

@@ -1,0 +1,104 @@
+//! What a transport is told before it starts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use consensus_api::{ClusterId, EngineName, Era, GroupId, Lane, NodeId, StoreId};
+
+use crate::tls::NodeTls;
+
+/// Everything about one node's transport.
+#[derive(Debug)]
+pub struct TransportConfig {
+    /// Who this is.
+    pub node: NodeId,
+    /// The store by which the members know this node.
+    pub store: StoreId,
+    /// The cluster this node is stamped with; `None` while the cluster is being formed, or joined.
+    pub cluster: Option<ClusterId>,
+    /// The log that the messages are about.
+    pub group: GroupId,
+    /// The era that it is in.
+    pub era: Era,
+    /// The engine that governs it.
+    pub engine: EngineName,
+    /// Whom to dial first, as `host:port`, until a membership says more.
+    pub contacts: BTreeMap<NodeId, String>,
+    /// Where to listen, as `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// Certificate, key, and whom to trust.
+    pub tls: NodeTls,
+    /// Bounds.
+    pub limits: TransportLimits,
+    /// Times.
+    pub timing: LinkTiming,
+}
+
+/// The bounds of a transport, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportLimits {
+    /// The largest message. The same on every node: a peer that sends more is cut off.
+    pub frame_bytes_max: usize,
+    /// What may wait for one peer on the replication lane.
+    pub replication_queue_bytes_max: usize,
+    /// What may wait for one peer on each other lane.
+    pub other_queue_bytes_max: usize,
+    /// What may wait on one lane to be received; beyond that its senders are slowed down.
+    pub inbox_bytes_max: usize,
+    /// What may be under way on one stream. Large enough for the bandwidth times the round trip.
+    pub stream_window_bytes: u32,
+    /// The kernel's buffer in each direction, as far as it allows. Small ones lose packets under load.
+    pub socket_buffer_bytes: usize,
+}
+
+impl Default for TransportLimits {
+    fn default() -> TransportLimits {
+        TransportLimits {
+            frame_bytes_max: 8 << 20,
+            replication_queue_bytes_max: 32 << 20,
+            other_queue_bytes_max: 4 << 20,
+            inbox_bytes_max: 16 << 20,
+            stream_window_bytes: 8 << 20,
+            socket_buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+impl TransportLimits {
+    pub(crate) fn queue_bytes_max(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Replication => self.replication_queue_bytes_max,
+            Lane::Control | Lane::Requests | Lane::Bulk => self.other_queue_bytes_max,
+        }
+    }
+}
+
+/// The times of a transport. Short ones, because a failover waits for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTiming {
+    /// How often an idle connection shows that it lives.
+    pub keep_alive_interval: Duration,
+    /// A connection that is silent for so long is given up.
+    pub idle_timeout: Duration,
+    /// The round trip that is assumed before one was measured; it decides when a lost first packet is sent again.
+    pub initial_rtt: Duration,
+    /// How long TLS and the hello may take together.
+    pub handshake_timeout: Duration,
+    /// How long after a failed attempt a peer is dialed again, the first time.
+    pub redial_min: Duration,
+    /// And the most, after many.
+    pub redial_max: Duration,
+}
+
+impl Default for LinkTiming {
+    fn default() -> LinkTiming {
+        LinkTiming {
+            keep_alive_interval: Duration::from_millis(150),
+            idle_timeout: Duration::from_millis(1500),
+            initial_rtt: Duration::from_millis(5),
+            handshake_timeout: Duration::from_millis(1500),
+            redial_min: Duration::from_millis(20),
+            redial_max: Duration::from_millis(500),
+        }
+    }
+}

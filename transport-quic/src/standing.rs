@@ -1,0 +1,200 @@
+//! Where this node stands, and with whom it will talk: the rule by which a hello is accepted or refused.
+//!
+//! | the peer                                             | is                                             |
+//! | ---------------------------------------------------- | ---------------------------------------------- |
+//! | of another engine, group, era or cluster             | refused                                        |
+//! | a member or contact, with the store it is known by   | a member; also while it, or we, are not stamped |
+//! | a member with another store                          | refused: its disk was replaced                 |
+//! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes |
+//! | not stamped and not known                            | refused                                        |
+//!
+//! Why guests: a node that has fallen behind knows an old membership, and may have to be brought up to date by a leader
+//! that joined since. If it refused that leader it would never learn of it. (Raft thesis §4.1: a server takes entries
+//! from a leader that is not in its configuration.)
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus_api::{ClusterId, Membership, NodeId, StoreId};
+
+use crate::hello::{Hello, HelloRefused};
+
+/// The most former members that are remembered.
+const REMOVED_MAX: usize = 1024;
+
+/// What this node says of itself, and whom it knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    mine: Hello,
+    known: BTreeMap<NodeId, Known>,
+    removed: BTreeSet<NodeId>,
+}
+
+/// A peer that a membership names, or that we were given as a first contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) address: String,
+    /// `None` for a contact: its first hello tells.
+    store: Option<StoreId>,
+}
+
+/// What an accepted peer is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Member,
+    Guest,
+}
+
+impl Standing {
+    pub(crate) fn new(mine: Hello, contacts: BTreeMap<NodeId, String>) -> Standing {
+        let me = mine.node;
+        let known = contacts.into_iter().map(|(node, address)| (node, Known { address, store: None }));
+        Standing { mine, known: known.filter(|(node, _)| *node != me).collect(), removed: BTreeSet::new() }
+    }
+
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.mine
+    }
+
+    pub(crate) fn known(&self) -> &BTreeMap<NodeId, Known> {
+        &self.known
+    }
+
+    pub(crate) fn is_removed(&self, node: NodeId) -> bool {
+        self.removed.contains(&node)
+    }
+
+    /// Stamps this node. A stamp is for ever.
+    pub(crate) fn set_cluster(&mut self, cluster: ClusterId) {
+        let before = self.mine.cluster.replace(cluster);
+        assert!(before.is_none_or(|before| before == cluster), "stamped with {before:?}, and now with {cluster}");
+    }
+
+    /// From now on the membership says who is known.
+    pub(crate) fn set_members(&mut self, membership: &Membership) {
+        let members = membership.members.iter().filter(|(node, _)| **node != self.mine.node);
+        let known: BTreeMap<NodeId, Known> = members
+            .map(|(node, member)| (*node, Known { address: member.address.clone(), store: Some(member.store) }))
+            .collect();
+        let before = std::mem::replace(&mut self.known, known);
+        // A contact that no membership has named yet was never a member, and so is not removed.
+        self.removed.extend(before.into_iter().filter(|(_, known)| known.store.is_some()).map(|(node, _)| node));
+        self.removed.retain(|node| !self.known.contains_key(node));
+        while self.removed.len() > REMOVED_MAX {
+            self.removed.pop_first();
+        }
+    }
+
+    /// Whether to talk to a peer that says this of itself; who it is was proven already.
+    pub(crate) fn check(&self, theirs: &Hello) -> Result<Relation, HelloRefused> {
+        let ours = &self.mine;
+        let node = theirs.node;
+        if ours.engine != theirs.engine {
+            return Err(HelloRefused::OtherEngine { refuser: ours.engine, refused: theirs.engine });
+        }
+        if ours.group != theirs.group {
+            return Err(HelloRefused::OtherGroup { refuser: ours.group, refused: theirs.group });
+        }
+        if ours.era != theirs.era {
+            return Err(HelloRefused::OtherEra { refuser: ours.era, refused: theirs.era });
+        }
+        if let (Some(refuser), Some(refused)) = (ours.cluster, theirs.cluster)
+            && refuser != refused
+        {
+            return Err(HelloRefused::OtherCluster { refuser, refused });
+        }
+        if ours.node == node {
+            return Err(HelloRefused::SameNode { node });
+        }
+        match self.known.get(&node).map(|known| known.store) {
+            Some(Some(known)) if known != theirs.store => {
+                Err(HelloRefused::DiskReplaced { node, known, found: theirs.store })
+            }
+            Some(_) => Ok(Relation::Member),
+            None if theirs.cluster.is_some() && !self.is_removed(node) => Ok(Relation::Guest),
+            None => Err(HelloRefused::UnknownNode { node }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus_api::{EngineName, Era, GroupId, Member};
+
+    fn hello(node: u64, store: u128, cluster: Option<u128>) -> Hello {
+        Hello {
+            engine: EngineName::new("any"),
+            group: GroupId(0),
+            era: Era(0),
+            node: NodeId(node),
+            store: StoreId(store),
+            life: 1,
+            cluster: cluster.map(ClusterId),
+        }
+    }
+
+    fn members(nodes: &[(u64, u128)]) -> Membership {
+        let member = |store| Member { address: "127.0.0.1:1".to_owned(), store: StoreId(store) };
+        Membership::of_voters(nodes.iter().map(|(node, store)| (NodeId(*node), member(*store))))
+    }
+
+    fn stamped() -> Standing {
+        let mut standing = Standing::new(hello(1, 11, None), BTreeMap::new());
+        standing.set_cluster(ClusterId(7));
+        standing.set_members(&members(&[(1, 11), (2, 22), (3, 33)]));
+        standing
+    }
+
+    fn forming() -> Standing {
+        Standing::new(hello(1, 11, None), BTreeMap::from([(NodeId(2), "127.0.0.1:2".to_owned())]))
+    }
+
+    #[test]
+    fn while_forming_contacts_and_stamped_nodes_are_welcome_and_nobody_else() {
+        let standing = forming();
+        assert_eq!(standing.check(&hello(2, 99, None)), Ok(Relation::Member));
+        assert_eq!(standing.check(&hello(3, 33, Some(7))), Ok(Relation::Guest));
+        assert_eq!(standing.check(&hello(3, 33, None)), Err(HelloRefused::UnknownNode { node: NodeId(3) }));
+    }
+
+    #[test]
+    fn a_stamped_node_knows_its_members_by_their_stores() {
+        let standing = stamped();
+        assert_eq!(standing.check(&hello(2, 22, Some(7))), Ok(Relation::Member));
+        assert_eq!(standing.check(&hello(2, 22, None)), Ok(Relation::Member), "it crashed before it was stamped");
+        let replaced = HelloRefused::DiskReplaced { node: NodeId(2), known: StoreId(22), found: StoreId(23) };
+        assert_eq!(standing.check(&hello(2, 23, None)), Err(replaced.clone()));
+        assert_eq!(standing.check(&hello(2, 23, Some(7))), Err(replaced));
+    }
+
+    #[test]
+    fn a_stamped_stranger_is_a_guest_and_a_removed_member_is_not() {
+        let mut standing = stamped();
+        assert_eq!(standing.check(&hello(4, 44, Some(7))), Ok(Relation::Guest));
+        standing.set_members(&members(&[(1, 11), (2, 22)]));
+        assert_eq!(standing.check(&hello(3, 33, Some(7))), Err(HelloRefused::UnknownNode { node: NodeId(3) }));
+        standing.set_members(&members(&[(1, 11), (3, 33)]));
+        assert_eq!(standing.check(&hello(3, 33, Some(7))), Ok(Relation::Member));
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let standing = stamped();
+        let refused = |change: fn(&mut Hello)| {
+            let mut theirs = hello(2, 22, Some(7));
+            change(&mut theirs);
+            standing.check(&theirs)
+        };
+        assert!(matches!(
+            refused(|theirs| theirs.engine = EngineName::new("other")),
+            Err(HelloRefused::OtherEngine { .. })
+        ));
+        assert!(matches!(refused(|theirs| theirs.group = GroupId(1)), Err(HelloRefused::OtherGroup { .. })));
+        assert!(matches!(refused(|theirs| theirs.era = Era(1)), Err(HelloRefused::OtherEra { .. })));
+        assert!(matches!(
+            refused(|theirs| theirs.cluster = Some(ClusterId(8))),
+            Err(HelloRefused::OtherCluster { .. })
+        ));
+        assert!(matches!(refused(|theirs| theirs.node = NodeId(1)), Err(HelloRefused::SameNode { .. })));
+    }
+}
