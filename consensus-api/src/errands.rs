@@ -175,6 +175,8 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, clippy::unwrap_used)]
+
     use super::*;
 
     fn id(boot: u64, sequence: u64) -> RequestId {

@@ -114,6 +114,8 @@ impl LogWriter {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, clippy::unwrap_used)]
+
     use std::sync::Arc;
 
     use super::*;

@@ -85,6 +85,8 @@ impl ReadQueue {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, clippy::unwrap_used)]
+
     use std::collections::BTreeSet;
 
     use super::*;

@@ -88,11 +88,11 @@ impl ReadBacks {
 }
 
 impl MultiPaxos {
-    /// Hands out what is chosen, and asks for what of it has left the window.
+    /// Hands out what is chosen and durable, and asks for what of it has left the window.
     pub(crate) fn deliver(&mut self) {
-        let (chosen, window, out) = (self.log.chosen_through(), self.log.window(), &mut self.effects.committed);
+        let (through, window, out) = (self.log.deliverable_through(), self.log.window(), &mut self.effects.committed);
         let bytes_max = self.config.limits.unapplied_bytes_max;
-        if let Some(missing) = self.delivery.collect(chosen, window, bytes_max, out) {
+        if let Some(missing) = self.delivery.collect(through, window, bytes_max, out) {
             self.read_back(Purpose::Deliver, missing.first, missing.last);
         }
     }
@@ -119,7 +119,7 @@ impl MultiPaxos {
         entries.retain(|entry| self.log.ballot_at(entry.index) == Some(entry.ballot));
         match purpose {
             Purpose::Deliver => {
-                self.delivery.read_back(entries, self.log.chosen_through(), &mut self.effects.committed);
+                self.delivery.read_back(entries, self.log.deliverable_through(), &mut self.effects.committed);
             }
             Purpose::Learned { to, from, through } => {
                 let follows = |(entry, slot): &(SharedEntry, u64)| entry.index.0 == *slot && entry.index <= through;

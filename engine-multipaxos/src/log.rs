@@ -45,8 +45,7 @@ impl Log {
     ) -> Log {
         let mut log =
             Log { base, ballots, window: EntryWindow::default(), chosen_through, time, writer: LogWriter::default() };
-        log.ballots.trim(base.index);
-        for entry in tail.into_iter().filter(|entry| entry.index > base.index) {
+        for entry in tail {
             log.time = log.time.max(entry.log_time);
             log.window.insert(entry);
         }
@@ -87,6 +86,13 @@ impl Log {
     /// Whether no write of the slot is pending or under way.
     pub(crate) fn is_durable(&self, slot: LogIndex) -> bool {
         self.writer.first_volatile().is_none_or(|volatile| slot < volatile) || self.writer.is_durable(slot)
+    }
+
+    /// What may be applied: what is chosen, as far as it is durable here too. So the state machine's tables never get
+    /// ahead of this node's own log, and a restart finds in the log whatever the tables have not kept.
+    pub(crate) fn deliverable_through(&self) -> LogIndex {
+        let volatile = self.writer.first_volatile();
+        volatile.map_or(self.chosen_through, |volatile| volatile.previous().min(self.chosen_through))
     }
 
     /// Accepts a value for a slot that is not known to be chosen. What is there under the same ballot stays and is not

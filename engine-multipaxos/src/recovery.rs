@@ -1,24 +1,18 @@
 //! From what the disk holds to an engine that may promise: the state is checked before anything is built on its ground.
 //!
 //! ```text
-//!   hard state ──▶ the promise            base ≤ applied; no hole between applied and commit;
+//!   hard state ──▶ the promise            base ≤ applied ≤ commit, no hole up to there (above it there may be),
 //!   log        ──▶ ballots, recent entries   nothing accepted above the promise
 //! ```
 //!
 //! Everything recovered is durable. The watermark that rode along may be lower than what was known before the stop: the
 //! next leader tells it again. A node starts as a follower without a leader, whatever it was.
-//!
-//! Holes up to the applied index are no damage. Take slots 8 and 9, both chosen by the other nodes: here the write of 9
-//! was durable and that of 8 was not, both were applied, and the tables reached the disk before the power failed. The
-//! tables stand for slot 8, so the log is taken to begin behind it, as if it had been trimmed.
 
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
 use consensus_api::engine::decode_ballot;
 use consensus_api::errands::Errands;
-use consensus_api::{
-    Ballot, Effects, EngineConfig, EngineError, LogIndex, LogPosition, MonoTime, Recovered, RoleChange, WriteId,
-};
+use consensus_api::{Ballot, Effects, EngineConfig, EngineError, LogIndex, MonoTime, Recovered, RoleChange, WriteId};
 
 use crate::MultiPaxos;
 use crate::catch_up::ReadBacks;
@@ -35,8 +29,8 @@ impl MultiPaxos {
         let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
         let chosen_through = recovered.log.commit.max(recovered.applied);
         validate(&recovered, ballot, chosen_through).map_err(|reason| EngineError::Log { reason })?;
-        let base = effective_base(&recovered);
-        let log = Log::recovered(base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
+        let log =
+            Log::recovered(recovered.base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
         let mut engine = MultiPaxos {
             now,
             membership: recovered.membership,
@@ -73,27 +67,12 @@ fn validate(recovered: &Recovered, ballot: Ballot, chosen_through: LogIndex) -> 
     if runs.first().is_some_and(|first| first <= base.index) {
         return Err(format!("entries at or below {}, where the log was trimmed", base.index));
     }
-    let hole = runs.first_hole(recovered.applied.next());
+    let hole = runs.first_hole(base.index.next());
     if hole <= chosen_through {
-        return Err(format!("no entry at {hole}, but everything through {chosen_through} is committed"));
+        return Err(format!("no entry at {hole}, but everything through {chosen_through} was committed or applied"));
     }
     if let Some(run) = runs.iter_from(base.index.next()).find(|run| run.ballot > ballot) {
         return Err(format!("{} accepted under {}, but the hard state says {ballot}", run.first, run.ballot));
     }
     Ok(())
-}
-
-/// The last hole up to the applied index, in place of the base, if there is one.
-fn effective_base(recovered: &Recovered) -> LogPosition {
-    let runs = &recovered.log.runs;
-    let mut base = recovered.base;
-    loop {
-        let hole = runs.first_hole(base.index.next());
-        if hole > recovered.applied {
-            return base;
-        }
-        let resumes = runs.iter_from(hole).next().map(|run| run.first.previous());
-        let index = resumes.map_or(recovered.applied, |last| last.min(recovered.applied));
-        base = LogPosition { index, ballot: Ballot::ZERO };
-    }
 }

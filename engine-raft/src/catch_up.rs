@@ -91,11 +91,11 @@ impl Sender<'_> {
 }
 
 impl Raft {
-    /// Hands out what is committed, and asks for what of it has left the window.
+    /// Hands out what is committed and durable, and asks for what of it has left the window.
     pub(crate) fn deliver(&mut self) {
         let limits = &self.config.limits;
-        let (commit, window, out) = (self.log.commit(), self.log.window(), &mut self.effects.committed);
-        if let Some(missing) = self.delivery.collect(commit, window, limits.unapplied_bytes_max, out) {
+        let (through, window, out) = (self.log.deliverable_through(), self.log.window(), &mut self.effects.committed);
+        if let Some(missing) = self.delivery.collect(through, window, limits.unapplied_bytes_max, out) {
             let id = self.read_backs.ask(Purpose::Deliver);
             let bytes_max = limits.message_bytes_max;
             self.effects.read_back.push(ReadBack { id, first: missing.first, last: missing.last, bytes_max });
@@ -110,7 +110,7 @@ impl Raft {
         entries.truncate(agreeing);
         match purpose {
             Purpose::Deliver => {
-                self.delivery.read_back(entries, self.log.commit(), &mut self.effects.committed);
+                self.delivery.read_back(entries, self.log.deliverable_through(), &mut self.effects.committed);
             }
             Purpose::CatchUp { peer, ballot } => self.send_read_back(id, peer, ballot, entries),
         }

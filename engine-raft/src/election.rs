@@ -16,7 +16,7 @@
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, LogClock, LogPosition, NodeId, Payload, Tally, Verdict};
+use consensus_api::{Ballot, LogClock, LogPosition, NodeId, Payload, Tally, Verdict, WriteId};
 
 use crate::Raft;
 use crate::message::{Message, Nack, PreVote, PreVoteReply, RequestVote, Vote};
@@ -51,6 +51,7 @@ impl Raft {
         } else if due {
             self.campaign(false);
         }
+        self.ask_for_votes();
     }
 
     /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
@@ -62,12 +63,16 @@ impl Raft {
     fn pre_campaign(&mut self) {
         self.detector.rearm(self.now);
         self.become_follower(None);
+        self.ask_around();
+    }
+
+    fn ask_around(&mut self) {
         let ballot = Ballot::new(self.ballot.round + 1, self.config.node);
         let mut tally = Tally::default();
         tally.record(self.config.node, true);
         self.role = RoleState::PreCandidate { ballot, tally };
         let question = PreVote { ballot, last: self.log.last() };
-        self.ask_voters(Message::PreVote(question), false);
+        self.ask_voters(WriteId(0), Message::PreVote(question));
     }
 
     /// Asks the voters for their votes in a new term. The own vote counts, and the question leaves, once it is durable.
@@ -78,20 +83,27 @@ impl Raft {
         self.detector.rearm(self.now);
         self.become_follower(None);
         self.set_ballot(Ballot::new(self.ballot.round + 1, self.config.node));
-        self.role = RoleState::Candidate { tally: Tally::default() };
-        let request = RequestVote { ballot: self.ballot, last: self.log.last(), forced };
-        self.ask_voters(Message::RequestVote(request), true);
+        self.role = RoleState::Candidate { tally: Tally::default(), forced, resend_at: self.now };
+        self.ask_for_votes();
     }
 
-    fn ask_voters(&mut self, question: Message, promises: bool) {
+    /// Asks, and asks again every heartbeat interval: servers retry what is not answered in time (paper §5.1), and to
+    /// wait for a whole timeout would make one lost message as costly as a lost election.
+    fn ask_for_votes(&mut self) {
+        let (now, last, ballot) = (self.now, self.log.last(), self.ballot);
+        let RoleState::Candidate { forced, resend_at, .. } = &mut self.role else { return };
+        if now >= *resend_at {
+            *resend_at = now + self.config.timing.heartbeat_interval;
+            let request = RequestVote { ballot, last, forced: *forced };
+            self.ask_voters(self.ballot_write, Message::RequestVote(request));
+        }
+    }
+
+    fn ask_voters(&mut self, after: WriteId, question: Message) {
         let me = self.config.node;
         let voters: Vec<NodeId> = self.membership.all_voters().filter(|node| *node != me).collect();
         for voter in voters {
-            if promises {
-                self.send_promise(voter, question.clone());
-            } else {
-                self.send(voter, question.clone());
-            }
+            self.send_after(voter, after, question.clone());
         }
     }
 
@@ -106,26 +118,28 @@ impl Raft {
         self.send(from, Message::PreVoteReply(reply));
     }
 
-    /// Counts an answer, or learns from it that the own term is too low to be elected in.
+    /// Counts an answer, or learns from it that the own term is too low to be elected in, and asks about a higher one
+    /// at once. That ends: each time, somebody's term must have risen in between.
     pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, reply: PreVoteReply) {
         let quorums = self.membership.quorums();
         let RoleState::PreCandidate { ballot, tally } = &mut self.role else { return };
         if reply.ballot != *ballot {
             return;
         }
-        tally.record(from, reply.granted);
-        let verdict = tally.verdict(quorums);
-        if reply.promised.round > self.ballot.round {
+        if !reply.granted && reply.promised.round >= reply.ballot.round {
             self.adopt(reply.promised.round);
-        } else if verdict == Verdict::Won {
-            self.campaign(false);
-        } else if verdict == Verdict::Lost {
-            self.become_follower(None);
+            return self.ask_around();
+        }
+        tally.record(from, reply.granted);
+        match tally.verdict(quorums) {
+            Verdict::Won => self.campaign(false),
+            Verdict::Lost => self.become_follower(None),
+            Verdict::Open => {}
         }
     }
 
-    /// Votes, or says no. A voter that hears a leader does not even take over the term of the request, or a node that
-    /// was cut off would depose a leader that works.
+    /// Votes, or says no. A voter that hears a leader does not even look at the term, or a node that was cut off would
+    /// depose a leader that works.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) {
         if request.ballot.node != from {
             return;
@@ -133,12 +147,10 @@ impl Raft {
         if request.ballot.round < self.ballot.round {
             return self.send_nack(from, request.ballot);
         }
-        let protects = self.config.timing.check_quorum && !request.forced && self.hears_leader();
-        if request.ballot.round > self.ballot.round && protects {
-            let no = Vote { ballot: request.ballot, granted: false };
-            return self.send(from, Message::Vote(no));
-        }
         if request.ballot.round > self.ballot.round {
+            if self.config.timing.check_quorum && !request.forced && self.hears_leader() {
+                return;
+            }
             self.adopt(request.ballot.round);
         }
         if self.ballot.node == NodeId::NONE && self.is_up_to_date(request.last) {
@@ -165,7 +177,7 @@ impl Raft {
 
     fn count_vote(&mut self, from: NodeId, granted: bool) {
         let quorums = self.membership.quorums();
-        let RoleState::Candidate { tally } = &mut self.role else { return };
+        let RoleState::Candidate { tally, .. } = &mut self.role else { return };
         tally.record(from, granted);
         match tally.verdict(quorums) {
             Verdict::Won => self.become_leader(),

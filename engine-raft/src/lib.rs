@@ -129,6 +129,7 @@ impl Engine for Raft {
         match &self.role {
             RoleState::Leader(leader) => leader.heartbeat_at,
             RoleState::Follower { .. } if self.decides_alone() => self.now,
+            RoleState::Candidate { resend_at, .. } if !self.decides_alone() => self.detector.deadline().min(*resend_at),
             _ if self.is_voter() && !self.decides_alone() => self.detector.deadline(),
             _ => MonoTime::NEVER,
         }

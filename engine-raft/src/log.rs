@@ -103,6 +103,12 @@ impl Log {
         self.writer.first_volatile().map_or(last, |volatile| volatile.previous().min(last))
     }
 
+    /// What may be applied: what is committed, as far as it is durable here too. So the state machine's tables never get
+    /// ahead of this node's own log, and a restart finds in the log whatever the tables have not kept.
+    pub(crate) fn deliverable_through(&self) -> LogIndex {
+        self.commit().min(self.durable_through())
+    }
+
     /// Puts an entry behind the last one.
     pub(crate) fn append(&mut self, entry: SharedEntry) {
         let last = self.last();

@@ -35,7 +35,7 @@ impl Raft {
             RoleState::Follower { leader: Some(_) } => {
                 self.check_size(&proposal).map(|()| self.errands.propose(proposal))
             }
-            _ => Err(Refusal::NoLeader),
+            _ => self.check_size(&proposal).and(Err(Refusal::NoLeader)),
         };
         if let Err(reason) = taken {
             self.refuse(id, reason);

@@ -41,6 +41,10 @@ pub(crate) enum RoleState {
     Candidate {
         /// The votes.
         tally: Tally,
+        /// Somebody in charge wants this election.
+        forced: bool,
+        /// When to ask again.
+        resend_at: MonoTime,
     },
     /// Leads in its own ballot.
     Leader(Box<Leader>),

@@ -53,8 +53,8 @@ impl World {
             .map(|id| {
                 let mut config = common::config(id);
                 config.seed = random.next_u64();
-                config.timing.pre_check = seed % 4 != 0;
-                config.timing.check_quorum = seed % 3 != 0;
+                config.timing.pre_check = !seed.is_multiple_of(4);
+                config.timing.check_quorum = !seed.is_multiple_of(3);
                 config.limits.message_bytes_max = 300;
                 config.limits.window_bytes_max = 400;
                 config.limits.unapplied_bytes_max = 1_000;
@@ -64,7 +64,7 @@ impl World {
             .collect();
         World {
             random,
-            is_calm: seed % 2 == 0,
+            is_calm: seed.is_multiple_of(2),
             nodes,
             network: Vec::new(),
             cut: BTreeSet::new(),

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tokio::runtime;
 
@@ -59,7 +59,7 @@ pub enum Command {
     /// Put load on a running cluster, and show how it copes
     Bench(BenchArgs),
     /// Make a certificate authority, or a node's certificate
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Cert(CertCommand),
     /// Look into the data directory of a stopped node
     Inspect(InspectArgs),
@@ -120,12 +120,6 @@ fn one_line(error: &clap::Error) -> String {
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
         .filter(|part| !part.is_empty())
         .collect();
-    // With the usage of a whole command on top of it, the parser says "a subcommand is required" in its own way.
-    if let Some(ContextValue::Strings(commands)) = error.get(ContextKind::ValidSubcommand)
-        && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    {
-        parts = vec![format!("a command is missing, one of: {}", commands.join(", "))];
-    }
     parts.push("see 'kv-service --help'".to_owned());
     let line = parts.join("; ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
@@ -183,6 +177,12 @@ mod tests {
     fn a_missing_argument_is_named() {
         let line = usage(&["get"]);
         assert!(line.contains("KEY"), "{line}");
+    }
+
+    #[test]
+    fn a_missing_subcommand_is_answered_with_those_there_are() {
+        let line = usage(&["cert"]);
+        assert!(line.contains("ca, node"), "{line}");
     }
 
     #[test]

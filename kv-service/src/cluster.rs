@@ -211,12 +211,8 @@ async fn pass_on(node: u16, output: Option<impl AsyncRead + Unpin>, reports: mps
 fn welcome(arguments: &ClusterArgs) -> String {
     let endpoints = arguments.endpoints();
     let first = arguments.http(1);
-    let mut text = format!(
-        "{} nodes of {}, data in {}\n\n",
-        arguments.nodes,
-        arguments.engine,
-        arguments.directory().display()
-    );
+    let mut text =
+        format!("{} nodes of {}, data in {}\n\n", arguments.nodes, arguments.engine, arguments.directory().display());
     for node in 1..=arguments.nodes {
         text += &format!("  node {node}   http://{}   peers {}\n", arguments.http(node), arguments.listen(node));
     }

@@ -154,9 +154,7 @@ fn limits(key_bytes_max: Option<u64>, value_bytes_max: Option<u64>) -> Result<Kv
 fn read_mode(word: &str) -> Result<ReadMode, ServiceError> {
     match word {
         "index" => Ok(ReadMode::Index),
-        "lease" | "log" => {
-            Err(ServiceError::Unsupported { what: format!("--reads {word}"), instead: "--reads index" })
-        }
+        "lease" | "log" => Err(ServiceError::Unsupported { what: format!("--reads {word}"), instead: "--reads index" }),
         _ => Err(ServiceError::BadWord { setting: "reads", found: word.to_owned(), expected: "index" }),
     }
 }

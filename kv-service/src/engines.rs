@@ -37,9 +37,11 @@ macro_rules! engines {
 /// # Errors
 /// [`ServiceError::UnknownEngine`], with the names of those that exist.
 pub fn parse(name: &str) -> Result<EngineName, ServiceError> {
-    NAMES.iter().find(|known| **known == name).map(|known| EngineName::new(known)).ok_or_else(|| {
-        ServiceError::UnknownEngine { found: name.to_owned(), known: NAMES.join(", ") }
-    })
+    NAMES
+        .iter()
+        .find(|known| **known == name)
+        .map(|known| EngineName::new(known))
+        .ok_or_else(|| ServiceError::UnknownEngine { found: name.to_owned(), known: NAMES.join(", ") })
 }
 
 engines! {

@@ -185,7 +185,9 @@ pub enum ServiceError {
         key: String,
     },
     /// The load generator has nothing to show.
-    #[error("no operation succeeded ({errors} failed, the last: {last}); see whether the cluster works with 'kv-service status'")]
+    #[error(
+        "no operation succeeded ({errors} failed, the last: {last}); see whether the cluster works with 'kv-service status'"
+    )]
     NothingMeasured {
         /// How many failed.
         errors: u64,

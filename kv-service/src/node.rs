@@ -13,9 +13,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use consensus_api::{
-    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Transport,
-};
+use consensus_api::{ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Transport};
 use kv_machine::{KvMachine, KvReader, schema};
 use replica::{Parts, Replica, ReplicaConfig};
 use storage_rocks::{Expected, RocksTables, Store, StoreOptions};

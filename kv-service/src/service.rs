@@ -1,7 +1,7 @@
 //! What the servers stand on: the replicated log to write to, the tables to read from, and who this node is.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus_api::{ClusterId, EngineName, NodeId, ReplicatedLog, Tables};
 use kv_machine::{KvLimits, KvReader};

@@ -84,7 +84,8 @@ fn no_crate_stands_on_a_runtime_disk_or_socket_that_is_none_of_its_business() {
             }
             assert!(!forbidden.contains(&metadata[id].name.as_str()), "{} is beneath {name}", metadata[id].name);
             for dependency in &nodes[id].deps {
-                let linked = dependency.dep_kinds.iter().any(|kind| kind.kind == cargo_metadata::DependencyKind::Normal);
+                let linked =
+                    dependency.dep_kinds.iter().any(|kind| kind.kind == cargo_metadata::DependencyKind::Normal);
                 if linked {
                     waiting.push(&dependency.pkg);
                 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_api::{
     Applied, EngineName, Event, EventStream, LogIndex, Membership, NodeId, Refusal, ReplicaStatus, ReplicatedLog,
-    RequestError, RequestId,
+    RequestError, RequestId, RoleChange,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +23,9 @@ use crate::pending::{Answer, Pending};
 /// How long to wait for a change of leader before a refused request is tried again all the same: this node may still
 /// believe in a leader that has stepped down.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long a request that was in flight when another leader was elected is still waited for. What the new leader has
+/// taken over is answered within a few round trips; what was on its way to the old one is answered by nobody.
+const CHANGE_OF_LEADER_GRACE: Duration = Duration::from_millis(500);
 
 /// A running replica.
 pub struct Replica {
@@ -57,10 +60,11 @@ impl Replica {
         }
     }
 
-    /// Sends one request and waits for its answer; `None` where the time is up first.
+    /// Sends one request and waits for its answer; `None` where the time is up first, or nobody is left to answer it.
     async fn ask(
         &self,
         deadline: Instant,
+        role: &mut watch::Receiver<RoleChange>,
         request: impl FnOnce(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
         let (id, answer) = match self.pending.register() {
@@ -74,10 +78,13 @@ impl Replica {
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Busy.into()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.stopped_error()),
         }
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(_)) => Err(self.stopped_error()),
-            Err(_) => Ok(None),
+        tokio::select! {
+            answered = timeout_at(deadline, answer) => match answered {
+                Ok(Ok(answer)) => Ok(Some(answer)),
+                Ok(Err(_)) => Err(self.stopped_error()),
+                Err(_) => Ok(None),
+            },
+            () = orphaned(role) => Ok(None),
         }
     }
 
@@ -91,7 +98,7 @@ impl Replica {
         let mut role = self.outlook.role.subscribe();
         loop {
             role.mark_unchanged();
-            match self.ask(deadline, &request).await? {
+            match self.ask(deadline, &mut role, &request).await? {
                 Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
                     let again = (Instant::now() + RETRY_PAUSE).min(deadline);
                     // Either way the next attempt tells; the sender of roles lives as long as this handle.
@@ -111,13 +118,26 @@ impl Replica {
     }
 
     /// What an answer means to someone who expects something else.
-    fn unexpected(&self, answer: Option<Answer>, timeout: Duration) -> RequestError {
+    fn unexpected(&self, answer: Option<Answer>, since: Instant) -> RequestError {
         match answer {
             Some(Answer::Refused(reason)) => reason.into(),
             Some(Answer::Stopped(reason)) => RequestError::Stopped { reason },
-            Some(Answer::Applied(_) | Answer::Ready(_)) | None => RequestError::Unknown { waited_ms: millis(timeout) },
+            Some(Answer::Applied(_) | Answer::Ready(_)) | None => {
+                RequestError::Unknown { waited_ms: millis(since.elapsed()) }
+            }
         }
     }
+}
+
+/// Returns some time after another leader than the present one was elected.
+async fn orphaned(role: &mut watch::Receiver<RoleChange>) {
+    let present = (role.borrow().leader, role.borrow().ballot.round);
+    let elected = |role: &RoleChange| role.leader.is_some() && (role.leader, role.ballot.round) != present;
+    if role.wait_for(elected).await.is_err() {
+        // The replica is gone, and its end answers whoever waits.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(CHANGE_OF_LEADER_GRACE).await;
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -127,19 +147,21 @@ fn millis(duration: Duration) -> u64 {
 #[async_trait]
 impl ReplicatedLog for Replica {
     async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError> {
+        let since = Instant::now();
         let request = |id| Request::Propose { id, data: command.clone() };
         match self.ask_leader(timeout, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied),
-            other => Err(self.unexpected(other, timeout)),
+            other => Err(self.unexpected(other, since)),
         }
     }
 
     async fn read_barrier(&self, timeout: Duration) -> Result<LogIndex, RequestError> {
+        let since = Instant::now();
         match self.ask_leader(timeout, |id| Request::Read { id }).await? {
             Some(Answer::Ready(index)) => Ok(index),
             // A read changes nothing, so "unknown" would be a riddle: what is missing is a quorum.
-            None => Err(Refusal::NoQuorum { waited_ms: millis(timeout) }.into()),
-            other => Err(self.unexpected(other, timeout)),
+            None => Err(Refusal::NoQuorum { waited_ms: millis(since.elapsed()) }.into()),
+            other => Err(self.unexpected(other, since)),
         }
     }
 
@@ -155,17 +177,19 @@ impl ReplicatedLog for Replica {
     }
 
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
+        let since = Instant::now();
         let request = |id| Request::ChangeMembership { id, target: target.clone() };
         match self.ask_leader(timeout, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied.index),
-            other => Err(self.unexpected(other, timeout)),
+            other => Err(self.unexpected(other, since)),
         }
     }
 
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError> {
+        let since = Instant::now();
         match self.ask_leader(timeout, |id| Request::TransferLeadership { id, to }).await? {
             Some(Answer::Ready(_)) => Ok(()),
-            other => Err(self.unexpected(other, timeout)),
+            other => Err(self.unexpected(other, since)),
         }
     }
 

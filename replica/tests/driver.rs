@@ -98,7 +98,7 @@ async fn a_write_without_answer_in_time_has_an_unknown_outcome() {
     let replica = start(&log, Counter::default(), 16);
     log.hold();
     let outcome = replica.propose(Bytes::from("a"), Duration::from_millis(30)).await;
-    assert_eq!(outcome, Err(RequestError::Unknown { waited_ms: 30 }));
+    assert!(matches!(outcome, Err(RequestError::Unknown { waited_ms: 30.. })), "{outcome:?}");
     log.release();
     assert_eq!(
         replica.propose(Bytes::from("b"), PATIENCE).await.unwrap().index,

@@ -144,7 +144,7 @@ pub(crate) struct Checks {
     ballots: Ballots,
     log_matching: LogMatching,
     pub(crate) requests: Requests,
-    reads: Reads,
+    pub(crate) reads: Reads,
     digests: Digests,
 }
 
@@ -195,7 +195,7 @@ impl Checks {
     ) -> Result<(), Violation> {
         for entry in entries {
             let is_new = self.agreement.committed_by(own.0, entry)?;
-            // TEMP self.durability.handed_out(own, entry)?;
+            self.durability.handed_out(own, entry)?;
             if is_new {
                 self.durability.on_a_quorum(entry, disks)?;
                 self.requests.committed(entry)?;

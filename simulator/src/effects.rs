@@ -196,6 +196,7 @@ impl<P: Protocol> World<P> {
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
+        self.input(id, Happening::Applied(id, through), Input::Applied { through })?;
         for (entry, _) in &applied {
             if let Some(request) = entry.payload.request_id()
                 && (request.origin, request.boot) == (id, boot)
@@ -204,7 +205,7 @@ impl<P: Protocol> World<P> {
                 self.checks.acknowledged(request, entry.index)?;
             }
         }
-        self.input(id, Happening::Applied(id, through), Input::Applied { through })
+        Ok(())
     }
 
     fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {

@@ -127,12 +127,14 @@ impl<P: Protocol> World<P> {
     /// Doubles messages that are on their way.
     pub fn duplicate_which(&mut self, which: &Which) -> usize {
         let parcels = self.take_parcels(which);
-        for parcel in &parcels {
+        let count = parcels.len();
+        for parcel in parcels {
             for copy in [parcel.clone(), parcel.clone()] {
                 self.agenda.enter(self.now, Task::Deliver(copy));
             }
+            self.note(Happening::Doubled(parcel));
         }
-        parcels.len()
+        count
     }
 
     fn take_parcels(&mut self, which: &Which) -> Vec<Parcel<P::Message>> {

@@ -364,12 +364,14 @@ impl<P: Protocol> Run<P> {
         })?;
         let recovered_in = self.world.now().since(repaired_at);
         self.wait("the nodes do not all apply what is committed", |run| Ok(run.all_have_applied_everything()))?;
-        let served = self.world.counts().reads_served;
         for node in self.world.ids() {
-            self.world.read(node)?;
+            let mut asked = Vec::new();
+            // Again and again, because a bound on reads may be met.
+            self.wait("a read is not served", |run| {
+                asked.extend(run.world.read(node)?);
+                Ok(asked.iter().any(|id| run.world.is_read_served(*id)))
+            })?;
         }
-        let wanted = served + self.knobs.nodes;
-        self.wait("a read is not served", |run| Ok(run.world.counts().reads_served >= wanted))?;
         for node in self.world.ids() {
             self.world.compare_digest(node)?;
         }
@@ -382,16 +384,26 @@ impl<P: Protocol> Run<P> {
         applied.iter().all(|applied| *applied == Some(last))
     }
 
-    /// Lets time run until `done`, but not without end.
+    /// Lets time run until `done`, as long as there is progress: a backlog may take its time, a standstill may not.
     fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Run<P>) -> Result<bool, Broken>) -> Result<(), Broken> {
-        let bound = Duration::from_millis(self.knobs.election_timeout_ms) * RECOVERY_TIMEOUTS_MAX;
-        let until = self.world.now() + bound;
+        let patience = Duration::from_millis(self.knobs.election_timeout_ms) * RECOVERY_TIMEOUTS_MAX;
+        let (mut progress, mut progressed_at) = (self.progress(), self.world.now());
         while !done(self)? {
-            if self.world.now() >= until {
-                return Err(Broken::NotLive(format!("{what} within {RECOVERY_TIMEOUTS_MAX} election timeouts")));
+            if self.world.now().since(progressed_at) >= patience {
+                return Err(Broken::NotLive(format!(
+                    "{what} in {RECOVERY_TIMEOUTS_MAX} election timeouts of standstill"
+                )));
             }
-            self.world.run_until(self.world.now() + Duration::from_millis(20))?;
+            self.world.run_until(self.world.now() + Duration::from_millis(self.knobs.election_timeout_ms / 4))?;
+            if self.progress() > progress {
+                (progress, progressed_at) = (self.progress(), self.world.now());
+            }
         }
         Ok(())
+    }
+
+    /// Grows with everything that any node applies.
+    fn progress(&self) -> u64 {
+        self.world.ids().into_iter().filter_map(|node| self.world.applied(node)).map(|applied| applied.0).sum()
     }
 }

@@ -82,6 +82,9 @@ impl Runner for Script {
         }
         let raft = perform(&mut self.raft, command)?;
         let paxos = perform(&mut self.paxos, command)?;
+        if command.needs_messages() && raft.is_empty() && paxos.is_empty() {
+            return Err(ScriptError::NoSuchMessage.into());
+        }
         Ok(if command.is_table() { line_by_line(&raft, &paxos) } else { one_under_the_other(&raft, &paxos) })
     }
 }
@@ -117,9 +120,15 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
         Command::Read(node) => {
             world.read(NodeId(*node))?;
         }
-        Command::Deliver { .. } => at_least_one(world.deliver_which(&command.which())?)?,
-        Command::Drop { .. } => at_least_one(world.drop_which(&command.which()))?,
-        Command::Duplicate { .. } => at_least_one(world.duplicate_which(&command.which()))?,
+        Command::Deliver { .. } => {
+            world.deliver_which(&command.which())?;
+        }
+        Command::Drop { .. } => {
+            world.drop_which(&command.which());
+        }
+        Command::Duplicate { .. } => {
+            world.duplicate_which(&command.which());
+        }
         Command::Stabilize { .. } => world.stabilize()?,
         Command::Persist { node, count } => world.persist(NodeId(*node), count.unwrap_or(usize::MAX))?,
         Command::Crash { node, keep } => {
@@ -140,10 +149,6 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
     Ok(())
 }
 
-fn at_least_one(count: usize) -> Result<(), ScriptError> {
-    if count == 0 { Err(ScriptError::NoSuchMessage) } else { Ok(()) }
-}
-
 /// A command that sets a key to its own name.
 fn put(key: String) -> Result<Bytes, KvError> {
     let key = Blob::from(key.into_bytes());
@@ -153,11 +158,10 @@ fn put(key: String) -> Result<Bytes, KvError> {
 fn statuses<P: Protocol>(world: &World<P>) -> Vec<String> {
     let line = |node: NodeId| {
         let Some(status) = world.status(node) else { return format!("{node} is down") };
-        let role = format!("{:?}", status.role).to_lowercase();
-        let leader = status.leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
+        let part = transcript::part(status.role, status.leader);
         let applied = world.applied(node).unwrap_or_default();
         let (ballot, commit, last) = (status.ballot, status.commit_index, status.last_index);
-        format!("{node} {role} of {leader}, ballot {ballot}, last {last}, commit {commit}, applied {applied}")
+        format!("{node} {part}, at {ballot}; last {last}, commit {commit}, applied {applied}")
     };
     world.ids().into_iter().map(line).collect()
 }

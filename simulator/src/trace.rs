@@ -43,6 +43,8 @@ pub enum Happening<M> {
     ReadAsked(RequestId),
     /// Cause: a message arrived.
     Received(Parcel<M>),
+    /// Cause: the network doubled a message.
+    Doubled(Parcel<M>),
     /// Cause: the node's disk has performed every write up to this one.
     Synced(NodeId, WriteId),
     /// Cause: the state machine has applied everything up to here.

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use consensus_api::engine::decode_ballot;
-use consensus_api::{Entry, MonoTime, Payload, RoleChange, SharedEntry, Write};
+use consensus_api::{Entry, MonoTime, NodeId, Payload, Role, RoleChange, SharedEntry, Write};
 use kv_machine::Command;
 
 use crate::protocol::Protocol;
@@ -70,12 +70,15 @@ fn write(write: &Write) -> String {
     format!("writes {}: {}", write.id, parts.join("; "))
 }
 
-fn role(change: &RoleChange) -> String {
-    let RoleChange { role, leader, ballot } = change;
-    let role = format!("{role:?}").to_lowercase();
-    match leader {
-        Some(leader) => format!("is {role} of {leader} in {ballot}"),
-        None => format!("is {role} of nobody in {ballot}"),
+/// A node's part, as a verb.
+pub fn part(role: Role, leader: Option<NodeId>) -> String {
+    match (role, leader) {
+        (Role::Leader, _) => "leads".into(),
+        (Role::Follower, Some(leader)) => format!("follows {leader}"),
+        (Role::Follower, None) => "follows nobody".into(),
+        (Role::Candidate, _) => "is a candidate".into(),
+        (Role::Learner, Some(leader)) => format!("learns from {leader}"),
+        (Role::Learner, None) => "learns from nobody".into(),
     }
 }
 
@@ -95,6 +98,7 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Proposed(id, data) => format!("{} is asked to propose {} as {id}", id.origin, command(data)),
         Happening::ReadAsked(id) => format!("{} is asked to read as {id}", id.origin),
         Happening::Received(Parcel { from, to, message }) => format!("{to} receives {} from {from}", P::name(message)),
+        Happening::Doubled(doubled) => format!("{} is doubled on its way", parcel::<P>(doubled)),
         Happening::Synced(node, write) => format!("{node} syncs {write}"),
         Happening::Applied(node, index) => format!("{node} has applied {index}"),
         Happening::EntriesRead(node, count) => format!("{node} reads {count} entries back"),
@@ -121,7 +125,9 @@ fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
             format!("{} ({why})", struck_out(&parcel::<P>(lost)))
         }
         Happening::Wrote(node, it) => format!("{node} {}", write(it)),
-        Happening::Role(node, change) => format!("{node} {}", role(change)),
+        Happening::Role(node, RoleChange { role, leader, ballot }) => {
+            format!("{node} {}, at {ballot}", part(*role, *leader))
+        }
         Happening::Committed(node, committed) => format!("{node} commits {}", entries(committed)),
         Happening::Acknowledged(id, index) => format!("{} acknowledges {id} at {index}", id.origin),
         Happening::Refused(refused) => format!("{} refuses {}: {}", refused.id.origin, refused.id, refused.reason),

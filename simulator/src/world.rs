@@ -186,6 +186,11 @@ impl<P: Protocol> World<P> {
         self.checks.requests.is_refused(id)
     }
 
+    /// Whether a read was served.
+    pub fn is_read_served(&self, id: RequestId) -> bool {
+        self.checks.reads.is_served(id)
+    }
+
     /// The last index of which a client knows that it is applied.
     pub fn last_acknowledged(&self) -> LogIndex {
         self.checks.requests.last_acknowledged()

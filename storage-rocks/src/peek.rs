@@ -50,10 +50,12 @@ impl Peek {
 
     /// Makes sure that everything came back that was synced; returns how many torn batches would be cut off.
     pub(crate) fn check(&self) -> Result<u64, StorageError> {
+        let recovered = self.mark()?.number;
         let chain = Chain {
             flushed: self.flushed()?,
-            recovered: self.mark()?.number,
-            survey: wal::survey(&self.path).map_err(StorageError::io("read the write-ahead log in", &self.path))?,
+            recovered,
+            survey: wal::survey(&self.path, recovered)
+                .map_err(StorageError::io("read the write-ahead log in", &self.path))?,
         };
         chain.check().map_err(|broken| StorageError::Lost {
             path: self.path.clone(),

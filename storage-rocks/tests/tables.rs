@@ -34,7 +34,8 @@ fn numbered(number: u32) -> TableBatch {
 
 #[test]
 fn later_changes_of_a_batch_win() {
-    let tables = Disk::default().open_store().unwrap().tables;
+    let disk = Disk::default();
+    let tables = disk.open_store().unwrap().tables;
     let mut batch = TableBatch::default();
     batch.put(DATA, "a", "1");
     batch.put(DATA, "b", "1");
@@ -48,7 +49,8 @@ fn later_changes_of_a_batch_win() {
 
 #[test]
 fn a_scan_goes_from_start_to_before_end_and_may_be_ended() {
-    let tables = Disk::default().open_store().unwrap().tables;
+    let disk = Disk::default();
+    let tables = disk.open_store().unwrap().tables;
     let mut batch = TableBatch::default();
     ["a", "b", "ba", "c", "d"].iter().for_each(|key| batch.put(DATA, *key, "x"));
     batch.put(META, "bb", "x");
@@ -61,7 +63,8 @@ fn a_scan_goes_from_start_to_before_end_and_may_be_ended() {
 
 #[test]
 fn a_view_does_not_see_later_writes() {
-    let tables = Disk::default().open_store().unwrap().tables;
+    let disk = Disk::default();
+    let tables = disk.open_store().unwrap().tables;
     tables.write(numbered(1)).unwrap();
     let view = tables.view();
     tables.write(numbered(2)).unwrap();

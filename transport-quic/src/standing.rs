@@ -1,15 +1,15 @@
 //! Where this node stands, and with whom it will talk: the rule by which a hello is accepted or refused.
 //!
-//! | the peer                                             | is                                             |
-//! | ---------------------------------------------------- | ---------------------------------------------- |
-//! | of another engine, group, era or cluster             | refused                                        |
+//! | the peer                                             | is                                              |
+//! | ---------------------------------------------------- | ----------------------------------------------- |
+//! | of another engine, group, era or cluster             | refused                                         |
 //! | a member or contact, with the store it is known by   | a member; also while it, or we, are not stamped |
-//! | a member with another store                          | refused: its disk was replaced                 |
-//! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes |
-//! | not stamped and not known                            | refused                                        |
+//! | a member with another store                          | refused: its disk was replaced                  |
+//! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes  |
+//! | not stamped and not known                            | refused                                         |
 //!
 //! Why guests: a node that has fallen behind knows an old membership, and may have to be brought up to date by a leader
-//! that joined since. If it refused that leader it would never learn of it. (Raft thesis §4.1: a server takes entries
+//! that joined since. If it refused that leader it would never learn of it. (Ongaro 2014, §4.1: a server takes entries
 //! from a leader that is not in its configuration.)
 
 use std::collections::{BTreeMap, BTreeSet};

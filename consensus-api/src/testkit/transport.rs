@@ -123,7 +123,9 @@ pub async fn nothing_piles_up_for_a_peer_that_is_gone<B: Testbed>(bed: &B) {
     let (mut one, mut two) = pair(bed).await;
     meet(bed, &mut one, &mut two).await;
     two.transport.close().await;
-    let held = flood(&one, Lane::Replication);
+    let flood = Flood::default();
+    flood.pour(&one, Lane::Replication);
+    let held = flood.held_bytes();
     assert!(held <= HELD_BYTES_MAX, "{held} bytes are held for a peer that is gone");
 }
 
@@ -131,7 +133,9 @@ pub async fn nothing_piles_up_for_a_peer_that_is_gone<B: Testbed>(bed: &B) {
 pub async fn nothing_piles_up_for_a_peer_that_does_not_receive<B: Testbed>(bed: &B) {
     let (mut one, mut two) = pair(bed).await;
     meet(bed, &mut one, &mut two).await;
-    let held = flood(&one, Lane::Replication);
+    let flood = Flood::default();
+    flood.pour(&one, Lane::Replication);
+    let held = flood.held_bytes();
     assert!(held <= HELD_BYTES_MAX, "{held} bytes are held for a peer that does not receive");
     assert_eq!(two.next(bed).await.from, ONE, "the first of them must be there");
 }
@@ -140,7 +144,7 @@ pub async fn nothing_piles_up_for_a_peer_that_does_not_receive<B: Testbed>(bed: 
 pub async fn a_flooded_lane_does_not_hold_up_another<B: Testbed>(bed: &B) {
     let (mut one, mut two) = pair(bed).await;
     meet(bed, &mut one, &mut two).await;
-    flood(&one, Lane::Bulk);
+    fill(bed, &one, Lane::Bulk).await;
     one.send(TWO, Lane::Control, numbered(7));
     while two.next(bed).await.lane != Lane::Control {}
     // Had the control message waited for its turn, no bulk would be left behind it.
@@ -297,18 +301,48 @@ async fn reach<B: Testbed>(bed: &B, from: &Node<B::Transport>, to: &mut Node<B::
     .await;
 }
 
-/// Sends a quarter of a gibibyte to node two, and returns how many bytes of it the sender still holds: every payload
-/// shares one buffer and counts itself, so the flood itself costs nothing.
-fn flood<T: Transport>(from: &Node<T>, lane: Lane) -> usize {
-    const PAYLOAD_BYTES: usize = 256 << 10;
-    let content: Arc<[u8]> = vec![0; PAYLOAD_BYTES].into();
-    let alive = Arc::new(AtomicUsize::new(0));
-    for _ in 0..1024 {
-        alive.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted { content: Arc::clone(&content), alive: Arc::clone(&alive) };
-        from.send(TWO, lane, Bytes::from_owner(counted));
+/// Floods a lane to node two, which does not receive, until nothing leaves the sender any more: everything on the way
+/// is full.
+async fn fill<B: Testbed>(bed: &B, from: &Node<B::Transport>, lane: Lane) {
+    let flood = Flood::default();
+    let filled = within(bed, "a full lane", async {
+        let mut still = 0;
+        while still < 3 {
+            flood.pour(from, lane);
+            let before = flood.held_bytes();
+            bed.sleep(PROBE_INTERVAL).await;
+            still = if flood.held_bytes() == before { still + 1 } else { 0 };
+        }
+    });
+    filled.await;
+}
+
+/// Many large messages. Every payload shares one buffer and counts itself, so that the flood itself costs nothing and
+/// it is known how much of it the sender still holds.
+struct Flood {
+    content: Arc<[u8]>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Default for Flood {
+    fn default() -> Flood {
+        Flood { content: vec![0; 256 << 10].into(), alive: Arc::default() }
     }
-    alive.load(Ordering::Relaxed) * PAYLOAD_BYTES
+}
+
+impl Flood {
+    /// Sends a quarter of a gibibyte to node two.
+    fn pour<T: Transport>(&self, from: &Node<T>, lane: Lane) {
+        for _ in 0..1024 {
+            self.alive.fetch_add(1, Ordering::Relaxed);
+            let counted = Counted { content: Arc::clone(&self.content), alive: Arc::clone(&self.alive) };
+            from.send(TWO, lane, Bytes::from_owner(counted));
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.alive.load(Ordering::Relaxed) * self.content.len()
+    }
 }
 
 /// A payload that tells when it is let go.

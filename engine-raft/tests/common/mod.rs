@@ -17,9 +17,10 @@ use consensus_api::engine::encode_ballot;
 use consensus_api::{
     Ballot, Blob, Effects, Engine, EngineConfig, Entry, Era, Input, Limits, LogIndex, LogPosition, LogTime, Member,
     Membership, MonoTime, NodeId, Outgoing, Payload, ReadBack, ReadReady, Recovered, RecoveredLog, Refused, RequestId,
-    SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
+    Role, SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
 };
-use engine_raft::{Message, Raft};
+use engine_raft::Raft;
+use engine_raft::message::{Append, AppendOutcome, AppendReply, Heartbeat, HeartbeatReply, Message, RequestVote, Vote};
 
 /// What survives a crash.
 #[derive(Clone, Default)]
@@ -288,7 +289,58 @@ impl Node {
         self.raft.status().last_index.0
     }
 
-    pub fn role(&self) -> consensus_api::Role {
+    pub fn role(&self) -> Role {
         self.raft.status().role
     }
+}
+
+pub fn ballot(term: u64, node: u64) -> Ballot {
+    Ballot::new(term, NodeId(node))
+}
+
+pub fn append(term: u64, leader: u64, prev: LogPosition, entries: Vec<SharedEntry>, commit: u64) -> Message {
+    Message::Append(Append { ballot: ballot(term, leader), prev, entries, commit: LogIndex(commit) })
+}
+
+pub fn heartbeat(term: u64, leader: u64, commit: u64, matched: u64, round: u64) -> Message {
+    let (commit, matched) = (LogIndex(commit), LogIndex(matched));
+    Message::Heartbeat(Heartbeat { ballot: ballot(term, leader), commit, matched, round })
+}
+
+pub fn matched(term: u64, leader: u64, through: u64) -> Message {
+    let outcome = AppendOutcome::Matched { through: LogIndex(through) };
+    Message::AppendReply(AppendReply { ballot: ballot(term, leader), outcome })
+}
+
+pub fn request_vote(term: u64, candidate: u64, last: LogPosition) -> Message {
+    Message::RequestVote(RequestVote { ballot: ballot(term, candidate), last, forced: false })
+}
+
+pub fn vote(term: u64, candidate: u64, granted: bool) -> Message {
+    Message::Vote(Vote { ballot: ballot(term, candidate), granted })
+}
+
+pub fn nowhere() -> LogPosition {
+    LogPosition::default()
+}
+
+/// Makes node 1 of three the leader of the next term, by the vote of node 2, and forgets what it sent.
+pub fn elect(node: &mut Node) {
+    node.step(Input::Campaign);
+    node.sync();
+    let term = node.term();
+    node.hear(2, vote(term, 1, true));
+    assert_eq!(node.role(), Role::Leader);
+}
+
+pub fn leader() -> Node {
+    let mut node = Node::blank(1);
+    elect(&mut node);
+    node.sync();
+    node.hear(2, matched(1, 1, 1));
+    node.hear(3, matched(1, 1, 1));
+    node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round: 1 }));
+    node.sent();
+    assert_eq!(node.commit(), 1);
+    node
 }

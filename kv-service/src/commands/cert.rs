@@ -54,7 +54,10 @@ pub fn run(command: CertCommand) -> Result<(), ServiceError> {
     match command {
         CertCommand::Ca { cluster, dir, days } => {
             Authority::generate(&cluster, days)?.save(&dir)?;
-            output::line(&format!("made {0}/ca.pem and {0}/ca.key; now 'kv-service cert node --ca {0} …'", dir.display()))
+            output::line(&format!(
+                "made {0}/ca.pem and {0}/ca.key; now 'kv-service cert node --ca {0} …'",
+                dir.display()
+            ))
         }
         CertCommand::Node { cluster, id, ca, dir, days } => {
             let name = CertificateName::node(NodeId(id), &cluster)?;

@@ -54,6 +54,7 @@ pub enum ClientCommand {
         /// How fresh the value must be
         #[arg(long, default_value = "linearizable", value_parser = ["linearizable", "stale"])]
         consistency: String,
+        /// Where the cluster is.
         #[command(flatten)]
         connection: Connection,
     },
@@ -64,6 +65,7 @@ pub enum ClientCommand {
         /// Only if the key has this version
         #[arg(long, value_name = "VERSION")]
         expect_version: Option<u64>,
+        /// Where the cluster is.
         #[command(flatten)]
         connection: Connection,
     },
@@ -74,16 +76,19 @@ pub enum ClientCommand {
         /// List no more than this
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
+        /// Where the cluster is.
         #[command(flatten)]
         connection: Connection,
     },
     /// Show how every endpoint's node stands
     Status {
+        /// Where the cluster is.
         #[command(flatten)]
         connection: Connection,
     },
     /// List the members of the cluster
     Members {
+        /// Where the cluster is.
         #[command(flatten)]
         connection: Connection,
     },

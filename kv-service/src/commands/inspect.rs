@@ -90,7 +90,10 @@ fn log(found: &Inspection) -> String {
 fn batches(found: &Inspection) -> String {
     match found.torn_batches {
         0 => format!("the last one is {}", found.last_batch),
-        torn => format!("the last one is {}; {torn} torn ones behind it will be cut off at the next start", found.last_batch),
+        torn => format!(
+            "the last one is {}; {torn} torn ones behind it will be cut off at the next start",
+            found.last_batch
+        ),
     }
 }
 
@@ -118,9 +121,7 @@ fn object(found: &Inspection) -> Value {
         })
     });
     let ballot = |ballot: Ballot| json!({"round": ballot.round, "node": ballot.node.0});
-    let run = |run: &Run| {
-        json!({"first": run.first.0, "last": run.last.0, "ballot": ballot(run.ballot)})
-    };
+    let run = |run: &Run| json!({"first": run.first.0, "last": run.last.0, "ballot": ballot(run.ballot)});
     json!({
         "stamp": stamp,
         "hard_state": found.hard_state.as_ref().map(|bytes| hex(bytes)),

@@ -15,7 +15,8 @@ pub(super) async fn run(connection: &Connection) -> Result<(), ServiceError> {
     let clients = clients.collect::<Result<Vec<_>, _>>()?;
     let answers = join_all(clients.iter().map(|client| client.status(connection.timeout()))).await;
     if connection.json {
-        let objects: Vec<Value> = connection.endpoints.iter().zip(&answers).map(|(at, answer)| object(at, answer)).collect();
+        let objects: Vec<Value> =
+            connection.endpoints.iter().zip(&answers).map(|(at, answer)| object(at, answer)).collect();
         output::line(&json!({ "nodes": objects }).to_string())?;
     } else if answers.iter().any(Result::is_ok) {
         output::write(table(&connection.endpoints, &answers).as_bytes())?;

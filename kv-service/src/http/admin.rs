@@ -73,13 +73,17 @@ pub(super) async fn add_member<T: Tables>(
     let node = member_id(new.id)?;
     let store = match new.store.as_str() {
         "" => 0,
-        hex => u128::from_str_radix(hex, 16)
-            .map_err(|_| ApiError::bad_input("store must be a store id in hexadecimal; 'kv-service inspect' shows it"))?,
+        hex => u128::from_str_radix(hex, 16).map_err(|_| {
+            ApiError::bad_input("store must be a store id in hexadecimal; 'kv-service inspect' shows it")
+        })?,
     };
     let mut target = Membership::clone(&context.service.log.status().engine.membership);
     target.members.insert(node, Member { address: new.address, store: StoreId(store) });
-    let (joined, left) =
-        if new.learner { (&mut target.learners, &mut target.voters) } else { (&mut target.voters, &mut target.learners) };
+    let (joined, left) = if new.learner {
+        (&mut target.learners, &mut target.voters)
+    } else {
+        (&mut target.voters, &mut target.learners)
+    };
     joined.insert(node);
     left.remove(&node);
     change(&context, target).await

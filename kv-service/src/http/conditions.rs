@@ -24,7 +24,9 @@ pub(super) fn expect(headers: &HeaderMap, query: &Query) -> Result<Expect, ApiEr
     }
     if let Some(tag) = single(headers, &IF_NONE_MATCH)? {
         if tag != "*" {
-            return Err(ApiError::bad_input("If-None-Match of a write must be *, which means: only if there is no such key"));
+            return Err(ApiError::bad_input(
+                "If-None-Match of a write must be *, which means: only if there is no such key",
+            ));
         }
         conditions.push(Expect::Version(0));
     }

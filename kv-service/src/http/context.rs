@@ -48,7 +48,9 @@ impl<T: Tables> Context<T> {
                 Err(ApiError::too_large(message))
             }
             // It was checked above by the same rules.
-            Reply::Malformed => Err(ApiError::internal("the machine does not understand the command; run the same build on every node")),
+            Reply::Malformed => {
+                Err(ApiError::internal("the machine does not understand the command; run the same build on every node"))
+            }
             reply => Ok(reply),
         }
     }
@@ -82,7 +84,8 @@ impl<T: Tables> Context<T> {
 
     /// The whole body, if it has no more than `bytes_max` and arrives in time.
     pub(super) async fn body(&self, request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
-        let too_large = || ApiError::too_large(format!("the body is over the limit of {bytes_max} bytes; make it smaller"));
+        let too_large =
+            || ApiError::too_large(format!("the body is over the limit of {bytes_max} bytes; make it smaller"));
         let announced = hyper::body::Body::size_hint(request.body()).lower();
         if announced > bytes_max as u64 {
             return Err(too_large());

@@ -65,9 +65,7 @@ pub(super) async fn delete<T: Tables>(
 ) -> Result<Response, ApiError> {
     let (key, expect) = target(&context, request.uri(), request.headers(), "")?;
     match context.write(&Command::Delete { key, expect }).await? {
-        Reply::Deleted { deleted, revision } => {
-            Ok(json(format!("{{\"deleted\":{deleted},\"revision\":{revision}}}")))
-        }
+        Reply::Deleted { deleted, revision } => Ok(json(format!("{{\"deleted\":{deleted},\"revision\":{revision}}}"))),
         other => Err(out_of_place(&other)),
     }
 }

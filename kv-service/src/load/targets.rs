@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::handshake;
 use hyper::header::HOST;
@@ -28,30 +29,24 @@ struct Status {
 }
 
 impl Targets {
-    /// Asks every endpoint who leads, unless the load is spread over all.
+    /// Asks every endpoint who leads, and prefers the leader unless the load is spread over all.
     pub(super) async fn find(given: &[String], spread: bool, timeout: Duration) -> Result<Targets, ServiceError> {
-        let mut endpoints = given.to_vec();
-        if spread || endpoints.len() == 1 {
-            let description = if spread { "all endpoints" } else { "the only endpoint" }.to_owned();
-            return Ok(Targets { preferred: endpoints.len(), endpoints, description });
-        }
-        let mut statuses = Vec::new();
-        for endpoint in &endpoints {
-            statuses.push(tokio::time::timeout(timeout, status(endpoint)).await.ok().flatten());
+        let asked = given.iter().map(|endpoint| tokio::time::timeout(timeout, status(endpoint)));
+        let statuses: Vec<Option<Status>> = join_all(asked).await.into_iter().map(|it| it.ok().flatten()).collect();
+        if statuses.iter().all(Option::is_none) {
+            return Err(ServiceError::NothingMeasured { errors: 0, last: "no endpoint answers".to_owned() });
         }
         let leads = |status: &Option<Status>| status.as_ref().is_some_and(|it| it.leader_id == Some(it.node_id));
-        match statuses.iter().position(leads) {
+        let mut endpoints = given.to_vec();
+        let (preferred, description) = match statuses.iter().position(leads) {
+            _ if spread => (endpoints.len(), "all endpoints".to_owned()),
             Some(leader) => {
                 endpoints.swap(0, leader);
-                let description = format!("the leader, {}", endpoints[0]);
-                Ok(Targets { endpoints, preferred: 1, description })
+                (1, format!("the leader, {}", endpoints[0]))
             }
-            None if statuses.iter().any(Option::is_some) => {
-                let description = "all endpoints, because none of them leads".to_owned();
-                Ok(Targets { preferred: endpoints.len(), endpoints, description })
-            }
-            None => Err(ServiceError::NothingMeasured { errors: 0, last: "no endpoint answers".to_owned() }),
-        }
+            None => (endpoints.len(), "endpoints of which none leads".to_owned()),
+        };
+        Ok(Targets { endpoints, preferred, description })
     }
 
     /// Where client `number` connects at its `attempt`-th try: first to the preferred endpoints, then to each in turn.

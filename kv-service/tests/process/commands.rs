@@ -87,7 +87,8 @@ fn a_local_cluster_runs_serves_and_stops_at_ctrl_c() {
             // Its nodes take base + i and base + 1000 + i.
             let base = free_port();
             let free = |port: u16| std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok();
-            if (1..=3).all(|id| free(base + id) && std::net::TcpListener::bind(("127.0.0.1", base + 1000 + id)).is_ok()) {
+            if (1..=3).all(|id| free(base + id) && std::net::TcpListener::bind(("127.0.0.1", base + 1000 + id)).is_ok())
+            {
                 break base;
             }
         };

@@ -85,7 +85,12 @@ impl Cluster {
         let mut command = program();
         command.env("XDG_STATE_HOME", self.directory.path().join("state"));
         command.args(["--engine", self.engine, "--id", &id.to_string()]);
-        command.args(["--listen", &format!("127.0.0.1:{}", node.listen), "--http", &format!("127.0.0.1:{}", node.http)]);
+        command.args([
+            "--listen",
+            &format!("127.0.0.1:{}", node.listen),
+            "--http",
+            &format!("127.0.0.1:{}", node.http),
+        ]);
         command.arg("--data-dir").arg(self.data_dir(id));
         for (peer, other) in self.nodes.iter().filter(|(peer, _)| **peer != id) {
             command.args(["--peer", &format!("{peer}=127.0.0.1:{}", other.listen)]);

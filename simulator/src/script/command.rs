@@ -200,6 +200,11 @@ impl Command {
         }
     }
 
+    /// Whether it makes no sense where neither engine has such a message on its way.
+    pub(super) fn needs_messages(&self) -> bool {
+        matches!(self, Command::Deliver { .. } | Command::Duplicate { .. })
+    }
+
     /// The messages that it means.
     pub(super) fn which(&self) -> Which {
         match self {

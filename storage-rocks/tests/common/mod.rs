@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub)]
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,16 +100,36 @@ fn only_the_log(store: Store) -> RocksLog {
     Arc::into_inner(log).expect("nobody else holds it")
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
+/// Every file below `directory`, by its path within it, with its length.
+fn listing(directory: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(next) = waiting.pop() {
+        for path in fs::read_dir(next).unwrap().map(|item| item.unwrap().path()) {
+            match fs::metadata(&path) {
+                Ok(item) if item.is_dir() => waiting.push(path),
+                Ok(item) => drop(found.insert(path.strip_prefix(directory).unwrap().to_owned(), item.len())),
+                // Deleted since it was listed.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
+            }
         }
+    }
+    found
+}
+
+/// Copies a directory as it is at one moment: RocksDB deletes and makes files in the background, and so the copy is
+/// made again until nothing has changed meanwhile.
+fn copy(from: &Path, to: &Path) {
+    loop {
+        let before = listing(from);
+        let whole = before.keys().all(|path| {
+            fs::create_dir_all(to.join(path).parent().unwrap()).unwrap();
+            fs::copy(from.join(path), to.join(path)).is_ok()
+        });
+        if whole && listing(from) == before {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
     }
 }
 
