@@ -20,8 +20,8 @@ use crate::MultiPaxos;
 use crate::message::{Accept, Accepted, Heartbeat, HeartbeatReply, Message};
 
 impl MultiPaxos {
-    /// Accepts the leader's values. Accepting raises the promise too, in the same write: a node that has accepted under
-    /// 5.1 and then promised 4.2 would hide from 4.2's owner nothing, but accept from it over what 5.1 may have chosen.
+    /// Accepts the leader's values. Accepting raises the promise too, in the same write. Take a node that accepts under
+    /// 5.1 and leaves its promise at 3.3: it would then accept under 4.2, over a value that 5.1 has chosen by its help.
     pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) {
         let under_one_ballot = accept.entries.iter().all(|entry| entry.ballot == accept.ballot);
         if !under_one_ballot || !self.follow(from, accept.ballot) {

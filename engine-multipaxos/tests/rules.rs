@@ -1,5 +1,5 @@
 //! The rules of Multi-Paxos in steady state, one claim each, driven by hand: durability, slots that are accepted and
-//! chosen by themselves, watermarks, learning, reads, proposals, snapshots. How a leader comes is in `takeover.rs`.
+//! chosen by themselves, watermarks, learning, reads, proposals, snapshots. How a leader comes is in `election.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

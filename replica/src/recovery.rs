@@ -16,7 +16,7 @@ use crate::error::ReplicaError;
 /// Brings an engine back from a log and a state machine; `founders` are the members until the tables name others.
 ///
 /// Where the tables are ahead of the log (only without sync can a power loss do that) the log's base moves up to what
-/// the tables hold, as after a snapshot. Entries above it stay: in Paxos they are accepts that a promise may rest on.
+/// the tables hold, as after a snapshot. Entries above it stay: a promise may rest on them.
 pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
     config: EngineConfig,
     founders: Membership,

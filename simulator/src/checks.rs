@@ -236,3 +236,6 @@ impl Checks {
         self.agreement.committed().keys().next_back().copied().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,6 @@ pub mod schedule;
 pub mod script;
 pub mod trace;
 pub mod transcript;
-
 pub mod world;
 
 pub use checks::Violation;

@@ -12,25 +12,25 @@
 //! buffers and cuts all the time. A run in which nothing happened proves nothing, and fails as vacuous.
 
 mod knobs;
+mod outcome;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
-use consensus_api::{Blob, EngineName, LogIndex, MonoTime, NodeId, RequestId};
+use consensus_api::{Blob, LogIndex, MonoTime, NodeId, RequestId};
 use kv_machine::{Command, Expect, KvError};
 
 use crate::checks::Violation;
 use crate::faults::Survivors;
 use crate::protocol::Protocol;
-use crate::trace::Counts;
 use crate::transcript;
 use crate::world::{LinkFaults, SpanUs, World};
 
 pub use knobs::Knobs;
+pub use outcome::{Failure, Report};
 
 /// How long nothing is broken on purpose, at first.
 const CALM: Duration = Duration::from_millis(1500);
@@ -42,54 +42,6 @@ const RECOVERY_TIMEOUTS_MAX: u32 = 30;
 const KEYS: u64 = 16;
 /// How much of the history a failure shows.
 const HISTORY_MAX: usize = 400;
-
-/// How a run went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Which engine.
-    pub engine: EngineName,
-    /// Which seed.
-    pub seed: u64,
-    /// How much of everything happened.
-    pub counts: Counts,
-    /// How long the repaired cluster took to acknowledge a proposal.
-    pub recovered_in: Duration,
-    /// Equal for equal histories.
-    pub fingerprint: u64,
-}
-
-/// A run that found something.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Which engine.
-    pub engine: EngineName,
-    /// Which seed.
-    pub seed: u64,
-    /// What was found.
-    pub what: String,
-    /// The knobs of the run.
-    pub knobs: Knobs,
-    /// The last things that happened.
-    pub history: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.history {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f, "{:#?}", self.knobs)?;
-        writeln!(f, "{} seed {}: {}", self.engine, self.seed, self.what)?;
-        let (first, last) = (self.seed, self.seed + 1);
-        write!(
-            f,
-            "to see it again: cargo run -p simulator --release -- --engine {} --seeds {first}..{last}",
-            self.engine
-        )
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// Why a run ends early.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +59,7 @@ enum Broken {
 /// Runs the history of one seed.
 pub fn run_seed<P: Protocol>(seed: u64) -> Result<Report, Failure> {
     let knobs = Knobs::draw(seed);
-    let failure = |what, history| Failure { engine: P::NAME, seed, what, knobs: knobs.clone(), history };
+    let failure = |what, history| Failure { engine: P::NAME, seed, what, knobs: Box::new(knobs.clone()), history };
     let world = World::new(knobs.world(seed, HISTORY_MAX)).map_err(|found| failure(found.to_string(), Vec::new()))?;
     let mut run = Run::<P> {
         world,
@@ -402,8 +354,12 @@ impl<P: Protocol> Run<P> {
         Ok(())
     }
 
-    /// Grows with everything that any node applies.
+    /// Grows with everything that any node logs or applies. Not with what is applied alone: a Raft leader that has taken
+    /// a backlog over commits nothing of it before its own first entry, at the end of it, has reached a quorum.
     fn progress(&self) -> u64 {
-        self.world.ids().into_iter().filter_map(|node| self.world.applied(node)).map(|applied| applied.0).sum()
+        let ids = self.world.ids();
+        let applied = ids.iter().filter_map(|node| self.world.applied(*node));
+        let logged = ids.iter().filter_map(|node| self.world.status(*node)).map(|status| status.last_index);
+        applied.chain(logged).map(|index| index.0).sum()
     }
 }

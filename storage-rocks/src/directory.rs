@@ -30,6 +30,17 @@ pub(crate) fn claim(path: &Path) -> Result<File, StorageError> {
     Ok(lock)
 }
 
+/// Makes the directory's own name durable, and the names in it. RocksDB syncs the names of its files, but not the names
+/// of the directories that it makes: a power failure could take a whole log that was synced.
+pub(crate) fn settle(path: &Path) -> Result<(), StorageError> {
+    let absolute = path.canonicalize().map_err(StorageError::io("look at", path))?;
+    for directory in absolute.ancestors().take(2) {
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(StorageError::io("sync the directory", directory))?;
+    }
+    Ok(())
+}
+
 /// Holds a data directory for reading only: nobody may run on it meanwhile.
 pub(crate) fn claim_to_read(path: &Path) -> Result<File, StorageError> {
     let found = fs::metadata(path).map_err(StorageError::io("look at", path))?;

@@ -10,7 +10,10 @@ use consensus_api::{ClusterId, EngineName, Era, GroupId, NodeId};
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The operating system refused.
-    #[error("cannot {doing} {}: {source}; check that the disk has room and that the directory is yours to read and write", .path.display())]
+    #[error(
+        "cannot {doing} {}: {source}; check that the disk has room and that the directory is yours to read and write",
+        .path.display()
+    )]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -20,13 +23,19 @@ pub enum StorageError {
         source: io::Error,
     },
     /// The data directory is a file or something else.
-    #[error("{} is not a directory; name a directory, or one that does not exist yet", .path.display())]
+    #[error(
+        "{} is not a directory; name a directory, or one that does not exist yet",
+        .path.display()
+    )]
     NotADirectory {
         /// What was named.
         path: PathBuf,
     },
     /// The directory holds other things.
-    #[error("{} holds {found} and is no data directory; name an empty directory, or one that does not exist yet", .path.display())]
+    #[error(
+        "{} holds {found} and is no data directory; name an empty directory, or one that does not exist yet",
+        .path.display()
+    )]
     NotOurs {
         /// The directory.
         path: PathBuf,
@@ -34,13 +43,19 @@ pub enum StorageError {
         found: String,
     },
     /// Another process has it open.
-    #[error("{} is in use by another process; stop that one first, or name another data directory", .path.display())]
+    #[error(
+        "{} is in use by another process; stop that one first, or name another data directory",
+        .path.display()
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
     },
     /// A version of this program with another layout made it.
-    #[error("{} has data format {found}, but this build reads format {expected}; run the build that wrote it", .path.display())]
+    #[error(
+        "{} has data format {found}, but this build reads format {expected}; run the build that wrote it",
+        .path.display()
+    )]
     OtherFormat {
         /// The directory.
         path: PathBuf,
@@ -50,7 +65,10 @@ pub enum StorageError {
         expected: u32,
     },
     /// It belongs to another node.
-    #[error("{} belongs to node {found}, not to node {expected}; start node {found}, or name another data directory", .path.display())]
+    #[error(
+        "{} belongs to node {found}, not to node {expected}; start node {found}, or name another data directory",
+        .path.display()
+    )]
     OtherNode {
         /// The directory.
         path: PathBuf,
@@ -60,7 +78,10 @@ pub enum StorageError {
         expected: NodeId,
     },
     /// It was written under another engine.
-    #[error("{} was written by engine {found}, not {expected}; start with engine {found}, or name another data directory", .path.display())]
+    #[error(
+        "{} was written by engine {found}, not {expected}; start with engine {found}, or name another data directory",
+        .path.display()
+    )]
     OtherEngine {
         /// The directory.
         path: PathBuf,
@@ -70,7 +91,10 @@ pub enum StorageError {
         expected: EngineName,
     },
     /// It holds another log, or another stretch of it.
-    #[error("{} holds group {}, era {}, not group {}, era {}; name another data directory", .path.display(), .found.0.0, .found.1.0, .expected.0.0, .expected.1.0)]
+    #[error(
+        "{} holds group {}, era {}, not group {}, era {}; name another data directory",
+        .path.display(), .found.0.0, .found.1.0, .expected.0.0, .expected.1.0
+    )]
     OtherLog {
         /// The directory.
         path: PathBuf,
@@ -80,7 +104,10 @@ pub enum StorageError {
         expected: (GroupId, Era),
     },
     /// It belongs to another cluster.
-    #[error("{} belongs to cluster {found}, not {expected}; check the peers' addresses, or name another data directory", .path.display())]
+    #[error(
+        "{} belongs to cluster {found}, not {expected}; check the peers' addresses, or name another data directory",
+        .path.display()
+    )]
     OtherCluster {
         /// The directory.
         path: PathBuf,
@@ -91,7 +118,8 @@ pub enum StorageError {
     },
     /// Batches that were synced are not there any more.
     #[error(
-        "the log in {} has lost its batches {first} to {through}, which were synced: the disk is damaged; restore the directory, or wipe it and re-add the node", .path.display()
+        "the log in {} has lost its batches {first} to {through}, which were synced: the disk is damaged; restore the directory, or wipe it and re-add the node",
+        .path.display()
     )]
     Lost {
         /// The log's directory.
@@ -103,7 +131,8 @@ pub enum StorageError {
     },
     /// There are data, but not the file that says how they belong together.
     #[error(
-        "{} holds data but no file CURRENT: the disk is damaged; restore the directory, or wipe it and re-add the node", .path.display()
+        "{} holds data but no file CURRENT: the disk is damaged; restore the directory, or wipe it and re-add the node",
+        .path.display()
     )]
     Headless {
         /// The database's directory.
@@ -136,7 +165,10 @@ pub enum StorageError {
         source: CodecError,
     },
     /// The tables are others than this build knows.
-    #[error("{} holds the table {found}, which this build does not know; run the build that wrote it", .path.display())]
+    #[error(
+        "{} holds the table {found}, which this build does not know; run the build that wrote it",
+        .path.display()
+    )]
     UnknownTable {
         /// The tables' directory.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub struct RocksLog {
     database: Database,
     place: Place,
     base: Mutex<LogPosition>,
-    /// No entry stands above this.
+    /// No entry stands above this. Changed only while a batch is put together, and so by one thread at a time.
     highest: AtomicU64,
 }
 
@@ -99,20 +99,19 @@ impl LogStore for RocksLog {
         let entries = writes.iter().flat_map(|write| &write.entries);
         let bytes = entries.map(|entry| entry.size_bytes() + 64).sum();
         let commit = writes.iter().rev().find_map(|write| write.commit);
-        let mut highest = self.highest();
         self.database.commit(bytes, commit, Durability::AsOpened, |batch| {
+            let mut highest = self.highest();
             for write in writes {
                 highest = self.put_entries(batch, write, highest)?;
             }
+            self.highest.store(highest.0, Ordering::Release);
             match writes.iter().rev().find_map(|write| write.hard_state.clone()) {
                 Some(hard_state) => {
                     batch.put(&self.place.hard_state_key(), &(self.place, consensus_api::Blob(hard_state)))
                 }
                 None => Ok(()),
             }
-        })?;
-        self.highest.store(highest.0, Ordering::Release);
-        Ok(())
+        })
     }
 
     fn read(&self, range: RangeInclusive<LogIndex>, bytes_max: usize) -> Result<Vec<SharedEntry>, StorageError> {
@@ -139,10 +138,10 @@ impl LogStore for RocksLog {
         // Always synced: files may be deleted right after, and the old base must not come back without them.
         self.database.commit(0, None, Durability::Synced, |batch| {
             batch.delete_entries(self.place, old.index.next(), base.index);
+            self.highest.fetch_max(base.index.0, Ordering::AcqRel);
             batch.put(&self.place.base_key(), &(self.place, base))
         })?;
         self.set_base(base);
-        self.highest.fetch_max(base.index.0, Ordering::AcqRel);
         let (from, to) = (self.place.entry_key(LogIndex::ZERO), self.place.entry_key(base.index));
         if let Err(error) = self.database.db.delete_file_in_range_cf(self.database.entries(), from, to) {
             // Nothing is lost by it but room, until compaction comes there.
@@ -154,10 +153,10 @@ impl LogStore for RocksLog {
     fn restart_at(&self, base: LogPosition) -> Result<(), StorageError> {
         self.database.commit(0, None, Durability::Synced, |batch| {
             batch.delete_entries(self.place, LogIndex::ZERO, self.highest());
+            self.highest.store(base.index.0, Ordering::Release);
             batch.put(&self.place.base_key(), &(self.place, base))
         })?;
         self.set_base(base);
-        self.highest.store(base.index.0, Ordering::Release);
         Ok(())
     }
 }

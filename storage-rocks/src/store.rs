@@ -40,8 +40,8 @@ impl Store {
     /// Opens the data directory `path` for this node, engine and log, and counts the boot; makes it if it is blank.
     ///
     /// # Errors
-    /// One for each reason: not a directory, not readable or writable, not ours, in use, of another format, node, engine or
-    /// log, damaged. Until all of that is ruled out nothing in the directory is changed.
+    /// One for each reason: not a directory, not readable or writable, not ours, in use, of another format, node,
+    /// engine or log, damaged. Until all of that is ruled out nothing in the directory is changed.
     pub fn open(path: &Path, expected: Expected, options: StoreOptions<'_>) -> Result<Store, StorageError> {
         let lock = directory::claim(path)?;
         let log_path = path.join(directory::LOG);
@@ -52,6 +52,7 @@ impl Store {
         let mut stamp = stamp.map_or_else(|| Stamp::blank(expected), Ok)?;
         let tables = RocksTables::open(&path.join(directory::TABLES), options.tables)?;
         let database = Database::open(&log_path, options.sync, last_batch)?;
+        directory::settle(path)?;
         stamp.boots += 1;
         write_stamp(&database, &stamp)?;
         let log = RocksLog::open(database, stamp.place())?;
@@ -100,7 +101,7 @@ fn examine(path: &Path, peek: &Peek, expected: Expected) -> Result<(Option<Stamp
     }
     let torn = peek.check()?;
     if torn > 0 {
-        tracing::warn!(path = %path.display(), batches = torn, "torn tail of the log is cut off");
+        tracing::warn!(path = %path.display(), batches = torn, "torn tail cut off");
     }
     let last_batch = peek.mark()?.number;
     if stamp.is_none() && last_batch > 0 {

@@ -9,8 +9,8 @@
 //!   type     1 a whole record · 2, 3, 4 the first, a middle, the last part of one
 //!   record   sequence u64 · count u32 · tag u8 · key · value · …       tag 1: put into the default column family
 //!
-//!   replayed: 41 42 43 │ ✗ 45            up to the last batch that was replayed all headers are sound: they are followed
-//!             followed │ searched        behind it nothing is: every byte may be the beginning of a mark
+//!   replayed: 41 42 43 │ ✗ 45       up to the last batch that was replayed all headers are sound: they are followed
+//!             followed │ searched   behind it nothing is: every byte may be the beginning of a mark
 //! ```
 //!
 //! Format: RocksDB, `db/log_format.h` and `db/write_batch.cc`. A mark is believed by its own checksum. A client could
@@ -83,7 +83,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Follows the headers of a file from its beginning to batch `last` at most; gives each mark with the end of its record.
+/// Follows the headers of a file from its beginning to batch `last` at most; gives each mark with its record's end.
 fn follow(file: &[u8], last: u64) -> Vec<(BatchMark, usize)> {
     let mut marks = Vec::new();
     let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
@@ -112,8 +112,8 @@ fn follow(file: &[u8], last: u64) -> Vec<(BatchMark, usize)> {
     marks
 }
 
-/// The bytes of a file from `from` on without the header that begins each block, so that what reaches over the edge of a
-/// block is in one piece.
+/// The bytes of a file from `from` on without the header that begins each block, so that what reaches over the edge of
+/// a block is in one piece.
 fn payload(file: &[u8], from: usize) -> Vec<u8> {
     let blocks = file.chunks(BLOCK_BYTES).enumerate();
     let parts = blocks.filter_map(|(number, block)| {

@@ -5,10 +5,12 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 
 use common::{Disk, files_of, invert, length};
+use consensus_api::codec::VALUE_BYTES_MAX;
 use consensus_api::testkit::log_store::{self, LogStoreFactory, entry, put};
-use consensus_api::{LogIndex, LogPosition, LogStore, Write};
+use consensus_api::{Blob, Entry, LogIndex, LogPosition, LogStore, Payload, RequestId, Write};
 use rocksdb::{DB, Options};
 use storage_rocks::{StorageError, inspect};
 
@@ -217,6 +219,23 @@ fn a_database_without_its_head_is_not_made_anew() {
     disk.close(log);
     fs::remove_file(disk.log_path().join("CURRENT")).unwrap();
     assert!(matches!(disk.open_log().err(), Some(StorageError::Headless { .. })));
+}
+
+#[test]
+fn after_a_write_that_failed_none_is_performed() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 2);
+    let payload = Payload::Command { id: RequestId::default(), data: Blob::from(vec![0; VALUE_BYTES_MAX + 1]) };
+    let too_large = Arc::new(Entry { payload, ..(*entry(3, 1, "")).clone() });
+    assert!(matches!(log.write(&[put(3, [too_large])]), Err(StorageError::Unstorable { .. })));
+    assert!(matches!(log.write(&[put(4, [entry(4, 1, "x")])]), Err(StorageError::Finished)));
+    assert!(matches!(
+        log.trim(LogPosition { index: LogIndex(1), ..LogPosition::default() }),
+        Err(StorageError::Finished)
+    ));
+    disk.close(log);
+    assert_eq!(disk.open_log().unwrap().recover(PLENTY_BYTES).unwrap().tail.len(), 2);
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Load {
         let writers = (0..WRITERS).map(|writer| {
             // Each begins with another node, so that most of them are forwarded.
             let mut ids = ids.clone();
-            ids.rotate_left(usize::try_from(writer).unwrap() % ids.len());
+            let turn = usize::try_from(writer).unwrap() % ids.len();
+            ids.rotate_left(turn);
             let client = cluster.client(&ids).with_timeout(Duration::from_secs(3));
             tokio::spawn(write(writer, last, client, stop.clone(), acknowledged.clone()))
         });
@@ -172,15 +173,19 @@ async fn service_is_back_soon_after_the_leader_is_killed(engine: &'static str) {
         client.put("k", "before").await.unwrap();
         let since = Instant::now();
         cluster.kill(leader);
-        client.put("k", "after").await.unwrap();
+        // A write that was on its way to the dead leader has an unknown outcome; this one may well be repeated.
+        while client.put("k", "after").await.is_err() {
+            assert!(since.elapsed() < PATIENCE, "no service; {}", cluster.logs());
+        }
         pauses.push(since.elapsed());
         cluster.run(leader);
         cluster.leader().await;
     }
     pauses.sort();
     println!("{engine}: service paused for {pauses:?} with an election timeout of 500 ms");
-    // Suspicion takes one to two timeouts, the election itself a few round trips; the rest is room for a busy machine.
-    assert!(pauses[pauses.len() / 2] < Duration::from_millis(1500), "{pauses:?}");
+    // Suspicion takes one to two timeouts, the election itself a few round trips. A write that was lost with the leader
+    // is waited for another 500 ms; the rest is room for a busy machine.
+    assert!(pauses[pauses.len() / 2] < Duration::from_millis(2500), "{pauses:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use crate::ids::LogIndex;
 use crate::log_store::{LogStore, Write};
 use crate::random::SeededRandom;
 
-const STEPS: u64 = 120;
+const STEPS: u64 = 80;
 const INDEXES: u64 = 40;
 
 /// What a store should hold.
