@@ -11,10 +11,12 @@ mod leadership;
 mod log_matching;
 mod reads;
 mod requests;
+mod vouching;
 
 use consensus_api::{Ballot, EngineStatus, Entry, LogIndex, NodeId, Refusal, RequestId, SharedEntry, Write};
 
 use crate::disk::Disk;
+use crate::protocol::Vouched;
 
 use agreement::Agreement;
 use ballots::Ballots;
@@ -24,6 +26,7 @@ use leadership::Leadership;
 use log_matching::LogMatching;
 use reads::Reads;
 use requests::Requests;
+use vouching::Vouching;
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +58,14 @@ pub enum Violation {
         node: NodeId,
         /// Where.
         index: LogIndex,
+    },
+    /// A node says what its disk does not know.
+    #[error("durability: node {node} sends a message that vouches for {what}, which its disk does not hold")]
+    NotOnDisk {
+        /// Who.
+        node: NodeId,
+        /// What the message vouches for.
+        what: String,
     },
     /// Two leaders in one epoch.
     #[error("leadership: node {node} leads in {ballot}, and node {other} led in the same epoch")]
@@ -140,6 +151,7 @@ pub(crate) fn same_value(a: &Entry, b: &Entry) -> bool {
 pub(crate) struct Checks {
     agreement: Agreement,
     durability: Durability,
+    vouching: Vouching,
     leadership: Leadership,
     ballots: Ballots,
     log_matching: LogMatching,
@@ -156,6 +168,7 @@ impl Checks {
         Checks {
             agreement: Agreement::default(),
             durability: Durability,
+            vouching: Vouching { round_is_epoch },
             leadership: Leadership::new(round_is_epoch),
             ballots: Ballots::new(round_is_epoch),
             log_matching: LogMatching::default(),
@@ -184,6 +197,11 @@ impl Checks {
             self.durability.written(write, self.agreement.committed(), disks)?;
         }
         Ok(())
+    }
+
+    /// A message leaves.
+    pub(crate) fn sent(&self, own: OwnedDisk<'_>, vouched: &Vouched) -> Result<(), Violation> {
+        self.vouching.sent(own, vouched)
     }
 
     /// A node hands committed entries to its state machine.

@@ -56,7 +56,7 @@ impl<P: Protocol> World<P> {
             self.begin_write(id, write);
         }
         for message in messages {
-            self.send(id, message);
+            self.send(id, message)?;
         }
         if !apply.is_empty() {
             self.hand_over(id, apply)?;
@@ -95,17 +95,22 @@ impl<P: Protocol> World<P> {
         self.note(Happening::Role(id, role));
     }
 
-    fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) {
+    fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) -> Result<(), Violation> {
         let Outgoing { to, lane, message, .. } = outgoing;
+        if let Some(node) = self.nodes.get(&from) {
+            self.checks.sent((from, &node.disk), &P::vouched(&message))?;
+        }
         let arrivals = self.network.send((from, to, lane), self.now, &mut self.random);
         let parcel = Parcel { from, to, message };
         if arrivals.is_empty() {
-            return self.note(Happening::NotDelivered(parcel, Lost::OnTheWay));
+            self.note(Happening::NotDelivered(parcel, Lost::OnTheWay));
+            return Ok(());
         }
         for due in arrivals {
             self.agenda.enter(due, Task::Deliver(parcel.clone()));
         }
         self.note(Happening::Sent(parcel));
+        Ok(())
     }
 
     pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {

@@ -5,9 +5,37 @@ mod paxos;
 mod raft;
 
 use consensus_api::errands::Errand;
-use consensus_api::{Engine, LogPosition, Refused, RequestId};
+use consensus_api::{Ballot, Engine, LogIndex, LogPosition, Refused, RequestId};
 
 use crate::transcript;
+
+/// What a message vouches for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vouched {
+    /// The sender has promised, voted in or adopted this ballot. In Raft without a node: the term alone.
+    pub ballot: Option<Ballot>,
+    /// The sender's log holds these.
+    pub held: Vec<Held>,
+}
+
+impl Vouched {
+    fn nothing() -> Vouched {
+        Vouched::default()
+    }
+
+    fn ballot(ballot: Ballot) -> Vouched {
+        Vouched { ballot: Some(ballot), held: Vec::new() }
+    }
+}
+
+/// An entry, under this ballot or a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Where.
+    pub index: LogIndex,
+    /// Under which ballot at least.
+    pub ballot: Ballot,
+}
 
 /// An engine that the simulator can describe.
 pub trait Protocol: Engine {
@@ -17,6 +45,9 @@ pub trait Protocol: Engine {
 
     /// The message in a few words; the first one is its name.
     fn describe(message: &Self::Message) -> String;
+
+    /// What must be on the sender's disk when the message leaves.
+    fn vouched(message: &Self::Message) -> Vouched;
 
     /// The message's name.
     fn name(message: &Self::Message) -> String {

@@ -166,8 +166,12 @@ impl<P: Protocol> Run<P> {
                 Ok(self.world.read(node).map(|_| ())?)
             }
             Act::Campaign => {
-                let node = self.any_node();
-                Ok(self.world.campaign(node)?)
+                // Now and then several at once.
+                for _ in 0..=self.random.below(2) {
+                    let node = self.any_node();
+                    self.world.campaign(node)?;
+                }
+                Ok(())
             }
             Act::Crash => self.crash(),
             Act::Restart(node) => Ok(self.world.restart(node)?),
@@ -202,10 +206,9 @@ impl<P: Protocol> Run<P> {
         if self.random.below(2) == 0 { self.world.leader().unwrap_or(any) } else { any }
     }
 
-    /// How long a fault lasts: from a moment to several election timeouts.
+    /// How long a fault lasts.
     fn fault_span(&mut self) -> Duration {
-        let most = self.knobs.election_timeout_ms * [1, 1, 4, 8][self.random.below(4) as usize];
-        Duration::from_micros(1000 + self.random.below(most * 1000))
+        Duration::from_micros(1000 + self.random.below(self.knobs.fault_span_ms_max * 1000))
     }
 
     fn propose(&mut self) -> Result<Option<RequestId>, Broken> {

@@ -1,12 +1,38 @@
 //! Multi-Paxos' messages, in words.
 
+use consensus_api::LogIndex;
 use engine_multipaxos::{Message, MultiPaxos};
 
-use super::{Protocol, errand, granted, list};
+use super::{Held, Protocol, Vouched, errand, granted, list};
 use crate::transcript;
 
 impl Protocol for MultiPaxos {
     const ROUND_IS_EPOCH: bool = false;
+
+    fn vouched(message: &Message) -> Vouched {
+        match message {
+            Message::Prepare(it) => Vouched::ballot(it.ballot),
+            Message::Promise(it) => {
+                let held = it.accepted.iter().map(|entry| Held { index: entry.index, ballot: entry.ballot });
+                Vouched { held: held.collect(), ..Vouched::ballot(it.ballot) }
+            }
+            Message::Accept(it) => Vouched::ballot(it.ballot),
+            Message::Accepted(it) => {
+                let slots = it.slots.iter().flat_map(|(first, last)| first.0..=last.0);
+                let held = slots.map(|slot| Held { index: LogIndex(slot), ballot: it.ballot });
+                Vouched { held: held.collect(), ..Vouched::ballot(it.ballot) }
+            }
+            Message::Heartbeat(it) => Vouched::ballot(it.ballot),
+            Message::HeartbeatReply(it) => Vouched::ballot(it.ballot),
+            Message::Nack(it) => Vouched::ballot(it.promised),
+            // The ones ask and answer what would be; the others carry what is chosen, whoever holds it.
+            Message::PreCheck(_)
+            | Message::PreCheckReply(_)
+            | Message::LearnRequest(_)
+            | Message::Learned(_)
+            | Message::Errand(_) => Vouched::nothing(),
+        }
+    }
 
     fn describe(message: &Message) -> String {
         match message {

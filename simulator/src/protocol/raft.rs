@@ -1,13 +1,37 @@
 //! Raft's messages, in words.
 
+use consensus_api::{Ballot, LogIndex, NodeId};
 use engine_raft::message::AppendOutcome;
 use engine_raft::{Message, Raft};
 
-use super::{Protocol, errand, granted, position};
+use super::{Held, Protocol, Vouched, errand, granted, position};
 use crate::transcript;
 
 impl Protocol for Raft {
     const ROUND_IS_EPOCH: bool = true;
+
+    fn vouched(message: &Message) -> Vouched {
+        let term = |ballot: Ballot| Vouched::ballot(Ballot::new(ballot.round, NodeId::NONE));
+        match message {
+            Message::RequestVote(it) => Vouched::ballot(it.ballot),
+            Message::Vote(it) if it.granted => Vouched::ballot(it.ballot),
+            Message::Vote(it) => term(it.ballot),
+            Message::Append(it) => Vouched::ballot(it.ballot),
+            Message::Heartbeat(it) => Vouched::ballot(it.ballot),
+            Message::AppendReply(it) => match it.outcome {
+                // Under any ballot: the prefix is the leader's, entries of earlier terms included.
+                AppendOutcome::Matched { through } if through > LogIndex::ZERO => {
+                    let held = vec![Held { index: through, ballot: Ballot::ZERO }];
+                    Vouched { held, ..term(it.ballot) }
+                }
+                _ => term(it.ballot),
+            },
+            Message::HeartbeatReply(it) => term(it.ballot),
+            Message::Nack(it) => term(it.promised),
+            // They ask and answer what would be, and bind nobody.
+            Message::PreVote(_) | Message::PreVoteReply(_) | Message::Errand(_) => Vouched::nothing(),
+        }
+    }
 
     fn describe(message: &Message) -> String {
         match message {

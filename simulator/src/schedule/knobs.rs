@@ -43,6 +43,8 @@ pub struct Knobs {
     pub campaign_every_ms: u64,
     /// On average.
     pub crash_every_ms: u64,
+    /// How long a node is down or paused, or a link cut, at most.
+    pub fault_span_ms_max: u64,
     /// On average.
     pub cut_every_ms: u64,
     /// On average.
@@ -74,9 +76,10 @@ impl Knobs {
             trims: random.below(2) == 0,
             propose_every_ms: one_of(random, [2, 10, 40]),
             read_every_ms: one_of(random, [5, 20, 60]),
-            campaign_every_ms: one_of(random, [NEVER_MS, 1500]),
+            campaign_every_ms: one_of(random, [NEVER_MS, NEVER_MS, 1500, 100]),
             // The promise that no run is without a crash rests on this: 2 × 1500 ms is less than the faults last.
-            crash_every_ms: one_of(random, [200, 600, 1500]),
+            crash_every_ms: one_of(random, [60, 200, 600, 1500]),
+            fault_span_ms_max: one_of(random, [10, 200, 1000]),
             cut_every_ms: one_of(random, [NEVER_MS, 300, 1000]),
             pause_every_ms: one_of(random, [NEVER_MS, 400, 1500]),
             housekeep_every_ms: one_of(random, [100, 500]),
