@@ -11,7 +11,10 @@ export CC := ccache gcc
 export CXX := ccache g++
 endif
 
-.PHONY: help cluster test build lint bench clean-data deps
+# How many seeds `make sim` runs with each engine.
+SEEDS ?= 5000
+
+.PHONY: help cluster test build lint bench sim deps
 
 help:
 	@echo "make cluster [ENGINE=raft|paxos] [NODES=3]   build and run a local cluster in the foreground"
@@ -19,6 +22,7 @@ help:
 	@echo "make build     release build"
 	@echo "make lint      format, clippy"
 	@echo "make bench     criterion benches"
+	@echo "make sim [SEEDS=5000]   both engines through random faults"
 
 deps:
 	@scripts/install-deps
@@ -47,3 +51,6 @@ lint: deps
 
 bench: deps
 	$(CARGO) bench --workspace
+
+sim: deps
+	$(CARGO) run --release --package simulator -- --engine both --seeds 1..$(SEEDS)

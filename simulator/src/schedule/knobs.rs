@@ -115,11 +115,15 @@ fn one_of<T: Clone, const N: usize>(random: &mut SeededRandom, choices: [T; N]) 
 
 /// Now and then so tight that every bound is met.
 fn limits(random: &mut SeededRandom) -> Limits {
+    let message_bytes_max = one_of(random, [400, 2000, 1 << 20]);
+    // Where a message takes one entry, a new leader needs a round trip for each open one: not too many of them, or it is
+    // rightly taken for stuck.
+    let open_entries_max = if message_bytes_max < 2000 { [4, 32, 64] } else { [4, 64, 4096] };
     Limits {
-        message_bytes_max: one_of(random, [400, 2000, 1 << 20]),
+        message_bytes_max,
         peer_bytes_max: one_of(random, [1000, 1 << 20]),
         peer_messages_max: one_of(random, [1, 4, 64]),
-        open_entries_max: one_of(random, [4, 64, 4096]),
+        open_entries_max: one_of(random, open_entries_max),
         open_bytes_max: one_of(random, [2000, 1 << 20]),
         window_bytes_max: one_of(random, [0, 1000, 1 << 20]),
         unapplied_bytes_max: one_of(random, [200, 4000, 1 << 20]),
