@@ -44,9 +44,11 @@ fn a_prepare_leaves_only_once_the_own_promise_is_durable() {
 #[test]
 fn the_own_promise_counts_only_once_it_is_durable() {
     let mut node = Node::blank(1);
+    node.hear(2, accept(ballot(1, 2), vec![entry(1, 1, 2)], 0));
     node.step(Input::Campaign);
-    node.hear(2, promise(ballot(1, 1), 1, Vec::new(), None, 0));
-    assert_eq!(node.role(), Role::Candidate);
+    node.hear(2, promise(ballot(2, 1), 1, Vec::new(), None, 0));
+    node.sync_some(1);
+    assert_eq!(node.role(), Role::Candidate, "an earlier write is done, that of the promise is not");
     node.sync();
     assert_eq!(node.role(), Role::Leader);
 }

@@ -250,6 +250,17 @@ fn what_was_chosen_is_learnt_page_by_page_from_the_log_store() {
 }
 
 #[test]
+fn what_the_log_store_still_holds_under_an_earlier_ballot_is_told_to_nobody() {
+    let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
+    let mut node = Node::with_disk(1, Disk::with(&slots, ballot(2, 9), 1));
+    node.hear(3, learned(vec![entry(2, 3, 3)]));
+    assert_eq!(node.chosen(), 2);
+    node.hear(2, learn_request(1, 2));
+    node.answer_read_backs();
+    assert_eq!(node.sent(), [(2, learned(vec![entry(1, 2, 9)]))], "the write of what was chosen in 2 is under way");
+}
+
+#[test]
 fn a_value_chosen_above_the_promise_raises_it() {
     let mut node = leader();
     node.propose(1);

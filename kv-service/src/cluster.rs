@@ -211,13 +211,15 @@ async fn pass_on(node: u16, output: Option<impl AsyncRead + Unpin>, reports: mps
 fn welcome(arguments: &ClusterArgs) -> String {
     let endpoints = arguments.endpoints();
     let first = arguments.http(1);
+    // As it was typed, so that the lines below can be copied.
+    let program = std::env::args().next().unwrap_or_else(|| "kv-service".to_owned());
     let mut text =
         format!("{} nodes of {}, data in {}\n\n", arguments.nodes, arguments.engine, arguments.directory().display());
     for node in 1..=arguments.nodes {
         text += &format!("  node {node}   http://{}   peers {}\n", arguments.http(node), arguments.listen(node));
     }
     text += &format!(
-        "\n  kv-service put greeting hello --endpoints {endpoints}\n  kv-service get greeting --endpoints {endpoints}\n  curl -X PUT --data hello http://{first}/v1/kv/greeting\n  curl http://{first}/v1/status\n  kv-service bench --endpoints {endpoints}\n\nCtrl-C stops every node.\n\n"
+        "\n  {program} put greeting hello --endpoints {endpoints}\n  {program} get greeting --endpoints {endpoints}\n  curl -X PUT --data hello http://{first}/v1/kv/greeting\n  curl http://{first}/v1/status\n  {program} bench --endpoints {endpoints}\n\nCtrl-C stops every node.\n\n"
     );
     text
 }
