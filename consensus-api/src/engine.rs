@@ -110,6 +110,8 @@ impl Default for Timing {
 pub struct Limits {
     /// The most bytes of entries in one message (a single larger entry still travels, alone).
     pub message_bytes_max: usize,
+    /// The most bytes of one command. Below what a transport carries in one frame, with room for the message around it.
+    pub command_bytes_max: usize,
     /// The most bytes of entries sent to one peer and not yet answered.
     pub peer_bytes_max: usize,
     /// The most messages with entries sent to one peer and not yet answered.
@@ -130,6 +132,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             message_bytes_max: 1 << 20,
+            command_bytes_max: 7 << 20,
             peer_bytes_max: 16 << 20,
             peer_messages_max: 1024,
             open_entries_max: 32_768,
@@ -345,7 +348,9 @@ pub enum Refusal {
     )]
     NoLeader,
     /// A leader is known, but no quorum has confirmed it in time.
-    #[error("no quorum answered within {waited_ms} ms; check that a majority of the nodes runs")]
+    #[error(
+        "no quorum answered within {waited_ms} ms, or this node has yet to apply what was committed; check that a majority of the nodes runs, and retry"
+    )]
     NoQuorum {
         /// How long the request was waited for.
         waited_ms: u64,
@@ -445,7 +450,7 @@ pub struct EngineStatus {
 pub enum EngineError {
     /// The hard state is not one that this engine writes.
     #[error(
-        "hard state cannot be read ({reason}); the data directory was written by another engine or is damaged: restore it, or wipe it and re-add the node"
+        "hard state cannot be read ({reason}); the data directory was written by another engine or is damaged: restore it from a backup"
     )]
     HardState {
         /// What is wrong with it.
@@ -453,7 +458,7 @@ pub enum EngineError {
     },
     /// The log contradicts itself or the hard state.
     #[error(
-        "log and hard state contradict each other ({reason}); the data directory is damaged: restore it, or wipe it and re-add the node"
+        "log and hard state contradict each other ({reason}); the data directory is damaged: restore it from a backup"
     )]
     Log {
         /// Where.

@@ -52,6 +52,11 @@ pub trait LogStore: Send + Sync + 'static {
     /// stops.
     type Error: std::error::Error + Send + Sync + 'static;
 
+    /// Whether a write waits for the disk. Where it does not, a power loss may take the last writes.
+    fn is_synced(&self) -> bool {
+        true
+    }
+
     /// The last index that was trimmed away, and its ballot.
     fn base(&self) -> LogPosition;
 

@@ -34,8 +34,9 @@ pub trait StateMachine: Send + 'static {
     /// past it.
     fn persisted(&self) -> Result<LogIndex, Self::Error>;
 
-    /// Applies these entries, which follow the applied index without a gap, in one atomic step together with the new
-    /// [`AppliedState`]. Returns one reply for each entry, empty for those that are not commands. A command that makes
+    /// Applies these entries, which follow the applied index without a gap, or as many of the first of them (at least
+    /// one) as the machine's memory allows, in one atomic step together with the new [`AppliedState`]. Returns one
+    /// reply for each entry that was applied, empty for those that are not commands. A command that makes
     /// no sense to the machine gets a reply that says so, the same at every replica; it is not an error.
     fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Self::Error>;
 

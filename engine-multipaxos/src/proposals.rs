@@ -81,7 +81,7 @@ impl MultiPaxos {
     }
 
     fn check_size(&self, proposal: &Proposal) -> Result<(), Refusal> {
-        let (bytes, limit) = (proposal.data.0.len(), self.config.limits.message_bytes_max);
+        let (bytes, limit) = (proposal.data.0.len(), self.config.limits.command_bytes_max);
         if bytes > limit {
             return Err(Refusal::TooLarge { bytes: bytes as u64, limit: limit as u64 });
         }

@@ -35,7 +35,9 @@ pub enum KvError {
     #[error("the state machine's tables failed: {0}; see the storage error, then restart the node")]
     Tables(#[source] Box<dyn Error + Send + Sync>),
     /// A record in the tables is not what the machine writes there.
-    #[error("the record of {what} is damaged: {reason}; restore this node from its peers with an empty data directory")]
+    #[error(
+        "the record of {what} is damaged: {reason}; stop the node, delete the folder \"tables\" in its data directory and start it: the log brings them back"
+    )]
     Damaged {
         /// Which record.
         what: String,

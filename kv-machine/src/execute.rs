@@ -43,6 +43,11 @@ impl<'a, T: Tables> Executor<'a, T> {
         Executor { overlay: Overlay::new(tables), revision }
     }
 
+    /// The bytes of keys and values that the commands so far have changed.
+    pub(crate) fn staged_bytes(&self) -> usize {
+        self.overlay.settled_bytes()
+    }
+
     /// Carries out the command that `bytes` encode, if they encode one.
     pub(crate) fn run(&mut self, bytes: &[u8]) -> Result<Reply, KvError> {
         match Command::decode(bytes).map_err(Stop::from).and_then(|command| self.perform(command)) {

@@ -21,6 +21,10 @@ use crate::execute::Executor;
 use crate::reader::KvReader;
 use crate::schema::{MEMBERS_KEY, META, POSITION_KEY, PROGRESS_KEY, Progress};
 
+/// A batch ends with the command that brings its changes and replies to this: a short command may change or return
+/// megabytes, and thousands of them may wait.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
 /// The key-value machine. It alone writes the tables; [`KvReader`]s read them meanwhile.
 #[derive(Debug)]
 pub struct KvMachine<T> {
@@ -114,8 +118,12 @@ impl<T: Tables> StateMachine for KvMachine<T> {
         let tables = self.tables.clone();
         let mut executor = Executor::new(&*tables, self.revision);
         let mut next = self.applied.clone();
-        let mut replies = Vec::with_capacity(entries.len());
+        let mut replies: Vec<Bytes> = Vec::with_capacity(entries.len());
+        let mut reply_bytes = 0;
         for entry in entries {
+            if reply_bytes + executor.staged_bytes() > BATCH_BYTES_MAX {
+                break;
+            }
             assert_eq!(entry.index, next.position.index.next(), "entries are applied in order and without a gap");
             next.position = LogPosition { index: entry.index, ballot: entry.ballot };
             // The maximum, because along a Paxos log an entry may carry an older stamp than the one before it.
@@ -128,6 +136,7 @@ impl<T: Tables> StateMachine for KvMachine<T> {
                 }
                 Payload::Noop | Payload::Tick => Bytes::new(),
             });
+            reply_bytes += replies.last().map_or(0, Bytes::len);
         }
         let (batch, revision) = executor.finish();
         self.write(batch, next, revision)?;

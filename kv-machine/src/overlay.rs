@@ -25,6 +25,8 @@ type Change = Option<Item>;
 pub(crate) struct Overlay<'a, T> {
     tables: &'a T,
     settled: BTreeMap<Bytes, Change>,
+    /// What was settled so far, values that were since overwritten included.
+    settled_bytes: usize,
     /// A list and no map: nearly every command stages one key, and no command more than a transaction's operations,
     /// each of them once.
     staged: Vec<(Bytes, Change)>,
@@ -32,7 +34,7 @@ pub(crate) struct Overlay<'a, T> {
 
 impl<'a, T: Tables> Overlay<'a, T> {
     pub(crate) fn new(tables: &'a T) -> Overlay<'a, T> {
-        Overlay { tables, settled: BTreeMap::new(), staged: Vec::new() }
+        Overlay { tables, settled: BTreeMap::new(), settled_bytes: 0, staged: Vec::new() }
     }
 
     /// What stands under `key` now.
@@ -57,7 +59,14 @@ impl<'a, T: Tables> Overlay<'a, T> {
 
     /// The command under way has succeeded.
     pub(crate) fn settle(&mut self) {
+        let bytes = |(key, change): &(Bytes, Change)| key.len() + change.as_ref().map_or(0, |item| item.value.0.len());
+        self.settled_bytes += self.staged.iter().map(bytes).sum::<usize>();
         self.settled.extend(self.staged.drain(..));
+    }
+
+    /// The bytes of keys and values that were settled.
+    pub(crate) fn settled_bytes(&self) -> usize {
+        self.settled_bytes
     }
 
     /// The command under way is refused, and has changed nothing.

@@ -44,7 +44,7 @@ pub struct ClusterArgs {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub nodes: u16,
-    /// Where the nodes keep their data [default: ./quorate-data/cluster, in a folder for this engine and size]
+    /// Where the nodes keep their data [default: ./quorate-cluster, in a folder for this engine and size]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Node i listens on this port plus i, and serves HTTP a thousand higher
@@ -84,7 +84,7 @@ impl ClusterArgs {
     fn directory(&self) -> PathBuf {
         match &self.dir {
             Some(dir) => dir.clone(),
-            None => Path::new("./quorate-data/cluster").join(format!("{}-{}", self.engine, self.nodes)),
+            None => Path::new("./quorate-cluster").join(format!("{}-{}", self.engine, self.nodes)),
         }
     }
 

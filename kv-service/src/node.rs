@@ -17,6 +17,7 @@ use consensus_api::{ClusterId, EngineConfig, Era, GroupId, Limits, Membership, R
 use kv_machine::{KvMachine, KvReader, schema};
 use replica::{Parts, Replica, ReplicaConfig};
 use storage_rocks::{Expected, RocksTables, Store, StoreOptions};
+use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
 use crate::config::NodeConfig;
@@ -58,9 +59,14 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let reader = KvReader::new(store.tables.clone());
     let replica = Arc::new(start_replica(&config, &store, transport, members)?);
     let service = service(&config, cluster, replica.clone(), reader);
+    let mut failure = service.failure.subscribe();
     let ended = async {
         tokio::select! {
-            reason = replica.stopped() => Err(ServiceError::Stopped { reason }),
+            Ok(()) = failure.changed() => {
+                let reason = failure.borrow().clone().unwrap_or_default();
+                Err(ServiceError::Stopped { reason })
+            }
+            outcome = replica.stopped() => outcome.map_err(|reason| ServiceError::Stopped { reason }),
             reason = &mut stop => reason.map(|reason| tracing::info!(?reason, "stopping")),
         }
     };
@@ -72,7 +78,8 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
     serving.await;
     replica.shutdown().await;
-    ending.await.unwrap_or(Ok(()))
+    ending.await.unwrap_or(Ok(()))?;
+    replica.stopped().await.map_err(|reason| ServiceError::Stopped { reason })
 }
 
 fn certificates(config: &NodeConfig) -> Result<NodeTls, ServiceError> {
@@ -139,6 +146,7 @@ fn service(
         identity: Identity { cluster_id, engine: config.engine, node: config.node },
         limits: config.limits,
         request_timeout: config.request_timeout,
+        failure: watch::Sender::new(None),
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use consensus_api::{ClusterId, EngineName, NodeId, ReplicatedLog, Tables};
 use kv_machine::{KvLimits, KvReader};
+use tokio::sync::watch;
 
 /// Who a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,4 +30,6 @@ pub struct Service<T: Tables> {
     pub limits: KvLimits,
     /// How long a request may wait for its answer.
     pub request_timeout: Duration,
+    /// Told when a read finds the tables broken: the node must stop rather than go on with them.
+    pub failure: watch::Sender<Option<String>>,
 }

@@ -28,10 +28,8 @@ pub(crate) fn run<S: StateMachine>(
     jobs: &Receiver<Job>,
     pending: &Arc<Pending>,
     completions: &Completions,
-) {
-    if let Err(error) = work(&mut machine, jobs, pending, completions) {
-        completions.send(Completion::Fatal(format!("state machine failed: {error}")));
-    }
+) -> Result<(), String> {
+    work(&mut machine, jobs, pending, completions).map_err(|error| format!("state machine failed: {error}"))
 }
 
 fn work<S: StateMachine>(
@@ -54,8 +52,14 @@ fn work<S: StateMachine>(
                         Err(_) => break,
                     }
                 }
-                apply(machine, &entries, pending, completions)?;
+                let mut rest = &entries[..];
+                while !rest.is_empty() {
+                    let count = apply(machine, rest, pending, completions)?;
+                    rest = &rest[count..];
+                }
             }
+            // Nobody waits any more: a scan of all tables is not worth it.
+            Job::Digest(reply) if reply.is_closed() => {}
             Job::Digest(reply) => {
                 let index = machine.applied()?.position.index;
                 // Nobody receives when the asker gave up meanwhile.
@@ -67,20 +71,22 @@ fn work<S: StateMachine>(
     machine.flush()
 }
 
+/// Applies as many as the machine takes at once, and returns how many these were.
 fn apply<S: StateMachine>(
     machine: &mut S,
     entries: &[SharedEntry],
     pending: &Arc<Pending>,
     completions: &Completions,
-) -> Result<(), S::Error> {
-    let Some(last) = entries.last() else { return Ok(()) };
+) -> Result<usize, S::Error> {
     let replies = machine.apply(entries)?;
-    assert_eq!(replies.len(), entries.len(), "one reply for each entry");
+    let count = replies.len();
+    assert!(count > 0 && count <= entries.len(), "{count} replies for {} entries", entries.len());
+    let through = entries[count - 1].index;
     let answers = entries.iter().zip(replies).filter_map(|(entry, reply)| {
         let id = entry.payload.request_id()?;
         Some((id, Answer::Applied(Applied { index: entry.index, reply })))
     });
     pending.answer(answers);
-    completions.send(Completion::Applied(last.index));
-    Ok(())
+    completions.send(Completion::Applied(through));
+    Ok(count)
 }

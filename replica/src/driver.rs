@@ -12,13 +12,14 @@
 //! while the disk is busy inputs gather into a batch, and an idle system answers at once. The write is handed to the
 //! disk before the messages are encoded, so that a leader's disk and its followers' work side by side.
 
+use std::collections::VecDeque;
 use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consensus_api::{
-    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, RequestId, RoleChange, Transport,
-    Write, codec,
+    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, Refusal, RequestId, RoleChange,
+    Transport, Write, WriteId, codec,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -54,6 +55,35 @@ pub(crate) struct Driver<E: Engine, T: Transport> {
     pub(crate) transport: Arc<T>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) outlook: Outlook,
+    pub(crate) backlog: Backlog,
+}
+
+/// The most bytes of entries that wait for this node's disk while it still takes proposals. A quorum may go on without
+/// this disk, and then no limit of the engine stops the queue in front of it.
+const BACKLOG_BYTES_MAX: usize = 256 << 20;
+
+/// What was handed to the writer and is not durable yet.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    writes: VecDeque<(WriteId, usize)>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn written(&mut self, write: &Write) {
+        let bytes = write.entries.iter().map(|entry| entry.size_bytes()).sum();
+        self.writes.push_back((write.id, bytes));
+        self.bytes += bytes;
+    }
+
+    fn persisted(&mut self, through: WriteId) {
+        while let Some((write, bytes)) = self.writes.front().copied()
+            && write <= through
+        {
+            self.writes.pop_front();
+            self.bytes -= bytes;
+        }
+    }
 }
 
 /// What others may see of the engine without asking its task.
@@ -104,8 +134,14 @@ impl<E: Engine, T: Transport> Driver<E, T> {
             // Read after everything in the batch has arrived, so that a pause is seen before anything is answered.
             let now = clock::now();
             for input in batch {
-                if let Input::Applied { through } = &input {
-                    applied = *through;
+                match &input {
+                    Input::Applied { through } => applied = *through,
+                    Input::Persisted { write } => self.backlog.persisted(*write),
+                    Input::Propose { id, .. } if self.backlog.bytes > BACKLOG_BYTES_MAX => {
+                        self.pending.answer([(*id, Answer::Refused(Refusal::Busy))]);
+                        continue;
+                    }
+                    _ => {}
                 }
                 self.core.step(now, input);
             }
@@ -139,6 +175,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
         // A thread that ended has reported why, and that report is on its way.
         let gone = |thread: &str| format!("the {thread} thread has ended");
         if let Some(write) = actions.write {
+            self.backlog.written(&write);
             self.writes.send(write).map_err(|_| gone("writer"))?;
         }
         self.send(actions.messages);

@@ -1,6 +1,6 @@
 //! Why a replica does not start.
 
-use consensus_api::EngineError;
+use consensus_api::{EngineError, LogIndex};
 
 /// Why a replica does not start.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,18 @@ pub enum ReplicaError {
     /// The state machine's tables could not be read.
     #[error("state machine: {0}")]
     Machine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The tables hold what the log does not.
+    #[error(
+        "the tables have applied {applied}, but the log ends at {last} and begins after {base}: the disk lost writes that it had confirmed, and with them perhaps a promise; restore the data directory from a backup"
+    )]
+    LogBehindTables {
+        /// What the tables have applied.
+        applied: LogIndex,
+        /// The last entry of the log.
+        last: LogIndex,
+        /// The last entry that was trimmed.
+        base: LogIndex,
+    },
     /// The engine refuses what is on disk.
     #[error(transparent)]
     Engine(#[from] EngineError),

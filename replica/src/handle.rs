@@ -35,7 +35,7 @@ pub struct Replica {
     pub(crate) jobs: std::sync::mpsc::Sender<Job>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) outlook: Outlook,
-    pub(crate) stopped: watch::Receiver<Option<String>>,
+    pub(crate) stopped: watch::Receiver<Option<Result<(), String>>>,
 }
 
 /// Forgets a request whose caller went away, so that the table of waiting requests stays bounded by callers.
@@ -51,12 +51,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Replica {
-    /// Waits until the replica has stopped and tells why.
-    pub async fn stopped(&self) -> String {
+    /// Waits until the replica has stopped.
+    ///
+    /// # Errors
+    /// Why it could not go on, or could not stop in order; none where it was asked to stop and did.
+    pub async fn stopped(&self) -> Result<(), String> {
         let mut stopped = self.stopped.clone();
         match stopped.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "its task has ended".into(),
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+            Err(_) => Err("its task has ended".into()),
         }
     }
 
@@ -214,11 +217,14 @@ impl ReplicatedLog for Replica {
             let (mut role, mut stopped) = state?;
             let reason = tokio::select! {
                 biased;
-                ended = stopped.wait_for(Option::is_some) => Some(ended.map(|reason| reason.clone()).ok().flatten()),
+                ended = stopped.wait_for(Option::is_some) => Some(ended.map(|outcome| outcome.clone()).ok().flatten()),
                 _ = role.changed() => None,
             };
             match reason {
-                Some(reason) => Some((Event::Stopped { reason: reason.unwrap_or_default() }, None)),
+                Some(outcome) => {
+                    let reason = outcome.and_then(Result::err).unwrap_or_else(|| "it was asked to stop".into());
+                    Some((Event::Stopped { reason }, None))
+                }
                 None => {
                     let event = Event::Role(*role.borrow_and_update());
                     Some((event, Some((role, stopped))))
@@ -230,6 +236,7 @@ impl ReplicatedLog for Replica {
     async fn shutdown(&self) {
         // A replica that has stopped already needs no telling.
         let _ = self.requests.send(Request::Stop).await;
-        self.stopped().await;
+        // How it ended is told by `stopped` and in the log.
+        let _ = self.stopped().await;
     }
 }

@@ -34,7 +34,7 @@ use consensus_api::{Engine, EngineConfig, LogStore, Membership, StateMachine, Tr
 use tokio::sync::{mpsc, watch};
 
 use crate::applier::Job;
-use crate::completions::Completions;
+use crate::completions::{Completion, Completions};
 use crate::driver::{Driver, Outlook};
 use crate::pending::Pending;
 
@@ -62,6 +62,9 @@ pub struct ReplicaConfig {
     /// The most requests of this node's clients that wait for an answer.
     pub requests_max: usize,
 }
+
+/// A thread of the replica, and how its work ended.
+type Worker = JoinHandle<Result<(), String>>;
 
 /// The most messages of peers that wait for the engine's task.
 const INBOX_MAX: usize = 4096;
@@ -92,20 +95,27 @@ where
     let (stopped_sender, stopped) = watch::channel(None);
 
     let workers = vec![
-        thread("writer", {
+        thread("writer", &completion_sender, {
             let (log, completions) = (log.clone(), completion_sender.clone());
             move || writer::run(&log, &write_receiver, &completions)
         })?,
-        thread("reader", {
+        thread("reader", &completion_sender, {
             let completions = completion_sender.clone();
             move || reader::run(&log, &read_back_receiver, &completions)
         })?,
-        thread("applier", {
-            let pending = pending.clone();
-            move || applier::run(machine, &job_receiver, &pending, &completion_sender)
+        thread("applier", &completion_sender, {
+            let (pending, completions) = (pending.clone(), completion_sender.clone());
+            move || applier::run(machine, &job_receiver, &pending, &completions)
         })?,
     ];
-    let receiving = tokio::spawn(receiver::run::<E, T>(transport.clone(), inbox_sender));
+    let receiving = {
+        let transport = transport.clone();
+        let ending = Ending { worker: "receiver", completions: completion_sender };
+        tokio::spawn(async move {
+            let _ending = ending;
+            receiver::run::<E, T>(transport, inbox_sender).await;
+        })
+    };
     let driver = Driver {
         core,
         requests,
@@ -117,48 +127,70 @@ where
         transport: transport.clone(),
         pending: pending.clone(),
         outlook: outlook.clone(),
+        backlog: Default::default(),
     };
     tokio::spawn(supervise(driver, workers, jobs.clone(), pending.clone(), stopped_sender, receiving));
     Ok(Replica { engine_name: E::NAME, node, requests: request_sender, jobs, pending, outlook, stopped })
 }
 
-fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, std::io::Error> {
-    std::thread::Builder::new().name(name.into()).spawn(work)
+/// Starts a thread whose end, a panic included, the driver hears of at once.
+fn thread(
+    worker: &'static str,
+    completions: &Completions,
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<Worker, std::io::Error> {
+    let completions = completions.clone();
+    std::thread::Builder::new().name(worker.into()).spawn(move || {
+        let _ending = Ending { worker, completions: completions.clone() };
+        let outcome = work();
+        if let Err(reason) = &outcome {
+            completions.send(Completion::Fatal(reason.clone()));
+        }
+        outcome
+    })
+}
+
+/// Reports, when it is dropped, that a worker has ended. Where that was in order the driver has ended before it, and
+/// nobody listens; where the worker has given its own reason, that came first.
+struct Ending {
+    worker: &'static str,
+    completions: Completions,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.completions.send(Completion::Fatal(format!("the {} has ended", self.worker)));
+    }
 }
 
 /// Waits for the engine's task to end, however it ends, and takes the rest down in order: what was committed is applied
 /// and flushed, whoever waits is told, the links are closed.
 async fn supervise<E: Engine, T: Transport>(
     driver: Driver<E, T>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<Worker>,
     jobs: threads::Sender<Job>,
     pending: Arc<Pending>,
-    stopped: watch::Sender<Option<String>>,
+    stopped: watch::Sender<Option<Result<(), String>>>,
     receiving: tokio::task::JoinHandle<()>,
 ) {
     let transport = driver.transport.clone();
-    let reason = match tokio::spawn(driver.run()).await {
-        Ok(Ok(())) => {
-            tracing::info!("replica stopped");
-            "it was asked to stop".to_owned()
-        }
-        Ok(Err(reason)) => {
-            tracing::error!(%reason, "replica stopped");
-            reason
-        }
-        Err(panic) => {
-            tracing::error!(%panic, "replica stopped");
-            format!("an invariant of the engine is broken: {panic}")
-        }
+    let mut outcome = match tokio::spawn(driver.run()).await {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(format!("an invariant of the engine is broken: {panic}")),
     };
     // The applier may have gone already, with the reason that brought us here.
     let _ = jobs.send(Job::Finish);
-    let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
-    if !matches!(joined, Ok(true)) {
-        tracing::error!("a thread of the replica panicked");
+    let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>());
+    for ended in joined.await.unwrap_or_default() {
+        // What failed after the driver had ended would otherwise be heard by nobody.
+        outcome = outcome.and(ended.unwrap_or_else(|_| Err("a thread of the replica panicked".into())));
     }
-    pending.stop(&reason);
+    match &outcome {
+        Ok(()) => tracing::info!("replica stopped"),
+        Err(reason) => tracing::error!(%reason, "replica stopped"),
+    }
+    pending.stop(outcome.as_ref().err().map_or("it was asked to stop", String::as_str));
     transport.close().await;
     receiving.abort();
-    stopped.send_replace(Some(reason));
+    stopped.send_replace(Some(outcome));
 }

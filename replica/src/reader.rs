@@ -9,14 +9,15 @@ use crate::completions::{Completion, Completions};
 
 /// Reads until the senders are gone or the store fails. A read error stops the replica: a peer is never told "I do not
 /// have it" because a disk failed.
-pub(crate) fn run<L: LogStore>(log: &Arc<L>, requests: &Receiver<ReadBack>, completions: &Completions) {
+pub(crate) fn run<L: LogStore>(
+    log: &Arc<L>,
+    requests: &Receiver<ReadBack>,
+    completions: &Completions,
+) -> Result<(), String> {
     while let Ok(request) = requests.recv() {
-        match log.read(request.first..=request.last, request.bytes_max) {
-            Ok(entries) => completions.send(Completion::EntriesRead(request.id, entries)),
-            Err(error) => {
-                completions.send(Completion::Fatal(format!("log read failed: {error}")));
-                return;
-            }
-        }
+        let entries = log.read(request.first..=request.last, request.bytes_max);
+        let entries = entries.map_err(|error| format!("log read failed: {error}"))?;
+        completions.send(Completion::EntriesRead(request.id, entries));
     }
+    Ok(())
 }

@@ -15,8 +15,9 @@ use crate::error::ReplicaError;
 
 /// Brings an engine back from a log and a state machine; `founders` are the members until the tables name others.
 ///
-/// Where the tables are ahead of the log (only without sync can a power loss do that) the log's base moves up to what
-/// the tables hold, as after a snapshot. Entries above it stay: a promise may rest on them.
+/// Entries are applied only once they are durable in the node's own log, so the tables are ahead of it only where a
+/// power loss took writes that did not wait for the disk. Then the log's base moves up to what the tables hold, as after
+/// a snapshot; entries above it stay, for a promise may rest on them. Where writes do wait, the disk has lied.
 pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
     config: EngineConfig,
     founders: Membership,
@@ -29,12 +30,16 @@ pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
     let tail_bytes_max = config.limits.window_bytes_max;
     let mut recovered = log.recover(tail_bytes_max).map_err(log_error)?;
     let at = applied.position.index;
-    if at > log.base().index && recovered.runs.get(at).is_none() {
+    let behind = at < log.base().index || (at > log.base().index && recovered.runs.get(at).is_none());
+    if behind && (log.is_synced() || at < log.base().index) {
+        let last = recovered.runs.last().unwrap_or(log.base().index);
+        return Err(ReplicaError::LogBehindTables { applied: at, last, base: log.base().index });
+    }
+    if behind {
         tracing::warn!(applied = at.0, base = log.base().index.0, "tables ahead of log, base moved");
         log.trim(applied.position).map_err(log_error)?;
         recovered = log.recover(tail_bytes_max).map_err(log_error)?;
     }
-    assert!(at >= log.base().index, "the log was trimmed to {} past the tables at {at}", log.base().index);
     let engine = E::recover(
         config,
         Recovered {

@@ -164,3 +164,43 @@ async fn a_shutdown_flushes_what_is_applied() {
     let late = replica.propose(Bytes::from("b"), PATIENCE).await;
     assert!(matches!(late, Err(RequestError::Stopped { .. })));
 }
+
+#[tokio::test]
+async fn a_machine_that_takes_a_few_entries_at_a_time_applies_them_all_in_order() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter { entries_per_batch: Some(3), ..Counter::default() }, 64);
+    log.hold();
+    let proposals = (0..20).map(|_| replica.propose(Bytes::from("x"), PATIENCE));
+    let all = futures_util::future::join_all(proposals);
+    let (answers, ()) = tokio::join!(all, async { log.release() });
+    let mut counts: Vec<u64> =
+        answers.into_iter().map(|answer| String::from_utf8_lossy(&answer.unwrap().reply).parse().unwrap()).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=20).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_flush_that_fails_at_the_end_is_not_passed_over() {
+    let replica = start(&Arc::default(), Counter { flush_fails: true, ..Counter::default() }, 16);
+    replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
+    replica.shutdown().await;
+    let outcome = replica.stopped().await;
+    assert!(matches!(&outcome, Err(reason) if reason.contains("no room")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_stops_the_replica_though_nobody_writes() {
+    let replica = start(&Arc::default(), Counter { panics: true, ..Counter::default() }, 16);
+    let failed = replica.propose(Bytes::from("a"), PATIENCE).await;
+    assert!(matches!(failed, Err(RequestError::Stopped { .. })), "{failed:?}");
+    assert!(replica.stopped().await.is_err());
+}
+
+#[tokio::test]
+async fn a_log_that_lost_what_the_tables_hold_is_refused() {
+    let mut machine = Counter::default();
+    machine.applied.position.index = LogIndex(7);
+    let refused = common::try_start(&Arc::default(), machine, 16).err();
+    let text = refused.map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains("lost writes"), "{text}");
+}

@@ -65,6 +65,11 @@ impl Database {
         Ok(Database { db, sync, writer: Mutex::new(writer) })
     }
 
+    /// Whether batches wait for the disk.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.sync
+    }
+
     /// The column family of the entries.
     pub(crate) fn entries(&self) -> &ColumnFamily {
         let Some(entries) = self.db.cf_handle(ENTRIES) else { unreachable!("the database was opened with it") };

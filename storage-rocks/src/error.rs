@@ -118,7 +118,7 @@ pub enum StorageError {
     },
     /// Batches that were synced are not there any more.
     #[error(
-        "the log in {} has lost its batches {first} to {through}, which were synced: the disk is damaged; restore the directory, or wipe it and re-add the node",
+        "the log in {} has lost its batches {first} to {through}, which were synced: the disk is damaged; restore the directory from a backup",
         .path.display()
     )]
     Lost {
@@ -131,7 +131,7 @@ pub enum StorageError {
     },
     /// There are data, but not the file that says how they belong together.
     #[error(
-        "{} holds data but no file CURRENT: the disk is damaged; restore the directory, or wipe it and re-add the node",
+        "{} holds data but no file CURRENT: the disk is damaged; restore the directory from a backup",
         .path.display()
     )]
     Headless {
@@ -139,7 +139,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A record is not what was written.
-    #[error("{what} is damaged ({source}); restore the data directory, or wipe it and re-add the node")]
+    #[error("{what} is damaged ({source}); restore the data directory from a backup")]
     Damaged {
         /// Which record.
         what: String,
@@ -148,7 +148,7 @@ pub enum StorageError {
     },
     /// A record is intact, but was written for another place.
     #[error(
-        "where {what} should stand is {found}: the disk mixed up its blocks, or files were copied; restore the data directory, or wipe it and re-add the node"
+        "where {what} should stand is {found}: the disk mixed up its blocks, or files were copied; restore the data directory from a backup"
     )]
     Misplaced {
         /// What should stand there.

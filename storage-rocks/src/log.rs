@@ -74,6 +74,10 @@ impl RocksLog {
 impl LogStore for RocksLog {
     type Error = StorageError;
 
+    fn is_synced(&self) -> bool {
+        self.database.is_synced()
+    }
+
     fn base(&self) -> LogPosition {
         *self.base.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -49,8 +49,11 @@ impl Store {
             Some(peek) => examine(path, &peek, expected)?,
             None => (None, 0),
         };
-        let mut stamp = stamp.map_or_else(|| Stamp::blank(expected), Ok)?;
         let tables = RocksTables::open(&path.join(directory::TABLES), options.tables)?;
+        if stamp.is_none() && !tables.is_blank()? {
+            return Err(StorageError::NotOurs { path: path.to_owned(), found: "tables without their log".into() });
+        }
+        let mut stamp = stamp.map_or_else(|| Stamp::blank(expected), Ok)?;
         let database = Database::open(&log_path, options.sync, last_batch)?;
         directory::settle(path)?;
         stamp.boots += 1;

@@ -44,6 +44,18 @@ impl RocksTables {
         Ok(RocksTables { db, names: names.iter().map(|name| (*name).to_owned()).collect() })
     }
 
+    /// Whether no table holds anything.
+    pub(crate) fn is_blank(&self) -> Result<bool, StorageError> {
+        let mut blank = true;
+        for table in (0..=u8::MAX).map(Table).take(self.names.len()) {
+            self.scan(table, &[], None, &mut |_, _| {
+                blank = false;
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(blank)
+    }
+
     fn family(&self, table: Table) -> &ColumnFamily {
         let family = self.names.get(usize::from(table.0)).and_then(|name| self.db.cf_handle(name));
         let Some(family) = family else { unreachable!("{table:?} is none of {:?}", self.names) };

@@ -39,8 +39,8 @@ pub struct TransportConfig {
 pub struct TransportLimits {
     /// The largest message. The same on every node: a peer that sends more is cut off.
     pub frame_bytes_max: usize,
-    /// What may wait for one peer on the replication lane.
-    pub replication_queue_bytes_max: usize,
+    /// What may wait for one peer on each of the lanes that carry commands: replication and requests.
+    pub command_queue_bytes_max: usize,
     /// What may wait for one peer on each other lane.
     pub other_queue_bytes_max: usize,
     /// What may wait on one lane to be received; beyond that its senders are slowed down.
@@ -55,7 +55,7 @@ impl Default for TransportLimits {
     fn default() -> TransportLimits {
         TransportLimits {
             frame_bytes_max: 8 << 20,
-            replication_queue_bytes_max: 32 << 20,
+            command_queue_bytes_max: 32 << 20,
             other_queue_bytes_max: 4 << 20,
             inbox_bytes_max: 16 << 20,
             stream_window_bytes: 8 << 20,
@@ -67,8 +67,8 @@ impl Default for TransportLimits {
 impl TransportLimits {
     pub(crate) fn queue_bytes_max(&self, lane: Lane) -> usize {
         match lane {
-            Lane::Replication => self.replication_queue_bytes_max,
-            Lane::Control | Lane::Requests | Lane::Bulk => self.other_queue_bytes_max,
+            Lane::Replication | Lane::Requests => self.command_queue_bytes_max,
+            Lane::Control | Lane::Bulk => self.other_queue_bytes_max,
         }
     }
 }

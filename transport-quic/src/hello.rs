@@ -103,8 +103,8 @@ pub enum HelloRefused {
     },
     /// A member comes back with another store: what it promised is lost.
     #[error(
-        "node {node} was known with store {known} and comes with store {found}: its disk was replaced; remove the \
-         member and add it again"
+        "node {node} was known with store {known} and comes with store {found}: its disk was replaced, and with it \
+         went what it promised; restore its data directory"
     )]
     DiskReplaced {
         /// The id.

@@ -62,7 +62,8 @@ impl StateMachine for Counter {
 /// A cluster of one node in `directory`, under the engine `E`. More nodes are more contacts and founders.
 async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
     let (node, group, era, engine) = (NodeId(1), GroupId(0), Era(0), E::NAME);
-    let store = Store::open(directory, Expected { node, engine, group, era }, StoreOptions { sync: true, tables: &[] })?;
+    let store =
+        Store::open(directory, Expected { node, engine, group, era }, StoreOptions { sync: true, tables: &[] })?;
     let founders = [(node, store.stamp().store)];
     let cluster = cluster_id(&founders);
     store.stamp_cluster(cluster, &founders)?;

@@ -11,7 +11,7 @@ use consensus_api::{NodeId, Role, Tables};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
-use kv_machine::{Command, Reply};
+use kv_machine::{Command, KvError, Reply};
 
 use super::errors::ApiError;
 use super::query::Query;
@@ -68,6 +68,14 @@ impl<T: Tables> Context<T> {
             )),
             Some(_) => Err(ApiError::bad_input("consistency must be linearizable or stale")),
         }
+    }
+
+    /// The answer to a read that the tables failed. Where they are broken, the node stops.
+    pub(super) fn failed_read(&self, error: KvError) -> ApiError {
+        if matches!(error, KvError::Tables(_) | KvError::Damaged { .. }) {
+            self.service.failure.send_replace(Some(error.to_string()));
+        }
+        ApiError::from(error)
     }
 
     /// Refuses what is foreseen for requests about keys and not there: ignored, it would mean something else than was

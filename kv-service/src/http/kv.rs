@@ -32,8 +32,10 @@ pub(super) async fn get<T: Tables>(
     let key = key(request.uri(), "")?;
     context.barrier(&query).await?;
     // A point read takes a few microseconds, less than handing it to another thread would.
-    let revision = context.service.kv.revision()?;
-    let item = context.service.kv.get(&key)?.ok_or_else(ApiError::no_such_key)?;
+    let kv = &context.service.kv;
+    let read = kv.revision().and_then(|revision| Ok((revision, kv.get(&key)?)));
+    let (revision, item) = read.map_err(|error| context.failed_read(error))?;
+    let item = item.ok_or_else(ApiError::no_such_key)?;
     let unchanged = conditions::known_revision(request.headers()) == Some(item.mod_revision);
     Ok(found(item, revision, unchanged))
 }

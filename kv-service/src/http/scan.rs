@@ -40,7 +40,8 @@ pub(super) async fn scan<T: Tables>(
     let kv = context.service.kv.clone();
     // A page may take milliseconds, too long for a thread that others wait for.
     let page = tokio::task::spawn_blocking(move || kv.scan(&range, limits)).await;
-    let page = page.map_err(|error| ApiError::internal(format!("the scan broke off: {error}")))??;
+    let page = page.map_err(|error| ApiError::internal(format!("the scan broke off: {error}")))?;
+    let page = page.map_err(|error| context.failed_read(error))?;
     let items = page.items.into_iter().map(item).collect();
     json_of(&ScanReply { items, more: page.more, revision: page.revision })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use consensus_api::{Blob, Tables};
+use hyper::header::{IF_MATCH, IF_NONE_MATCH};
 use kv_client::protocol::ScanItem;
 use kv_client::{Base64, txn as wire};
 use kv_machine::{Command, Compare, Item, Operation, OperationResult, Relation, Reply, Target, Txn};
@@ -27,6 +28,10 @@ pub(super) async fn txn<T: Tables>(
 ) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri(), &["redirect"])?;
     context.refuse_unsupported(request.headers(), &query)?;
+    if request.headers().contains_key(IF_MATCH) || request.headers().contains_key(IF_NONE_MATCH) {
+        let message = "a transaction takes no If-Match or If-None-Match; put the condition into \"compare\"";
+        return Err(ApiError::bad_input(message));
+    }
     let body = context.body(request, BODY_BYTES_MAX).await?;
     let request: wire::TxnRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_input(format!("no transaction: {error}")))?;

@@ -187,6 +187,9 @@ pub struct Counter {
     pub count: u64,
     pub applied: AppliedState,
     pub flushed: Arc<AtomicBool>,
+    pub flush_fails: bool,
+    pub panics: bool,
+    pub entries_per_batch: Option<usize>,
 }
 
 impl StateMachine for Counter {
@@ -201,8 +204,9 @@ impl StateMachine for Counter {
     }
 
     fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Failure> {
+        assert!(!self.panics, "asked to panic");
         let mut replies = Vec::new();
-        for entry in entries {
+        for entry in entries.iter().take(self.entries_per_batch.unwrap_or(usize::MAX)) {
             if let Payload::Command { data, .. } = &entry.payload
                 && data.0 == "fail"
             {
@@ -216,6 +220,9 @@ impl StateMachine for Counter {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
+        if self.flush_fails {
+            return Err(Failure("no room"));
+        }
         self.flushed.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -249,6 +256,15 @@ impl Transport for NoPeers {
 
 /// Starts a replica of these parts, with room for this many requests.
 pub fn start(log: &Arc<MemoryLog>, machine: Counter, requests_max: usize) -> Replica {
+    try_start(log, machine, requests_max).unwrap()
+}
+
+/// As `start`, for what may be refused.
+pub fn try_start(
+    log: &Arc<MemoryLog>,
+    machine: Counter,
+    requests_max: usize,
+) -> Result<Replica, replica::ReplicaError> {
     let node = NodeId(1);
     let member = Member { address: "nowhere:0".into(), store: StoreId(1) };
     let config = ReplicaConfig {
@@ -257,7 +273,7 @@ pub fn start(log: &Arc<MemoryLog>, machine: Counter, requests_max: usize) -> Rep
         requests_max,
     };
     let parts = Parts { log: log.clone(), transport: Arc::new(NoPeers::default()), machine };
-    replica::start::<Solo, _, _, _>(config, parts).unwrap()
+    replica::start::<Solo, _, _, _>(config, parts)
 }
 
 /// Long enough that a test which needs it has failed.

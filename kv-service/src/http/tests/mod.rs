@@ -180,6 +180,7 @@ impl Node {
             barriers: AtomicUsize::new(0),
         });
         let service = Service {
+            failure: tokio::sync::watch::Sender::new(None),
             log: log.clone(),
             kv,
             identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1) },
