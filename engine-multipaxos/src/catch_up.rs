@@ -13,7 +13,8 @@
 //! When to ask. The watermark overtakes Accepts on other streams, so a gap mostly closes by itself, and asking at once
 //! would fetch everything twice. A follower asks when the same first slot has been missing for a heartbeat interval: an
 //! open stream would have brought it. From then on page follows page without waiting, one under way at a time. A request
-//! that is lost is repeated by whatever asked: the next heartbeats, or the candidate's own timer.
+//! that is lost is repeated by whatever asked: the next heartbeats, or the candidate's own timer. A node whose disk does
+//! not keep up asks for no more until some of it is written: what is not durable cannot leave the window.
 
 use std::collections::BTreeMap;
 
@@ -26,13 +27,15 @@ use crate::role::RoleState;
 /// A request that is not answered after this many heartbeat intervals is lost.
 const LEARN_INTERVALS: u32 = 4;
 
-/// The request for chosen values that is under way.
+/// The request for chosen values that is under way, or waits for the own disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Learning {
-    // Whom, for values up to where, and until when to wait.
+    // Whom, and for which values.
     node: NodeId,
+    from: LogIndex,
     through: LogIndex,
-    until: MonoTime,
+    // Until when to wait for the answer; `None` if the question has not left yet.
+    until: Option<MonoTime>,
 }
 
 /// The reads of the log store that are not answered yet. Bounded: one for the hand-out, and one of each kind for each
@@ -146,14 +149,28 @@ impl MultiPaxos {
         }
     }
 
-    /// Asks `node` for chosen values, unless a request is under way.
+    /// Asks `node` for chosen values, unless a request is under way; later, if the window is full of what is not durable.
     pub(crate) fn ask_to_learn(&mut self, node: NodeId, from: LogIndex, through: LogIndex) {
-        if self.learning.is_some_and(|learning| learning.node == node && self.now < learning.until) {
+        let waits = |learning: Learning| learning.node == node && learning.until.is_some_and(|until| self.now < until);
+        if self.learning.is_some_and(waits) {
             return;
         }
-        let until = self.now + self.config.timing.heartbeat_interval * LEARN_INTERVALS;
-        self.learning = Some(Learning { node, through, until });
-        self.send(node, Message::LearnRequest(LearnRequest { from, through }));
+        self.evict();
+        let full = self.log.window().size_bytes() > self.config.limits.window_bytes_max && self.log.is_volatile();
+        let until = (!full).then(|| self.now + self.config.timing.heartbeat_interval * LEARN_INTERVALS);
+        self.learning = Some(Learning { node, from, through, until });
+        if !full {
+            self.send(node, Message::LearnRequest(LearnRequest { from, through }));
+        }
+    }
+
+    /// Some writes are done: asks what waited for that.
+    pub(crate) fn resume_learning(&mut self) {
+        let Some(learning) = self.learning.filter(|learning| learning.until.is_none()) else { return };
+        self.learning = None;
+        if self.log.chosen_through() < learning.through {
+            self.ask_to_learn(learning.node, self.log.chosen_through().next(), learning.through);
+        }
     }
 
     /// Tells what was chosen, as far as this node knows and one message holds. What is trimmed comes as a snapshot.
@@ -179,9 +196,12 @@ impl MultiPaxos {
         }
     }
 
-    /// Takes chosen values that follow what is known to be chosen, and asks for more if there is more.
+    /// Takes chosen values that follow what is known to be chosen, and asks for more if there is more. The answer to the
+    /// request that is under way may hold no news, if the values have come by other ways meanwhile; it is over all the
+    /// same. A copy of an earlier answer, which begins elsewhere, ends nothing.
     pub(crate) fn on_learned(&mut self, from: NodeId, learned: Learned) {
         let before = self.log.chosen_through();
+        let first = learned.entries.first().map(|entry| entry.index);
         for entry in learned.entries {
             if entry.index == self.log.chosen_through().next() {
                 self.learn(entry);
@@ -190,7 +210,8 @@ impl MultiPaxos {
             }
         }
         let asked = self.learning.filter(|learning| learning.node == from);
-        if self.log.chosen_through() == before {
+        let (has_news, answers) = (self.log.chosen_through() > before, asked.map(|learning| learning.from) == first);
+        if !has_news && !(asked.is_some() && answers) {
             return;
         }
         if asked.is_some() {
@@ -199,7 +220,9 @@ impl MultiPaxos {
         self.log.choose_accepted(self.ballot, self.allegiance.watermark);
         match &self.role {
             RoleState::Candidate(_) => {
-                self.detector.rearm(self.now);
+                if has_news {
+                    self.detector.rearm(self.now);
+                }
                 self.try_to_lead();
             }
             RoleState::Leader(_) => {

@@ -139,7 +139,7 @@ impl MultiPaxos {
             self.adopt(prepare.ballot);
         }
         self.detector.rearm(self.now);
-        self.answer_prepare(from, prepare.ballot, prepare.from);
+        self.answer_prepare(from, prepare.from, &[]);
     }
 
     /// Gives up a ballot that somebody refuses, if it is still the own one.

@@ -131,7 +131,7 @@ impl Engine for MultiPaxos {
         self.deliver();
         self.report_role();
         self.effects.write = self.log.take_write();
-        self.log.evict(self.config.limits.window_bytes_max);
+        self.evict();
         std::mem::take(&mut self.effects)
     }
 
@@ -185,8 +185,13 @@ impl MultiPaxos {
     fn on_persisted(&mut self, write: WriteId) {
         let written = self.log.writer.persisted(write);
         self.writes_durable = self.writes_durable.max(write);
-        self.count_own_promise();
+        self.count_own_promise(&[]);
         self.count_own_accepts(&written);
+        self.resume_learning();
+    }
+
+    fn evict(&mut self) {
+        self.log.evict(self.config.limits.window_bytes_max, matches!(self.role, RoleState::Leader(_)));
     }
 
     fn report_role(&mut self) {

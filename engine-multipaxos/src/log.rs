@@ -88,6 +88,11 @@ impl Log {
         self.writer.first_volatile().is_none_or(|volatile| slot < volatile) || self.writer.is_durable(slot)
     }
 
+    /// Whether a write of any slot is pending or under way.
+    pub(crate) fn is_volatile(&self) -> bool {
+        self.writer.first_volatile().is_some()
+    }
+
     /// What may be applied: what is chosen, as far as it is durable here too. So the state machine's tables never get
     /// ahead of this node's own log, and a restart finds in the log whatever the tables have not kept.
     pub(crate) fn deliverable_through(&self) -> LogIndex {
@@ -196,11 +201,12 @@ impl Log {
         self.writer.dependency()
     }
 
-    /// Shrinks the window to `bytes_max`, except for what the log store may not hold yet and what is not chosen. Chosen
-    /// entries that wait to be handed out may go: they can be read back, and so a slow state machine does not make
-    /// memory grow.
-    pub(crate) fn evict(&mut self, bytes_max: usize) {
+    /// Shrinks the window to `bytes_max`, except for what the log store may not hold yet and, at a leader, the open
+    /// slots, which it may have to send again. Everything else can be read back. So neither a slow state machine makes
+    /// memory grow nor, at a follower, a slot that stays missing while those above it keep coming.
+    pub(crate) fn evict(&mut self, bytes_max: usize, leads: bool) {
         let volatile = self.writer.first_volatile().unwrap_or(LogIndex(u64::MAX));
-        self.window.evict(bytes_max, volatile.min(self.chosen_through.next()));
+        let keep_from = if leads { volatile.min(self.chosen_through.next()) } else { volatile };
+        self.window.evict(bytes_max, keep_from);
     }
 }

@@ -24,7 +24,8 @@ use crate::message::{Accept, Accepted, Heartbeat, HeartbeatReply, Message};
 use crate::open_slots::OpenSlots;
 use crate::role::{Leader, Progress, RoleState};
 
-/// A peer that answers nothing for this many heartbeat intervals has lost what is in flight to it.
+/// A slot that a peer was sent and has not accepted for this many heartbeat intervals, while it is the first such one,
+/// was lost on the way.
 const STALL_INTERVALS: u32 = 4;
 
 /// What sending to a peer needs of the rest of the engine.
@@ -61,9 +62,9 @@ impl MultiPaxos {
         leader.heartbeat_due = true;
         leader.reads.start_round();
         for (peer, progress) in &mut leader.peers {
-            let stalled_since = progress.in_flight.stalled_since().unwrap_or(sender.now);
-            if sender.now.since(stalled_since) >= timing.heartbeat_interval * STALL_INTERVALS {
-                progress.resume_from(leader.open.first_without(*peer));
+            let first_without = leader.open.first_without(*peer);
+            if progress.is_stalled(first_without, sender.now, timing.heartbeat_interval * STALL_INTERVALS) {
+                progress.resume_from(first_without);
             }
         }
     }

@@ -13,6 +13,7 @@
 //! A learner is a follower that the membership gives no vote: it never suspects anybody.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::engine::encode_ballot;
@@ -79,8 +80,11 @@ pub(crate) struct Leader {
 pub(crate) struct Progress {
     /// The next slot to send.
     pub(crate) next: LogIndex,
-    /// Messages with entries that were sent and not answered.
+    /// Messages with entries that were sent and not answered. It bounds the pipeline; what is sent again is told by
+    /// slots.
     pub(crate) in_flight: InFlight,
+    /// The first slot that was sent and that the peer has not accepted, and since when it is this one.
+    pub(crate) lacks: Option<(LogIndex, MonoTime)>,
     /// When anything was last heard from it.
     pub(crate) heard_at: MonoTime,
     /// The watermark that it was last told.
@@ -103,7 +107,7 @@ pub(crate) struct Allegiance {
 impl Progress {
     /// A peer at the beginning of a leadership: it is sent everything from the first open slot on.
     pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
-        Progress { next, in_flight: InFlight::default(), heard_at: now, told_chosen: LogIndex::ZERO }
+        Progress { next, in_flight: InFlight::default(), lacks: None, heard_at: now, told_chosen: LogIndex::ZERO }
     }
 
     /// Whether it has been silent so long that it is sent heartbeats only.
@@ -111,10 +115,25 @@ impl Progress {
         now.since(self.heard_at) >= timing.election_timeout
     }
 
+    /// Whether something was lost on the way to the peer or back: `first_without`, the first slot that it has not
+    /// accepted, was sent and has been the same one for `patience`, or nothing at all was answered for so long.
+    ///
+    /// Messages alone would not tell. Take 1..5, lost, and 6..10, answered slowly: both are sent again as one message,
+    /// 1..10, which is lost too. The late answer 6..10 covers the slot that this message is named by, nothing is in
+    /// flight any more, and yet nobody has 1..5. Nor would a stall of all messages: under load there is always another
+    /// one that is answered.
+    pub(crate) fn is_stalled(&mut self, first_without: LogIndex, now: MonoTime, patience: Duration) -> bool {
+        let same = self.lacks.filter(|(slot, _)| *slot == first_without);
+        self.lacks = (first_without < self.next).then(|| same.unwrap_or((first_without, now)));
+        let long_ago = |since| now.since(since) >= patience;
+        self.lacks.is_some_and(|(_, since)| long_ago(since)) || self.in_flight.stalled_since().is_some_and(long_ago)
+    }
+
     /// Takes what is in flight for lost, and sends again from the first slot that the peer has not accepted.
     pub(crate) fn resume_from(&mut self, next: LogIndex) {
         self.next = next;
         self.in_flight.clear();
+        self.lacks = None;
     }
 }
 

@@ -51,6 +51,8 @@ impl MultiPaxos {
         self.log.install(base, time);
         self.membership = membership;
         self.delivery.restart_after(base.index);
+        // What the same batch handed out before belongs to the tables that were replaced.
+        self.effects.committed.clear();
         self.read_backs.forget_delivery();
         self.log.choose_accepted(self.ballot, self.allegiance.watermark);
         self.try_to_lead();

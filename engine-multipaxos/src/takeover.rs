@@ -31,13 +31,17 @@ use crate::message::{Message, Prepare, Promise};
 use crate::open_slots::OpenSlots;
 use crate::role::{Leader, Progress, RoleState};
 
+/// An acceptor that has not sent the page that it was asked for after this many heartbeat intervals is asked again: what
+/// is read back from a disk takes its time.
+const ASK_INTERVALS: u32 = 4;
+
 /// What a candidate knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Candidate {
     acceptors: BTreeMap<NodeId, Promising>,
     // The value of the highest ballot for each slot that is not known to be chosen.
     reported: BTreeMap<LogIndex, SharedEntry>,
-    // When to ask again those who have not answered, and to go on catching up.
+    // When to look again for those who have not answered, and to go on catching up.
     pub(crate) resend_at: MonoTime,
     forced: bool,
 }
@@ -47,6 +51,8 @@ pub(crate) struct Candidate {
 struct Promising {
     // The first slot of the next page.
     cursor: LogIndex,
+    // When it was last asked for that page.
+    asked_at: Option<MonoTime>,
     complete: bool,
     chosen_through: LogIndex,
 }
@@ -59,7 +65,7 @@ impl Candidate {
         resend_at: MonoTime,
         forced: bool,
     ) -> Candidate {
-        let promising = Promising { cursor: from, complete: false, chosen_through: LogIndex::ZERO };
+        let promising = Promising { cursor: from, asked_at: None, complete: false, chosen_through: LogIndex::ZERO };
         let acceptors = acceptors.map(|node| (node, promising)).collect();
         Candidate { acceptors, reported: BTreeMap::new(), resend_at, forced }
     }
@@ -83,19 +89,25 @@ impl Candidate {
 }
 
 impl MultiPaxos {
-    /// Asks every other acceptor whose promise is not complete for its next page.
+    /// Asks every other acceptor whose promise is not complete for its next page, unless it was asked lately.
     pub(crate) fn ask_for_promises(&mut self) {
-        let RoleState::Candidate(candidate) = &self.role else { return };
-        let me = self.config.node;
-        let incomplete = candidate.acceptors.iter().filter(|(node, promising)| **node != me && !promising.complete);
-        let asked: Vec<(NodeId, LogIndex)> = incomplete.map(|(node, promising)| (*node, promising.cursor)).collect();
-        let forced = candidate.forced;
+        let RoleState::Candidate(candidate) = &mut self.role else { return };
+        let (me, now, forced) = (self.config.node, self.now, candidate.forced);
+        let patience = self.config.timing.heartbeat_interval * ASK_INTERVALS;
+        let mut asked = Vec::new();
+        for (node, promising) in &mut candidate.acceptors {
+            let due = promising.asked_at.is_none_or(|at| now.since(at) >= patience);
+            if *node != me && !promising.complete && due {
+                promising.asked_at = Some(now);
+                asked.push((*node, promising.cursor));
+            }
+        }
         for (node, from) in asked {
             self.send_promise(node, Message::Prepare(Prepare { ballot: self.ballot, from, forced }));
         }
     }
 
-    /// Every interval: asks again for what may have been lost.
+    /// Every interval: asks again for what has been lost.
     pub(crate) fn check_resend_timer(&mut self) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         if self.now >= candidate.resend_at {
@@ -105,22 +117,31 @@ impl MultiPaxos {
         }
     }
 
-    /// Gathers the own promise, once the write that holds it is durable.
-    pub(crate) fn count_own_promise(&mut self) {
-        let RoleState::Candidate(candidate) = &self.role else { return };
-        let me = self.config.node;
-        if let Some(own) = candidate.acceptors.get(&me).filter(|own| !own.complete)
-            && self.writes_durable >= self.ballot_write()
-        {
-            self.answer_prepare(me, self.ballot, own.cursor);
+    /// Gathers the own promise page by page, once the write that holds it is durable, as far as the window and what was
+    /// read back reach.
+    pub(crate) fn count_own_promise(&mut self, read: &[SharedEntry]) {
+        let (me, ballot) = (self.config.node, self.ballot);
+        while let Some(from) = self.own_cursor() {
+            match self.promise_page(from, read) {
+                Ok(promise) => self.on_promise(me, promise),
+                Err((first, last)) => return self.read_back(Purpose::Promise { to: me, ballot, from }, first, last),
+            }
         }
     }
 
-    /// Sends `to` the page of this node's promise that begins at `from`, reading back first what has left the window.
-    pub(crate) fn answer_prepare(&mut self, to: NodeId, ballot: Ballot, from: LogIndex) {
-        match self.promise_page(from, &[]) {
-            Ok(promise) => self.give_promise(to, promise),
-            Err((first, last)) => self.read_back(Purpose::Promise { to, ballot, from }, first, last),
+    /// Where the next page of the own promise begins, if there is one to gather.
+    fn own_cursor(&self) -> Option<LogIndex> {
+        let RoleState::Candidate(candidate) = &self.role else { return None };
+        let own = candidate.acceptors.get(&self.config.node).filter(|own| !own.complete)?;
+        (self.writes_durable >= self.ballot_write()).then_some(own.cursor)
+    }
+
+    /// Sends `to` the page of this node's promise that begins at `from`, reading back first what is neither in the
+    /// window nor among what was `read` already.
+    pub(crate) fn answer_prepare(&mut self, to: NodeId, from: LogIndex, read: &[SharedEntry]) {
+        match self.promise_page(from, read) {
+            Ok(promise) => self.send_promise(to, Message::Promise(promise)),
+            Err((first, last)) => self.read_back(Purpose::Promise { to, ballot: self.ballot, from }, first, last),
         }
     }
 
@@ -129,27 +150,22 @@ impl MultiPaxos {
         if ballot != self.ballot {
             return;
         }
-        match self.promise_page(from, read) {
-            Ok(promise) => self.give_promise(to, promise),
-            Err((first, last)) => self.read_back(Purpose::Promise { to, ballot, from }, first, last),
-        }
-    }
-
-    fn give_promise(&mut self, to: NodeId, promise: Promise) {
         if to == self.config.node {
-            self.on_promise(to, promise);
+            self.count_own_promise(read);
         } else {
-            self.send_promise(to, Message::Promise(promise));
+            self.answer_prepare(to, from, read);
         }
     }
 
     /// The page that begins at `from`, of entries in the window or among those read back; or the range that must be
-    /// read back before there is one.
+    /// read back before there is one. Whoever asks from below the base must get to "chosen through" by other ways, so
+    /// that what is held up to there would not help it.
     fn promise_page(&self, from: LogIndex, read: &[SharedEntry]) -> Result<Promise, (LogIndex, LogIndex)> {
         let chosen_through = self.log.chosen_through();
         let mut promise = Promise { ballot: self.ballot, from, accepted: Vec::new(), next: None, chosen_through };
         let mut bytes = 0;
-        for run in self.log.runs_from(from) {
+        let begin = if from <= self.log.base().index { chosen_through.next() } else { from };
+        for run in self.log.runs_from(begin) {
             for slot in (run.first.0..=run.last.0).map(LogIndex) {
                 let Some(entry) = self.log.window().get(slot).or_else(|| find(read, slot, run.ballot)) else {
                     if promise.accepted.is_empty() {
@@ -170,7 +186,8 @@ impl MultiPaxos {
     }
 
     /// Takes a page of a promise of the own ballot: learns what it shows to be chosen, keeps the highest ballot's value
-    /// of each other slot, and asks for the next page.
+    /// of each slot above, and asks for the next page. Values that are chosen but do not follow what is known are left
+    /// out: once complete, this promise has the candidate catch up over them before it leads.
     pub(crate) fn on_promise(&mut self, from: NodeId, promise: Promise) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         let Some(promising) = candidate.acceptors.get_mut(&from) else { return };
@@ -180,19 +197,20 @@ impl MultiPaxos {
         promising.chosen_through = promising.chosen_through.max(promise.chosen_through);
         promising.complete = promise.next.is_none();
         promising.cursor = promise.next.unwrap_or(promising.cursor);
+        promising.asked_at = Some(self.now);
         let forced = candidate.forced;
         for entry in promise.accepted {
             assert!(entry.ballot < self.ballot, "{from} promised {} and reports {}", self.ballot, entry.ballot);
             if entry.index <= promise.chosen_through && entry.index == self.log.chosen_through().next() {
                 self.log.learn(entry);
-            } else if entry.index > self.log.chosen_through() {
+            } else if entry.index > self.log.chosen_through().max(promise.chosen_through) {
                 candidate.report(entry);
             }
         }
         // A takeover that makes progress is not given up.
         self.detector.rearm(self.now);
         match promise.next {
-            Some(next) if from == self.config.node => self.answer_prepare(from, self.ballot, next),
+            Some(_) if from == self.config.node => {}
             Some(next) => {
                 self.send_promise(from, Message::Prepare(Prepare { ballot: self.ballot, from: next, forced }));
             }

@@ -74,9 +74,15 @@ impl Raft {
 /// Whether a snapshot was installed, and the node stopped before it had removed what followed another entry than the
 /// snapshot's last.
 ///
-/// The terms tell. Say the snapshot ends in 19 at term 3, and the log goes on with 20 at term `t`. If `t` is 3 or more,
-/// its leader had the committed 19 (Leader Completeness) and so has this log (Log Matching). If `t` is less, this log's
-/// 19 was of a term below 3 too, and nothing above it can be of a later one for the same reason.
+/// The terms tell where they go down: say the snapshot ends in 19 at term 3, and the log goes on with 20 at term 2. No
+/// log does that, so this log's 19 was another one.
+///
+/// They do not tell it of every log (Raft, figure 8). S1 writes 19 at term 3 to itself alone; S5 leads in term 5 and
+/// writes 19 and 20; S1 comes back in term 7, and by committing its 20 commits 19 at term 3. S5 installs a snapshot that
+/// ends there, and stops before the removal: its 20 of term 5 stays, behind a 19 of term 3. That does no harm. Leaders
+/// from the committing term on have the snapshot's 19 (Leader Completeness), so the terms of such a suffix lie below it,
+/// and so does the last term of this log: by the suffix it wins no election, for every quorum has a voter of the
+/// committing term or a later one. The first Append that reaches here removes it.
 fn suffix_contradicts(recovered: &Recovered) -> bool {
     let base = recovered.base;
     recovered.log.runs.get(base.index.next()).is_some_and(|ballot| ballot.round < base.ballot.round)

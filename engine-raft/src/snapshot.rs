@@ -55,6 +55,8 @@ impl Raft {
         self.log.install(base, time);
         self.membership = membership;
         self.delivery.restart_after(base.index);
+        // What the same batch handed out before belongs to the tables that were replaced.
+        self.effects.committed.clear();
         self.read_backs.forget_delivery();
         // What is committed is in the log of every later leader, so the leader's log is this one up to here.
         self.allegiance.verified = self.allegiance.verified.max(self.log.commit());

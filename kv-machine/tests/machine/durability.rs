@@ -169,3 +169,26 @@ fn a_view_stays_as_it_was() {
     let in_view = view.get(schema::DATA, b"k").unwrap();
     assert!(in_view.is_some_and(|stored| stored.ends_with(b"a")));
 }
+
+#[test]
+fn short_commands_with_large_outcomes_are_applied_a_batch_at_a_time() {
+    let mut world = World::new();
+    let large = "x".repeat(1 << 20);
+    let commands: Vec<_> = (0..40).map(|i| put(&format!("k{i}"), &large, Expect::Any)).collect();
+    let log = entries(&commands);
+    let mut applied = 0;
+    let mut batches = 0;
+    while applied < log.len() {
+        let replies = world.machine.apply(&log[applied..]).unwrap();
+        assert!((1..=17).contains(&replies.len()), "{} mebibytes in one batch", replies.len());
+        applied += replies.len();
+        batches += 1;
+        assert_eq!(world.applied_index(), LogIndex(applied as u64));
+    }
+    assert!(batches > 1);
+    let mut one_by_one = World::new();
+    for entry in &log {
+        one_by_one.machine.apply(std::slice::from_ref(entry)).unwrap();
+    }
+    assert_eq!(world.digest(), one_by_one.digest());
+}

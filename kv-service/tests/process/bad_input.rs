@@ -84,7 +84,7 @@ async fn a_data_directory_of_another_engine_or_node_is_refused_and_stays_as_it_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_directory_of_another_cluster_is_refused_by_its_peers() {
     let mut cluster = Cluster::start("paxos", 3).await;
-    let stranger = Cluster::start("paxos", 3).await;
+    let mut stranger = Cluster::start("paxos", 3).await;
     cluster.kill(3);
     let log = cluster.directory.path().join("stranger.log");
     let mut command = cluster.command(3);
@@ -94,7 +94,7 @@ async fn a_data_directory_of_another_cluster_is_refused_by_its_peers() {
     spoilt.env("XDG_STATE_HOME", cluster.directory.path().join("state"));
     spoilt.args(&arguments[..=at]).arg(stranger.data_dir(3)).args(&arguments[at + 2..]);
     command = spoilt;
-    drop(stranger_keeps_its_data(stranger, 3));
+    stranger.kill_all();
     let file = std::fs::File::create(&log).unwrap();
     let mut child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
     let since = std::time::Instant::now();
@@ -110,12 +110,6 @@ async fn a_data_directory_of_another_cluster_is_refused_by_its_peers() {
     child.kill().unwrap();
     child.wait().unwrap();
     cluster.client(&[1, 2]).put("k", "undisturbed").await.unwrap();
-}
-
-/// Stops a cluster's nodes and leaves its directory for whoever holds the result.
-fn stranger_keeps_its_data(mut cluster: Cluster, _node: u64) -> Cluster {
-    cluster.kill_all();
-    cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,6 +192,21 @@ async fn keys_and_values_over_the_limit_are_refused() {
     assert!(matches!(&refused, Err(ClientError::Api { status: 413, .. })), "{refused:?}");
     client.put(&"k".repeat(4096), &"v".repeat(100)).await.unwrap();
     assert_eq!(client.get("k").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_at_the_limit_is_taken_by_any_node() {
+    for engine in ["raft", "paxos"] {
+        let cluster = Cluster::start(engine, 3).await;
+        let value = "v".repeat(1 << 20);
+        for id in cluster.running() {
+            cluster.client(&[id]).put(&format!("k{id}"), &value).await.unwrap();
+            let read = cluster.client(&[id]).get(&format!("k{id}")).await.unwrap();
+            assert!(read == Some(value.clone()), "{engine}: not what was written");
+            let refused = cluster.client(&[id]).put("k", &"v".repeat((1 << 20) + 1)).await;
+            assert!(matches!(&refused, Err(ClientError::Api { status: 413, .. })), "{refused:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
