@@ -27,15 +27,14 @@ use crate::role::RoleState;
 /// A request that is not answered after this many heartbeat intervals is lost.
 const LEARN_INTERVALS: u32 = 4;
 
-/// The request for chosen values that is under way, or waits for the own disk.
+/// The chosen values that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Learning {
-    // Whom, and for which values.
+    // From whom, and up to where.
     node: NodeId,
-    from: LogIndex,
     through: LogIndex,
-    // Until when to wait for the answer; `None` if the question has not left yet.
-    until: Option<MonoTime>,
+    // The request that is under way: from which slot on, and until when to wait for the answer.
+    asked: Option<(LogIndex, MonoTime)>,
 }
 
 /// The reads of the log store that are not answered yet. Bounded: one for the hand-out, and one of each kind for each
@@ -142,35 +141,36 @@ impl MultiPaxos {
         match self.allegiance.gap {
             Some((slot, since)) if slot == first => {
                 if self.now.since(since) >= self.config.timing.heartbeat_interval {
-                    self.ask_to_learn(leader, first, last);
+                    self.ask_to_learn(leader, last);
                 }
             }
             _ => self.allegiance.gap = Some((first, self.now)),
         }
     }
 
-    /// Asks `node` for chosen values, unless a request is under way; later, if the window is full of what is not durable.
-    pub(crate) fn ask_to_learn(&mut self, node: NodeId, from: LogIndex, through: LogIndex) {
-        let waits = |learning: Learning| learning.node == node && learning.until.is_some_and(|until| self.now < until);
-        if self.learning.is_some_and(waits) {
-            return;
-        }
-        self.evict();
-        let full = self.log.window().size_bytes() > self.config.limits.window_bytes_max && self.log.is_volatile();
-        let until = (!full).then(|| self.now + self.config.timing.heartbeat_interval * LEARN_INTERVALS);
-        self.learning = Some(Learning { node, from, through, until });
-        if !full {
-            self.send(node, Message::LearnRequest(LearnRequest { from, through }));
+    /// Wants the values up to `through`, which `node` knows to be chosen, unless a request to it is under way. The
+    /// question leaves with the next effects, or as soon as there is room.
+    pub(crate) fn ask_to_learn(&mut self, node: NodeId, through: LogIndex) {
+        let waits =
+            |learning: Learning| learning.node == node && learning.asked.is_some_and(|(_, until)| self.now < until);
+        if !self.learning.is_some_and(waits) {
+            self.learning = Some(Learning { node, through, asked: None });
         }
     }
 
-    /// Some writes are done: asks what waited for that.
-    pub(crate) fn resume_learning(&mut self) {
-        let Some(learning) = self.learning.filter(|learning| learning.until.is_none()) else { return };
-        self.learning = None;
-        if self.log.chosen_through() < learning.through {
-            self.ask_to_learn(learning.node, self.log.chosen_through().next(), learning.through);
+    /// Asks for the chosen values that are wanted, once the window, after eviction, is no longer full of what is not
+    /// durable here.
+    pub(crate) fn send_learn_request(&mut self) {
+        let full = self.log.window().size_bytes() > self.config.limits.window_bytes_max && self.log.is_volatile();
+        let Some(learning) = self.learning.filter(|learning| learning.asked.is_none() && !full) else { return };
+        let (node, from, through) = (learning.node, self.log.chosen_through().next(), learning.through);
+        if from > through {
+            self.learning = None;
+            return;
         }
+        let until = self.now + self.config.timing.heartbeat_interval * LEARN_INTERVALS;
+        self.learning = Some(Learning { node, through, asked: Some((from, until)) });
+        self.send(node, Message::LearnRequest(LearnRequest { from, through }));
     }
 
     /// Tells what was chosen, as far as this node knows and one message holds. What is trimmed comes as a snapshot.
@@ -210,8 +210,9 @@ impl MultiPaxos {
             }
         }
         let asked = self.learning.filter(|learning| learning.node == from);
-        let (has_news, answers) = (self.log.chosen_through() > before, asked.map(|learning| learning.from) == first);
-        if !has_news && !(asked.is_some() && answers) {
+        let has_news = self.log.chosen_through() > before;
+        let answered = asked.and_then(|learning| learning.asked).is_some_and(|(begin, _)| first == Some(begin));
+        if !has_news && !answered {
             return;
         }
         if asked.is_some() {
@@ -228,12 +229,12 @@ impl MultiPaxos {
             RoleState::Leader(_) => {
                 let through = asked.map_or(LogIndex::ZERO, |learning| learning.through);
                 if self.log.chosen_through() < through {
-                    self.ask_to_learn(from, self.log.chosen_through().next(), through);
+                    self.ask_to_learn(from, through);
                 }
             }
             _ if asked.is_some() => {
-                if let Some((first, last)) = self.log.missing(self.ballot, self.allegiance.watermark) {
-                    self.ask_to_learn(from, first, last);
+                if let Some((_, last)) = self.log.missing(self.ballot, self.allegiance.watermark) {
+                    self.ask_to_learn(from, last);
                 }
             }
             _ => {}

@@ -131,7 +131,8 @@ impl Engine for MultiPaxos {
         self.deliver();
         self.report_role();
         self.effects.write = self.log.take_write();
-        self.evict();
+        self.log.evict(self.config.limits.window_bytes_max, matches!(self.role, RoleState::Leader(_)));
+        self.send_learn_request();
         std::mem::take(&mut self.effects)
     }
 
@@ -187,11 +188,6 @@ impl MultiPaxos {
         self.writes_durable = self.writes_durable.max(write);
         self.count_own_promise(&[]);
         self.count_own_accepts(&written);
-        self.resume_learning();
-    }
-
-    fn evict(&mut self) {
-        self.log.evict(self.config.limits.window_bytes_max, matches!(self.role, RoleState::Leader(_)));
     }
 
     fn report_role(&mut self) {

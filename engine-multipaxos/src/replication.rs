@@ -136,7 +136,7 @@ impl MultiPaxos {
         // It followed an earlier leader further than the quorum that elected this one. What it knows to be chosen it
         // does not accept again, so if the others are gone this node must learn it from there.
         if chosen_through > sender.log.chosen_through() {
-            self.ask_to_learn(from, self.log.chosen_through().next(), chosen_through);
+            self.ask_to_learn(from, chosen_through);
         }
         true
     }

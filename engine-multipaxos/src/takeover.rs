@@ -227,7 +227,7 @@ impl MultiPaxos {
         }
         match candidate.most_advanced() {
             Some((chosen_through, node)) if chosen_through > self.log.chosen_through() => {
-                self.ask_to_learn(node, self.log.chosen_through().next(), chosen_through);
+                self.ask_to_learn(node, chosen_through);
             }
             _ => self.become_leader(),
         }

@@ -8,7 +8,7 @@ use common::{
     Disk, Node, accept, accepted, ballot, config, elect, entry, heartbeat, leader, learn_request, learned, prepare,
     promise, under, voters,
 };
-use consensus_api::{Input, LogIndex, NodeId, Payload, Role, SharedEntry};
+use consensus_api::{Input, LogIndex, LogPosition, NodeId, Payload, Role, SharedEntry};
 use engine_multipaxos::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
 
 fn candidate(disk: Disk) -> Node {
@@ -209,6 +209,42 @@ fn a_page_that_has_left_the_window_is_read_back() {
 }
 
 #[test]
+fn a_promise_to_who_asks_from_below_the_base_begins_above_what_is_chosen() {
+    let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
+    let mut node = Node::with_disk(1, Disk { applied: LogIndex(7), ..Disk::with(&slots, ballot(2, 9), 7) });
+    node.step(Input::Trimmed { base: LogPosition { index: LogIndex(3), ballot: ballot(2, 9) } });
+    node.hear(2, prepare(ballot(3, 2), 3));
+    node.sync();
+    assert_eq!(node.sent(), [(2, promise(ballot(3, 2), 3, vec![entry(8, 2, 9), entry(9, 2, 9)], None, 7))]);
+    node.hear(2, prepare(ballot(3, 2), 4));
+    node.answer_read_backs();
+    let accepted = (4..=9).map(|slot| entry(slot, 2, 9)).collect();
+    assert_eq!(node.sent(), [(2, promise(ballot(3, 2), 4, accepted, None, 7))], "who has the base gets all");
+}
+
+#[test]
+fn a_candidate_keeps_nothing_of_what_it_must_catch_up_over() {
+    let (mut told, mut spared) = (candidate(Disk::default()), candidate(Disk::default()));
+    let b = ballot(1, 1);
+    told.hear(2, promise(b, 1, (3..=6).map(|slot| entry(slot, 0, 9)).collect(), None, 5));
+    spared.hear(2, promise(b, 1, vec![entry(6, 0, 9)], None, 5));
+    assert_eq!(told.sent(), [(2, learn_request(1, 5))]);
+    assert_eq!(told.paxos, spared.paxos);
+}
+
+#[test]
+fn an_own_promise_of_many_pages_is_gathered_without_nesting() {
+    let mut settings = config(1);
+    settings.limits.message_bytes_max = 1;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    let slots = 50_000;
+    node.hear(2, accept(ballot(1, 2), (1..=slots).map(|slot| entry(slot, 1, 2)).collect(), 0));
+    node.sync();
+    elect(&mut node);
+    assert_eq!(node.last(), slots, "one slot a page");
+}
+
+#[test]
 fn a_page_being_read_back_is_dropped_when_a_higher_ballot_comes() {
     let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
     let mut node = Node::with_disk(1, Disk::with(&slots, ballot(2, 9), 0));
@@ -304,6 +340,10 @@ fn what_was_lost_on_the_way_is_asked_for_again() {
     let mut node = candidate(Disk::default());
     node.hear(2, promise(ballot(1, 1), 1, vec![entry(1, 0, 9)], Some(2), 0));
     node.sent();
+    for _ in 0..3 {
+        node.tick(10);
+    }
+    assert_eq!(node.sent(), [], "it may still be on its way");
     node.tick(10);
     let ask = |from| Message::Prepare(Prepare { ballot: ballot(1, 1), from: LogIndex(from), forced: true });
     assert_eq!(node.sent(), [(2, ask(2)), (3, ask(1))]);

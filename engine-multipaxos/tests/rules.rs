@@ -174,7 +174,7 @@ fn a_lost_accept_is_sent_again_from_the_first_slot_that_the_peer_lacks() {
     }
     node.sent();
     node.hear(2, accepted(ballot(1, 1), &[(1, 1), (3, 3)], 0));
-    for round in 1..=4 {
+    for round in 1..=5 {
         node.tick(11);
         node.hear(2, heartbeat_reply(ballot(1, 1), round, 0));
     }
@@ -183,6 +183,59 @@ fn a_lost_accept_is_sent_again_from_the_first_slot_that_the_peer_lacks() {
         _ => None,
     });
     assert_eq!(again, Some(LogIndex(2)));
+}
+
+/// The slots of the Accepts for node 2 among what was sent since the last look, message by message.
+fn accepts_for_2(node: &mut Node) -> Vec<Vec<u64>> {
+    let accepts = node.sent_to(2).into_iter().filter_map(|message| match message {
+        Message::Accept(accept) => Some(accept.entries.iter().map(|entry| entry.index.0).collect()),
+        _ => None,
+    });
+    accepts.collect()
+}
+
+#[test]
+fn one_lost_accept_is_sent_again_though_all_others_are_answered() {
+    let (mut node, b) = (leader(), ballot(1, 1));
+    node.propose(1);
+    assert_eq!(accepts_for_2(&mut node), [[1]], "and this one is lost; node 3 is down");
+    let mut slot = 1;
+    while node.chosen() == 0 && slot < 60 {
+        slot += 1;
+        node.pass(1);
+        node.propose(slot);
+        node.sync();
+        for slots in accepts_for_2(&mut node) {
+            node.hear(2, accepted(b, &[(slots[0], slots[slots.len() - 1])], 0));
+        }
+    }
+    assert!((40..60).contains(&slot), "after four heartbeat intervals at one proposal a millisecond, not {slot}");
+    assert_eq!(node.chosen(), slot);
+}
+
+#[test]
+fn a_late_answer_to_a_part_of_a_lost_message_does_not_stand_for_the_rest() {
+    let (mut node, b) = (leader(), ballot(1, 1));
+    for sequences in [1..=5, 6..=10] {
+        for sequence in sequences {
+            let data = Blob::from("value");
+            node.paxos.step(node.now, Input::Propose { id: request(1, sequence), data });
+        }
+        node.take();
+    }
+    let (low, high): (Vec<u64>, Vec<u64>) = ((1..=5).collect(), (6..=10).collect());
+    assert_eq!(accepts_for_2(&mut node), [low, high], "the first is lost, the second is answered slowly");
+    let wait = |node: &mut Node, round: u64| {
+        node.tick(11);
+        node.hear(2, heartbeat_reply(b, round, 0));
+        accepts_for_2(node)
+    };
+    let all: Vec<u64> = (1..=10).collect();
+    let again: Vec<_> = (1..=5).flat_map(|round| wait(&mut node, round)).collect();
+    assert_eq!(again, [all], "and this one is lost too");
+    node.hear(2, accepted(b, &[(6, 10)], 0));
+    let again: Vec<_> = (6..=11).flat_map(|round| wait(&mut node, round)).collect();
+    assert_eq!(again.first().and_then(|slots| slots.first()), Some(&1));
 }
 
 #[test]
@@ -213,7 +266,7 @@ fn a_gap_is_learnt_only_if_it_stays() {
     node.sent();
     node.pass(10);
     node.hear(2, heartbeat(b, 2, 3));
-    assert_eq!(node.sent(), [(2, learn_request(1, 1)), (2, heartbeat_reply(b, 3, 0))]);
+    assert_eq!(node.sent(), [(2, heartbeat_reply(b, 3, 0)), (2, learn_request(1, 1))]);
     node.hear(2, heartbeat(b, 2, 3));
     assert_eq!(node.sent(), [], "one request at a time");
     node.hear(2, learned(vec![entry(1, 1, 2)]));
@@ -300,6 +353,62 @@ fn a_leader_learns_from_a_follower_that_knows_more_to_be_chosen() {
     assert_eq!((node.role(), node.chosen()), (Role::Leader, 1));
 }
 
+#[test]
+fn a_follower_with_a_gap_keeps_no_more_in_memory_than_the_window_allows() {
+    let mut settings = config(1);
+    settings.limits.window_bytes_max = 300;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    let b = ballot(1, 2);
+    node.hear(2, accept(b, (2..=30).map(|slot| entry(slot, 1, 2)).collect(), 30));
+    node.sync();
+    node.hear(2, accept(b, vec![entry(1, 1, 2)], 30));
+    node.sync();
+    assert_eq!(node.chosen(), 30);
+    assert!(node.handed_out().len() < 10, "the rest has left the window");
+    node.answer_read_backs();
+    assert_eq!(node.handed_out(), (1..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_learns_faster_than_its_disk_writes_waits_for_the_disk() {
+    let mut settings = config(1);
+    settings.limits.window_bytes_max = 300;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    let b = ballot(1, 2);
+    node.hear(2, heartbeat(b, 20, 1));
+    node.pass(10);
+    node.hear(2, heartbeat(b, 20, 2));
+    node.sync();
+    assert!(node.sent().contains(&(2, learn_request(1, 20))));
+    node.hear(2, learned((1..=10).map(|slot| entry(slot, 1, 2)).collect()));
+    for round in 3..=9 {
+        node.pass(10);
+        node.hear(2, heartbeat(b, 20, round));
+    }
+    assert!(node.sent().iter().all(|(_, message)| !matches!(message, Message::LearnRequest(_))));
+    node.sync();
+    assert_eq!(node.sent(), [(2, learn_request(11, 20))]);
+}
+
+#[test]
+fn an_answer_without_news_is_followed_by_the_next_question() {
+    let mut node = Node::blank(1);
+    let b = ballot(1, 2);
+    node.hear(2, accept(b, vec![entry(3, 1, 2)], 5));
+    node.hear(2, heartbeat(b, 5, 1));
+    node.pass(10);
+    node.hear(2, heartbeat(b, 5, 2));
+    node.sync();
+    assert!(node.sent().contains(&(2, learn_request(1, 2))));
+    node.hear(2, accept(b, vec![entry(1, 1, 2), entry(2, 1, 2)], 5));
+    node.sync();
+    node.sent();
+    node.hear(2, learned(vec![entry(1, 1, 2), entry(2, 1, 2)]));
+    assert_eq!(node.sent(), [(2, learn_request(4, 5))], "what it holds has come from the leader meanwhile");
+    node.hear(2, learned(vec![entry(1, 1, 2), entry(2, 1, 2)]));
+    assert_eq!(node.sent(), [], "a copy answers nothing");
+}
+
 // Reads.
 
 #[test]
@@ -357,7 +466,7 @@ fn a_copy_that_arrives_after_the_leader_stepped_down_is_not_refused() {
 fn what_exceeds_a_bound_is_refused_by_name() {
     let mut settings = config(1);
     settings.limits.open_entries_max = 2;
-    settings.limits.message_bytes_max = 10;
+    settings.limits.command_bytes_max = 10;
     let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
     elect(&mut node);
     for sequence in 1..=3 {
@@ -408,6 +517,18 @@ fn an_installed_snapshot_keeps_every_accept_above_it() {
     assert_eq!((node.chosen(), node.handed_out()), (7, vec![7]));
     node.step(snapshot(5));
     assert_eq!(node.chosen(), 7, "an older one changes nothing");
+}
+
+#[test]
+fn what_was_to_be_handed_out_before_a_snapshot_in_the_same_batch_is_not() {
+    let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
+    let mut node = Node::with_disk(1, Disk::with(&slots, ballot(2, 9), 9));
+    node.step(Input::Tick);
+    let request = node.read_back.pop().unwrap();
+    let entries = node.disk.read(request);
+    node.paxos.step(node.now, Input::EntriesRead { id: request.id, entries });
+    node.step(snapshot(7));
+    assert_eq!(node.handed_out(), [8, 9]);
 }
 
 #[test]

@@ -61,19 +61,18 @@ impl Knobs {
     pub fn draw(seed: u64) -> Knobs {
         let mut random = SeededRandom::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6b6e_6f62);
         let random = &mut random;
-        let value_bytes_max = one_of(random, [1, 20, 300]);
         Knobs {
             nodes: one_of(random, [1, 2, 3, 3, 3, 3, 3, 3, 5, 5]),
             election_timeout_ms: 100 + random.below(200),
             heartbeats: 4 + random.below(6),
             pre_check: random.below(5) > 0,
             check_quorum: random.below(5) > 0,
-            limits: limits(random, value_bytes_max),
+            limits: limits(random),
             links: links(random),
             sync: one_of(random, [SpanUs::new(0, 0), SpanUs::new(100, 1000), SpanUs::new(100, 20_000)]),
             local: one_of(random, [SpanUs::new(0, 0), SpanUs::new(0, 500), SpanUs::new(0, 5_000)]),
             batching_permille: one_of(random, [0, 100, 500]),
-            value_bytes_max,
+            value_bytes_max: one_of(random, [1, 20, 300]),
             trims: random.below(2) == 0,
             propose_every_ms: one_of(random, [2, 10, 40]),
             read_every_ms: one_of(random, [5, 20, 60]),
@@ -114,15 +113,18 @@ fn one_of<T: Clone, const N: usize>(random: &mut SeededRandom, choices: [T; N]) 
     choices[random.below(N as u64) as usize].clone()
 }
 
+/// Messages of at most this size take one entry each, and larger ones travel alone.
+const ONE_ENTRY_BYTES: usize = 64;
+
 /// Now and then so tight that every bound is met.
-fn limits(random: &mut SeededRandom, value_bytes_max: u64) -> Limits {
-    // The least that takes every command: then each entry travels alone.
-    let one_entry_bytes = 60 + value_bytes_max as usize;
-    let message_bytes_max = one_of(random, [one_entry_bytes, one_entry_bytes, 2000, 1 << 20]);
-    // There a new leader needs a round trip for each open entry: not too many of them, or it is rightly taken for stuck.
-    let open_entries_max = if message_bytes_max == one_entry_bytes { [4, 16, 64] } else { [4, 64, 4096] };
+fn limits(random: &mut SeededRandom) -> Limits {
+    let message_bytes_max = one_of(random, [ONE_ENTRY_BYTES, ONE_ENTRY_BYTES, 2000, 1 << 20]);
+    // Where each entry travels alone a new leader needs a round trip for each open one: not too many of them, or it is
+    // rightly taken for stuck.
+    let open_entries_max = if message_bytes_max == ONE_ENTRY_BYTES { [4, 16, 64] } else { [4, 64, 4096] };
     Limits {
         message_bytes_max,
+        command_bytes_max: one_of(random, [250, 1 << 20, 1 << 20]),
         peer_bytes_max: one_of(random, [1000, 1 << 20]),
         peer_messages_max: one_of(random, [1, 4, 64]),
         open_entries_max: one_of(random, open_entries_max),
