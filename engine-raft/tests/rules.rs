@@ -409,7 +409,7 @@ fn a_copy_that_arrives_after_a_restart_is_met_with_silence() {
 fn what_exceeds_a_bound_is_refused_by_name() {
     let mut settings = config(1);
     settings.limits.open_entries_max = 2;
-    settings.limits.message_bytes_max = 100;
+    settings.limits.command_bytes_max = 100;
     let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
     node.propose(1);
     elect(&mut node);
