@@ -153,10 +153,13 @@ impl<P: Protocol> World<P> {
         taken.filter_map(|task| if let Task::Deliver(parcel) = task { Some(parcel) } else { None }).collect()
     }
 
-    /// Trims a node's log up to an index that every node's tables hold durably, so that nobody needs what is gone.
+    /// Trims the log of a node that is up, to an index that every node's tables hold durably: nobody needs what is gone.
     pub fn trim(&mut self, id: NodeId) -> Result<(), Violation> {
+        if !self.is_up(id) {
+            return Ok(());
+        }
         let persisted = self.nodes.values().map(|node| node.persisted()).min().unwrap_or_default();
-        let Some(node) = self.nodes.get(&id).filter(|node| node.process.is_some()) else { return Ok(()) };
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
         let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
         let Ok(()) = node.disk.trim(base);

@@ -8,6 +8,7 @@ use consensus_api::engine::encode_ballot;
 use consensus_api::{Blob, LogStore, LogTime, Membership, Payload, Role, WriteId};
 
 use super::*;
+use crate::protocol::Held;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -165,4 +166,30 @@ fn tables_that_differ_are_found() {
     checks.digest(ONE, LogIndex(5), [1; 32]).expect("is the first");
     checks.digest(TWO, LogIndex(6), [2; 32]).expect("stands elsewhere");
     assert!(checks.digest(TWO, LogIndex(5), [2; 32]).is_err());
+}
+
+#[test]
+fn a_message_that_vouches_for_what_is_in_memory_alone_is_found() {
+    let checks = Checks::new(true);
+    let disk = Disk::new();
+    let held = Held { index: LogIndex(1), ballot: Ballot::new(1, ONE) };
+    let vote = Vouched { ballot: Some(Ballot::new(3, TWO)), held: vec![] };
+    let accept = Vouched { ballot: None, held: vec![held] };
+    assert!(checks.sent((ONE, &disk), &vote).is_err());
+    assert!(checks.sent((ONE, &disk), &accept).is_err());
+    let hard_state = Some(encode_ballot(Ballot::new(3, TWO)));
+    disk.write(&[Write { hard_state, ..put(vec![entry(1, 1, 1)]) }]).expect("memory does not fail");
+    assert_eq!(checks.sent((ONE, &disk), &vote), Ok(()));
+    assert_eq!(checks.sent((ONE, &disk), &accept), Ok(()));
+}
+
+#[test]
+fn a_vote_on_disk_binds_to_one_candidate_of_a_term() {
+    let checks = Checks::new(true);
+    let disk = Disk::new();
+    let hard_state = Some(encode_ballot(Ballot::new(3, TWO)));
+    disk.write(&[Write { hard_state, ..Write::default() }]).expect("memory does not fail");
+    let vouched = |node| Vouched { ballot: Some(Ballot::new(3, node)), held: vec![] };
+    assert!(checks.sent((ONE, &disk), &vouched(ONE)).is_err());
+    assert_eq!(checks.sent((ONE, &disk), &vouched(NodeId::NONE)), Ok(()));
 }
