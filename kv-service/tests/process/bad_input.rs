@@ -85,16 +85,12 @@ async fn a_data_directory_of_another_engine_or_node_is_refused_and_stays_as_it_i
 async fn a_data_directory_of_another_cluster_is_refused_by_its_peers() {
     let mut cluster = Cluster::start("paxos", 3).await;
     let mut stranger = Cluster::start("paxos", 3).await;
-    cluster.kill(3);
-    let log = cluster.directory.path().join("stranger.log");
-    let mut command = cluster.command(3);
-    let at = command.get_args().position(|argument| argument == "--data-dir").unwrap();
-    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_owned()).collect();
-    let mut spoilt = program();
-    spoilt.env("XDG_STATE_HOME", cluster.directory.path().join("state"));
-    spoilt.args(&arguments[..=at]).arg(stranger.data_dir(3)).args(&arguments[at + 2..]);
-    command = spoilt;
     stranger.kill_all();
+    let leader = cluster.leader().await;
+    let victim = if leader == 3 { 2 } else { 3 };
+    cluster.kill(victim);
+    let log = cluster.directory.path().join("stranger.log");
+    let mut command = cluster.command(victim, &stranger.data_dir(victim));
     let file = std::fs::File::create(&log).unwrap();
     let mut child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
     let since = std::time::Instant::now();
@@ -109,7 +105,7 @@ async fn a_data_directory_of_another_cluster_is_refused_by_its_peers() {
     assert!(!said.contains("panicked"), "{said}");
     child.kill().unwrap();
     child.wait().unwrap();
-    cluster.client(&[1, 2]).put("k", "undisturbed").await.unwrap();
+    cluster.client(&[leader]).put("k", "undisturbed").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -79,8 +79,8 @@ impl Cluster {
         self.directory.path().join(format!("node{id}.log"))
     }
 
-    /// The command that runs a node; a test may spoil it before it runs it.
-    pub fn command(&self, id: u64) -> Command {
+    /// The command that runs a node over this data directory.
+    pub fn command(&self, id: u64, data_dir: &Path) -> Command {
         let node = &self.nodes[&id];
         let mut command = program();
         command.env("XDG_STATE_HOME", self.directory.path().join("state"));
@@ -91,7 +91,7 @@ impl Cluster {
             "--http",
             &format!("127.0.0.1:{}", node.http),
         ]);
-        command.arg("--data-dir").arg(self.data_dir(id));
+        command.arg("--data-dir").arg(data_dir);
         for (peer, other) in self.nodes.iter().filter(|(peer, _)| **peer != id) {
             command.args(["--peer", &format!("{peer}=127.0.0.1:{}", other.listen)]);
         }
@@ -102,7 +102,8 @@ impl Cluster {
     /// Starts a node that does not run.
     pub fn run(&mut self, id: u64) {
         let log = File::options().create(true).append(true).open(self.log_file(id)).unwrap();
-        let child = self.command(id).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = self.command(id, &self.data_dir(id));
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.nodes.get_mut(&id).unwrap().process = Some(child);
     }
 
