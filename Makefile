@@ -50,7 +50,7 @@ lint: deps
 	$(CARGO) clippy --release --workspace --all-targets --all-features -- --deny warnings
 
 bench: deps
-	$(CARGO) bench --workspace
+	$(CARGO) bench --package benches
 
 sim: deps
 	$(CARGO) run --release --package simulator -- --engine both --seeds 1..$(SEEDS)
