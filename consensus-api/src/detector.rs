@@ -41,8 +41,15 @@ impl FailureDetector {
     }
 
     /// Waits a whole timeout anew, without having heard anything: after a campaign, or after granting one.
+    ///
+    /// A timeout that never ends takes nothing from the sequence of chance. Where elections are somebody else's choice,
+    /// as under a model checker, two states are then equal that differ in nothing but how often they waited anew.
     pub fn rearm(&mut self, now: MonoTime) {
         let least = self.election_timeout;
+        if now + least == MonoTime::NEVER {
+            self.deadline = MonoTime::NEVER;
+            return;
+        }
         let spread = u64::try_from(least.as_micros()).unwrap_or(u64::MAX);
         self.deadline = now + least + Duration::from_micros(self.random.below(spread));
     }
@@ -121,6 +128,16 @@ mod tests {
             deadlines.insert(detector.deadline());
         }
         assert!(deadlines.len() > 90, "seeds must not share a timeout");
+    }
+
+    #[test]
+    fn a_timeout_that_never_ends_leaves_no_trace_of_how_often_it_was_waited_for() {
+        let endless = Timing { election_timeout: Duration::MAX, ..Timing::default() };
+        let mut detector = FailureDetector::new(&endless, 1, at(0));
+        let fresh = detector.clone();
+        detector.rearm(at(5));
+        assert_eq!(detector, fresh);
+        assert!(!detector.suspects(at(1_000_000)));
     }
 
     #[test]

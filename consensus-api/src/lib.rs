@@ -27,6 +27,7 @@ pub mod ids;
 pub mod log_store;
 pub mod log_writer;
 pub mod membership;
+pub mod planted;
 pub mod quorum;
 pub mod random;
 pub mod reads;

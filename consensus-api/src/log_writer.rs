@@ -14,9 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::engine::LogPosition;
 use crate::entry::SharedEntry;
-use crate::ids::{LogIndex, WriteId};
+use crate::ids::{Ballot, LogIndex, WriteId};
 use crate::log_store::Write;
+use crate::planted::{Bug, is_planted};
 
 /// Indexes that one write puts, as inclusive runs.
 type Runs = Vec<(LogIndex, LogIndex)>;
@@ -28,7 +30,17 @@ pub struct LogWriter {
     hard_state: Option<Bytes>,
     remove_from: Option<LogIndex>,
     puts: BTreeMap<LogIndex, SharedEntry>,
-    under_way: VecDeque<(WriteId, Runs)>,
+    under_way: VecDeque<UnderWay>,
+    // Where completed writes ended; always empty unless a bug is planted that looks at it.
+    ends: Vec<LogPosition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct UnderWay {
+    id: WriteId,
+    runs: Runs,
+    // Its last entry; known only where a bug is planted that looks at it.
+    end: Option<LogPosition>,
 }
 
 impl LogWriter {
@@ -72,7 +84,9 @@ impl LogWriter {
                 _ => runs.push((*index, *index)),
             }
         }
-        self.under_way.push_back((self.last_taken, runs));
+        let end = puts.values().next_back().filter(|_| is_planted(Bug::DurableByIndexAndBallot));
+        let end = end.map(|entry| LogPosition { index: entry.index, ballot: entry.ballot });
+        self.under_way.push_back(UnderWay { id: self.last_taken, runs, end });
         Some(Write {
             id: self.last_taken,
             hard_state: self.hard_state.take(),
@@ -87,27 +101,33 @@ impl LogWriter {
     pub fn persisted(&mut self, write: WriteId) -> Vec<(LogIndex, LogIndex)> {
         assert!(write <= self.last_taken, "{write} completed, but only {} was taken", self.last_taken);
         let mut done = Vec::new();
-        while let Some((id, _)) = self.under_way.front() {
-            if *id > write {
-                break;
-            }
-            if let Some((_, runs)) = self.under_way.pop_front() {
-                done.extend(runs);
-            }
+        while self.under_way.front().is_some_and(|first| first.id <= write)
+            && let Some(first) = self.under_way.pop_front()
+        {
+            done.extend(first.runs);
+            self.ends.extend(first.end);
         }
         done
+    }
+
+    /// The last index at which a completed write ended with an entry that stands now. Zero unless
+    /// [`Bug::DurableByIndexAndBallot`] is planted, which takes everything up to there for durable: but in Multi-Paxos a
+    /// slot below may have been filled since, and in Raft the entry may have been replaced and have come back.
+    pub fn vouched_through(&self, stands: impl Fn(LogIndex) -> Option<Ballot>) -> LogIndex {
+        let standing = self.ends.iter().filter(|end| stands(end.index) == Some(end.ballot));
+        standing.map(|end| end.index).max().unwrap_or_default()
     }
 
     /// Whether no write of the entry at `index` is pending or under way.
     pub fn is_durable(&self, index: LogIndex) -> bool {
         let within = |(first, last): &(LogIndex, LogIndex)| *first <= index && index <= *last;
-        !self.puts.contains_key(&index) && !self.under_way.iter().any(|(_, runs)| runs.iter().any(within))
+        !self.puts.contains_key(&index) && !self.under_way.iter().any(|write| write.runs.iter().any(within))
     }
 
     /// Below this index everything that the log holds is durable; `None` if all of it is.
     pub fn first_volatile(&self) -> Option<LogIndex> {
         let pending = self.puts.keys().next().copied();
-        let under_way = self.under_way.iter().flat_map(|(_, runs)| runs.first()).map(|(first, _)| *first);
+        let under_way = self.under_way.iter().flat_map(|write| write.runs.first()).map(|(first, _)| *first);
         under_way.chain(pending).min()
     }
 }

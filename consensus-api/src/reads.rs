@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::engine::{ReadReady, Refusal};
 use crate::ids::{LogIndex, NodeId, RequestId};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorums;
 
 /// A leader's reads and their rounds.
@@ -43,7 +44,8 @@ impl ReadQueue {
         if self.waiting.len() >= reads_max {
             return Err(Refusal::Busy);
         }
-        self.waiting.push_back((self.round + 1, ReadReady { id, index }));
+        let round = if is_planted(Bug::ReadJoinsEarlierRound) { self.round } else { self.round + 1 };
+        self.waiting.push_back((round, ReadReady { id, index }));
         Ok(())
     }
 
@@ -72,7 +74,7 @@ impl ReadQueue {
 
     /// Takes out the reads whose round a quorum has confirmed.
     pub fn take_confirmed(&mut self, me: NodeId, quorums: Quorums<'_>) -> Vec<ReadReady> {
-        let confirmed = self.confirmed(me, quorums);
+        let confirmed = if is_planted(Bug::ReadWithoutRound) { u64::MAX } else { self.confirmed(me, quorums) };
         let ready = self.waiting.partition_point(|(round, _)| *round <= confirmed);
         self.waiting.drain(..ready).map(|(_, read)| read).collect()
     }

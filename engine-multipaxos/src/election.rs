@@ -12,6 +12,7 @@
 //! campaign (Raft thesis §9.6), and voters that hear a leader help nobody to depose it, nor does a leader go on that
 //! hears no quorum (§6.2), all as in Raft, so that a comparison does not compare these.
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, NodeId, Tally, Verdict};
 
 use crate::MultiPaxos;
@@ -26,6 +27,7 @@ impl MultiPaxos {
         if let RoleState::Leader(leader) = &self.role
             && self.config.timing.check_quorum
             && self.has_lost_quorum(leader)
+            && !is_planted(Bug::LeaderNeverStepsDown)
         {
             self.become_follower(None);
         }
@@ -194,6 +196,9 @@ impl MultiPaxos {
         let abandoned = self.errands.abandon(leader);
         self.effects.refused.extend(abandoned);
         if let RoleState::Leader(mut led) = previous {
+            if is_planted(Bug::OpenEntriesRefused) {
+                self.refuse_open(&led);
+            }
             self.refuse_reads(led.reads.abandon(), leader);
             self.detector.rearm(self.now);
         }
@@ -202,6 +207,7 @@ impl MultiPaxos {
     /// Whether this node knows of a leader that works: it hears one, or is one that hears a quorum.
     fn hears_leader(&self) -> bool {
         match &self.role {
+            _ if is_planted(Bug::LiveLeaderDeposed) => false,
             RoleState::Leader(leader) => !self.has_lost_quorum(leader),
             _ => self.detector.hears_leader(self.now),
         }

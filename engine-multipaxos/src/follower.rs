@@ -14,6 +14,7 @@
 //!                 the first that was not is a gap: learn it, if it does not close by itself
 //! ```
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{LogIndex, NodeId};
 
 use crate::MultiPaxos;
@@ -24,6 +25,9 @@ impl MultiPaxos {
     /// 5.1 and leaves its promise at 3.3: it would then accept under 4.2, over a value that 5.1 has chosen by its help.
     pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) {
         let under_one_ballot = accept.entries.iter().all(|entry| entry.ballot == accept.ballot);
+        if is_planted(Bug::AcceptLeavesPromise) && under_one_ballot && accept.ballot > self.ballot {
+            return self.accept_unpromised(from, accept);
+        }
         if !under_one_ballot || !self.follow(from, accept.ballot) {
             return;
         }

@@ -35,6 +35,7 @@ mod log;
 mod membership;
 pub mod message;
 mod open_slots;
+mod planted;
 mod proposals;
 mod reads;
 mod recovery;
@@ -210,6 +211,7 @@ impl MultiPaxos {
     }
 
     fn send_after(&mut self, to: NodeId, after: WriteId, message: Message) {
+        let after = planted::waits_for(after, &message);
         self.effects.messages.push(Outgoing { to, lane: message.lane(), after, message });
     }
 }

@@ -19,6 +19,7 @@
 
 use consensus_api::ballot_runs::{BallotRuns, Run};
 use consensus_api::log_writer::LogWriter;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::window::EntryWindow;
 use consensus_api::{Ballot, Entry, LogIndex, LogPosition, LogTime, SharedEntry, Write, WriteId};
 
@@ -97,7 +98,8 @@ impl Log {
     /// ahead of this node's own log, and a restart finds in the log whatever the tables have not kept.
     pub(crate) fn deliverable_through(&self) -> LogIndex {
         let volatile = self.writer.first_volatile();
-        volatile.map_or(self.chosen_through, |volatile| volatile.previous().min(self.chosen_through))
+        let durable = volatile.map_or(self.chosen_through, LogIndex::previous);
+        durable.max(self.writer.vouched_through(|slot| self.ballot_at(slot))).min(self.chosen_through)
     }
 
     /// Accepts a value for a slot that is not known to be chosen. What is there under the same ballot stays and is not
@@ -159,7 +161,8 @@ impl Log {
     /// value for it.
     pub(crate) fn choose_accepted(&mut self, ballot: Ballot, watermark: LogIndex) {
         while let Some(run) = self.ballots.run_at(self.chosen_through.next()) {
-            if run.ballot != ballot || self.chosen_through >= watermark {
+            let is_its_own = run.ballot == ballot || is_planted(Bug::WatermarkOfOtherBallot);
+            if !is_its_own || self.chosen_through >= watermark {
                 return;
             }
             self.chosen_through = run.last.min(watermark);

@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use consensus_api::errands::{Admission, Errand, Proposal};
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, Entry, LogTime, NodeId, Payload, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
@@ -107,6 +108,10 @@ impl MultiPaxos {
         let log_time = stamped.unwrap_or_else(|| leader.clock.stamp(self.now));
         let entry = Arc::new(Entry { index: leader.open.next(), ballot: self.ballot, log_time, payload });
         leader.open.push(entry.size_bytes());
+        let slot = entry.index;
         self.log.accept(entry);
+        if is_planted(Bug::OwnCopyBeforeDurable) {
+            leader.open.accepted(self.config.node, slot, slot, self.membership.quorums());
+        }
     }
 }

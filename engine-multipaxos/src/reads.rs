@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use consensus_api::errands::Errand;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, NodeId, ReadReady, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
@@ -56,7 +57,8 @@ impl MultiPaxos {
     fn queue_read(&mut self, id: RequestId) -> Result<(), Refusal> {
         let (reads_max, chosen_through) = (self.config.limits.reads_max, self.log.chosen_through());
         let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
-        leader.reads.push(id, chosen_through.max(leader.epoch_start), reads_max)
+        let floor = if is_planted(Bug::ReadBeforeOwnEpoch) { chosen_through } else { leader.epoch_start };
+        leader.reads.push(id, chosen_through.max(floor), reads_max)
     }
 
     /// The leader has told the indexes of reads of this node.

@@ -16,6 +16,7 @@
 //! learns what was chosen there ([`catch_up`](crate::catch_up)). A peer that is so far behind that the window lacks its
 //! slots is left to learn them.
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, Effects, EngineConfig, LogIndex, MonoTime, NodeId, Outgoing, WriteId};
 
 use crate::MultiPaxos;
@@ -114,7 +115,8 @@ impl MultiPaxos {
 
     /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
-        if reply.ballot != self.ballot || !self.hear_from(from, reply.chosen_through) {
+        let is_present = reply.ballot == self.ballot || is_planted(Bug::EarlierEpochsRoundCounted);
+        if !is_present || !self.hear_from(from, reply.chosen_through) {
             return;
         }
         if let Some((leader, _)) = self.leading() {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use consensus_api::detector::QuorumContact;
 use consensus_api::engine::encode_ballot;
 use consensus_api::flow::InFlight;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, Role, Tally, Timing, WriteId};
 
@@ -125,7 +126,7 @@ impl Progress {
     pub(crate) fn is_stalled(&mut self, first_without: LogIndex, now: MonoTime, patience: Duration) -> bool {
         let same = self.lacks.filter(|(slot, _)| *slot == first_without);
         self.lacks = (first_without < self.next).then(|| same.unwrap_or((first_without, now)));
-        let long_ago = |since| now.since(since) >= patience;
+        let long_ago = |since| now.since(since) >= patience && !is_planted(Bug::LossNeverNoticed);
         self.lacks.is_some_and(|(_, since)| long_ago(since)) || self.in_flight.stalled_since().is_some_and(long_ago)
     }
 
@@ -164,7 +165,9 @@ impl MultiPaxos {
         self.ballot = ballot;
         self.round_seen = self.round_seen.max(ballot.round);
         self.allegiance = Allegiance::default();
-        self.log.writer.set_hard_state(encode_ballot(ballot));
+        if ballot.node != self.config.node || !is_planted(Bug::OwnBallotNotWritten) {
+            self.log.writer.set_hard_state(encode_ballot(ballot));
+        }
         self.ballot_write = self.log.dependency();
     }
 

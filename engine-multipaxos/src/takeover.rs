@@ -22,6 +22,7 @@
 use std::collections::BTreeMap;
 
 use consensus_api::detector::QuorumContact;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, LogClock, LogIndex, LogTime, MonoTime, NodeId, Payload, SharedEntry};
 
@@ -73,7 +74,9 @@ impl Candidate {
     /// Keeps a value unless one of a higher ballot is known for its slot.
     fn report(&mut self, entry: SharedEntry) {
         let known = self.reported.entry(entry.index).or_insert_with(|| entry.clone());
-        if known.ballot < entry.ballot {
+        if known.ballot < entry.ballot && !is_planted(Bug::LowestBallotReproposed)
+            || known.ballot > entry.ballot && is_planted(Bug::LowestBallotReproposed)
+        {
             *known = entry;
         } else if known.ballot == entry.ballot {
             let same = known.payload == entry.payload && known.log_time == entry.log_time;
@@ -191,12 +194,14 @@ impl MultiPaxos {
     pub(crate) fn on_promise(&mut self, from: NodeId, promise: Promise) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         let Some(promising) = candidate.acceptors.get_mut(&from) else { return };
-        if promise.ballot != self.ballot || promising.complete || promise.from != promising.cursor {
+        let is_present = promise.ballot == self.ballot || is_planted(Bug::StaleVoteCounted);
+        if !is_present || promising.complete || promise.from != promising.cursor {
             return;
         }
+        let next = promise.next.filter(|_| !is_planted(Bug::PromiseCountedEarly));
         promising.chosen_through = promising.chosen_through.max(promise.chosen_through);
-        promising.complete = promise.next.is_none();
-        promising.cursor = promise.next.unwrap_or(promising.cursor);
+        promising.complete = next.is_none();
+        promising.cursor = next.unwrap_or(promising.cursor);
         promising.asked_at = Some(self.now);
         let forced = candidate.forced;
         for entry in promise.accepted {
@@ -209,7 +214,7 @@ impl MultiPaxos {
         }
         // A takeover that makes progress is not given up.
         self.detector.rearm(self.now);
-        match promise.next {
+        match next {
             Some(_) if from == self.config.node => {}
             Some(next) => {
                 self.send_promise(from, Message::Prepare(Prepare { ballot: self.ballot, from: next, forced }));
@@ -226,7 +231,9 @@ impl MultiPaxos {
             return;
         }
         match candidate.most_advanced() {
-            Some((chosen_through, node)) if chosen_through > self.log.chosen_through() => {
+            Some((chosen_through, node))
+                if chosen_through > self.log.chosen_through() && !is_planted(Bug::LeadsBeforeCaughtUp) =>
+            {
                 self.ask_to_learn(node, chosen_through);
             }
             _ => self.become_leader(),
@@ -240,6 +247,9 @@ impl MultiPaxos {
         assert!(self.ballot.node == self.config.node, "leads in a ballot of {}", self.ballot.node);
         let chosen_through = self.log.chosen_through();
         let mut reported = candidate.reported.split_off(&chosen_through.next());
+        if is_planted(Bug::AcceptedValuesIgnored) {
+            reported.clear();
+        }
         let last = reported.keys().next_back().copied().unwrap_or(chosen_through);
         let time = reported.values().map(|entry| entry.log_time).fold(self.log.time(), LogTime::max);
         let progress = Progress::new(chosen_through.next(), self.now);
@@ -259,6 +269,7 @@ impl MultiPaxos {
         for slot in (chosen_through.next().0..=last.0).map(LogIndex) {
             match reported.remove(&slot) {
                 Some(entry) => self.propose_at_next(entry.payload.clone(), Some(entry.log_time)),
+                None if is_planted(Bug::HolesSkipped) => {}
                 None => self.propose_at_next(Payload::Noop, None),
             }
         }

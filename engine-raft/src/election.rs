@@ -15,6 +15,7 @@
 //! and campaign above it.
 
 use consensus_api::detector::QuorumContact;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, LogClock, LogPosition, NodeId, Payload, Tally, Verdict, WriteId};
 
@@ -29,6 +30,7 @@ impl Raft {
         if let RoleState::Leader(leader) = &self.role
             && self.config.timing.check_quorum
             && self.has_lost_quorum(leader)
+            && !is_planted(Bug::LeaderNeverStepsDown)
         {
             self.become_follower(None);
         }
@@ -126,7 +128,8 @@ impl Raft {
         if reply.ballot != *ballot {
             return;
         }
-        if !reply.granted && reply.promised.round >= reply.ballot.round {
+        let teaches = !is_planted(Bug::RefusalTeachesNothing);
+        if !reply.granted && reply.promised.round >= reply.ballot.round && teaches {
             self.adopt(reply.promised.round);
             return self.ask_around();
         }
@@ -163,7 +166,7 @@ impl Raft {
 
     /// Counts a vote for the present campaign.
     pub(crate) fn on_vote(&mut self, from: NodeId, vote: Vote) {
-        if vote.ballot == self.ballot {
+        if vote.ballot == self.ballot || is_planted(Bug::StaleVoteCounted) {
             self.count_vote(from, vote.granted);
         }
     }
@@ -264,6 +267,9 @@ impl Raft {
         let abandoned = self.errands.abandon(leader);
         self.effects.refused.extend(abandoned);
         if let RoleState::Leader(mut led) = previous {
+            if is_planted(Bug::OpenEntriesRefused) {
+                self.refuse_open(&led);
+            }
             self.refuse_reads(led.reads.abandon(), leader);
             self.detector.rearm(self.now);
         }
@@ -272,6 +278,7 @@ impl Raft {
     /// Whether this node knows of a leader that works: it hears one, or is one that hears a quorum.
     fn hears_leader(&self) -> bool {
         match &self.role {
+            _ if is_planted(Bug::LiveLeaderDeposed) => false,
             RoleState::Leader(leader) => !self.has_lost_quorum(leader),
             _ => self.detector.hears_leader(self.now),
         }
@@ -280,6 +287,6 @@ impl Raft {
     /// The election restriction: a log that ends in a later term, or in the same one and no sooner (paper §5.4.1).
     fn is_up_to_date(&self, last: LogPosition) -> bool {
         let own = self.log.last();
-        (last.ballot.round, last.index) >= (own.ballot.round, own.index)
+        (last.ballot.round, last.index) >= (own.ballot.round, own.index) || is_planted(Bug::ElectionRestrictionDropped)
     }
 }

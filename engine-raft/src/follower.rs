@@ -14,6 +14,7 @@
 //! stands at those indexes until then may be another leader's. Only what an `Append` of this term has matched, or what
 //! this node has acknowledged in this term, is known to be the leader's.
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, LogIndex, NodeId};
 
 use crate::Raft;
@@ -88,7 +89,9 @@ impl Raft {
     fn learn_commit(&mut self, told: LogIndex) {
         let allegiance = &mut self.allegiance;
         allegiance.leader_commit = allegiance.leader_commit.max(told);
-        let commit = allegiance.leader_commit.min(allegiance.verified);
+        let last = self.log.last_index();
+        let known = if is_planted(Bug::CommitBeyondVerified) { last } else { allegiance.verified };
+        let commit = allegiance.leader_commit.min(known);
         self.log.commit_through(commit);
     }
 

@@ -33,6 +33,7 @@ mod follower;
 mod log;
 mod membership;
 pub mod message;
+mod planted;
 mod proposals;
 mod reads;
 mod recovery;
@@ -196,6 +197,7 @@ impl Raft {
     }
 
     fn send_after(&mut self, to: NodeId, after: WriteId, message: Message) {
+        let after = planted::waits_for(after, &message);
         self.effects.messages.push(Outgoing { to, lane: message.lane(), after, message });
     }
 }

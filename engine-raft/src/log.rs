@@ -15,6 +15,7 @@
 
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::log_writer::LogWriter;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::window::EntryWindow;
 use consensus_api::{Ballot, LogIndex, LogPosition, LogTime, SharedEntry, Write, WriteId};
 
@@ -100,7 +101,8 @@ impl Log {
     /// Everything up to here is durable.
     pub(crate) fn durable_through(&self) -> LogIndex {
         let last = self.last_index();
-        self.writer.first_volatile().map_or(last, |volatile| volatile.previous().min(last))
+        let durable = self.writer.first_volatile().map_or(last, |volatile| volatile.previous().min(last));
+        durable.max(self.writer.vouched_through(|index| self.ballot_at(index)))
     }
 
     /// What may be applied: what is committed, as far as it is durable here too. So the state machine's tables never get
@@ -114,6 +116,10 @@ impl Log {
         let last = self.last();
         assert!(entry.index == last.index.next(), "a hole in the log: {} after {}", entry.index, last.index);
         assert!(entry.ballot.round >= last.ballot.round, "terms decrease along the log at {}", entry.index);
+        self.put(entry);
+    }
+
+    fn put(&mut self, entry: SharedEntry) {
         self.time = self.time.max(entry.log_time);
         self.ballots.set(entry.index, entry.ballot);
         self.window.insert(entry.clone());
@@ -132,6 +138,7 @@ impl Log {
                     assert!(*present == entry, "two entries at {} in term {}", entry.index, ballot.round);
                 }
             }
+            Some(_) if is_planted(Bug::ConflictSuffixKept) => self.put(entry),
             Some(_) => {
                 self.truncate(entry.index);
                 self.append(entry);

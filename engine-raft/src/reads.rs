@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use consensus_api::errands::Errand;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, NodeId, ReadReady, Refusal, Refused, RequestId};
 
 use crate::Raft;
@@ -54,7 +55,8 @@ impl Raft {
     fn queue_read(&mut self, id: RequestId) -> Result<(), Refusal> {
         let (reads_max, commit) = (self.config.limits.reads_max, self.log.commit());
         let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
-        leader.reads.push(id, commit.max(leader.epoch_start), reads_max)
+        let floor = if is_planted(Bug::ReadBeforeOwnEpoch) { commit } else { leader.epoch_start };
+        leader.reads.push(id, commit.max(floor), reads_max)
     }
 
     /// The leader has told the indexes of reads of this node.

@@ -12,6 +12,7 @@
 //! Entries leave when the effects are taken, so that everything that was proposed since goes in one message, and they
 //! do not wait for this node's disk (thesis §10.2.1). This node's own copy counts toward the quorum when it is durable.
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
     Ballot, Effects, EngineConfig, LogIndex, LogPosition, MonoTime, NodeId, Outgoing, SharedEntry, WriteId,
 };
@@ -63,7 +64,7 @@ impl Raft {
         for progress in leader.peers.values_mut() {
             let stalled_since = progress.in_flight.stalled_since().unwrap_or(sender.now);
             let stalled = sender.now.since(stalled_since) >= timing.heartbeat_interval * STALL_INTERVALS;
-            let lost = stalled || progress.is_silent(sender.now, timing);
+            let lost = (stalled || progress.is_silent(sender.now, timing)) && !is_planted(Bug::LossNeverNoticed);
             match &mut progress.phase {
                 Phase::Probe { asked } | Phase::Snapshot { asked, .. } => *asked = false,
                 Phase::Replicate if lost => progress.probe_from(progress.matched.next()),
@@ -121,7 +122,7 @@ impl Raft {
 
     /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
-        if reply.ballot != self.ballot {
+        if reply.ballot != self.ballot && !is_planted(Bug::EarlierEpochsRoundCounted) {
             return;
         }
         let Some((leader, sender)) = self.leading() else { return };
@@ -145,10 +146,12 @@ impl Raft {
     /// by the others, for its log ends in a later term, and overwrites what was committed.
     fn advance_commit(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let (me, durable) = (self.config.node, leader.durable);
+        let (me, last) = (self.config.node, self.log.last_index());
+        let durable = if is_planted(Bug::OwnCopyBeforeDurable) { last } else { leader.durable };
         let matched = |node| leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
         let held = self.membership.quorums().highest(|node| if node == me { durable } else { matched(node) });
-        if held <= self.log.commit() || self.log.ballot_at(held) != Some(self.ballot) {
+        let is_own = self.log.ballot_at(held) == Some(self.ballot) || is_planted(Bug::OldEntriesCounted);
+        if held <= self.log.commit() || !is_own {
             return;
         }
         self.log.commit_through(held);

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use consensus_api::detector::QuorumContact;
 use consensus_api::engine::encode_ballot;
 use consensus_api::flow::InFlight;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing};
 
@@ -191,7 +192,15 @@ impl Raft {
             self.allegiance = Allegiance { verified: self.log.commit(), ..Allegiance::default() };
         }
         self.ballot = ballot;
-        self.log.writer.set_hard_state(encode_ballot(ballot));
+        self.write_ballot();
         self.ballot_write = self.log.dependency();
+    }
+
+    fn write_ballot(&mut self) {
+        let written =
+            if is_planted(Bug::VoteNotWritten) { Ballot::new(self.ballot.round, NodeId::NONE) } else { self.ballot };
+        if self.ballot.node != self.config.node || !is_planted(Bug::OwnBallotNotWritten) {
+            self.log.writer.set_hard_state(encode_ballot(written));
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bincode::Decode;
 use bytes::Bytes;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
     AppliedState, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, Tables, codec,
 };
@@ -83,6 +84,9 @@ impl<T: Tables> KvMachine<T> {
     /// Writes the changes of a slice together with where they lead.
     fn write(&mut self, mut batch: TableBatch, next: AppliedState, revision: u64) -> Result<(), KvError> {
         let progress = Progress { index: next.position.index, log_time: next.log_time, revision };
+        if is_planted(Bug::AppliedIndexNotAtomic) {
+            self.tables.write(std::mem::take(&mut batch)).map_err(KvError::tables)?;
+        }
         batch.put(META, PROGRESS_KEY, codec::encode(&progress)?);
         batch.put(META, POSITION_KEY, codec::encode(&next.position)?);
         if let Some(membership) = &next.membership

@@ -3,6 +3,7 @@
 //! ```text
 //!   kv-service --engine …                      a node              → node::run
 //!   kv-service cluster | bench                 local cluster, load → cluster, load
+//!   kv-service relay                           its faults          → link_relay
 //!   kv-service put | get | append | … members  a client            → commands::client
 //!   kv-service cert | inspect                  files               → commands
 //! ```
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use link_relay::cli::ControlCommand;
 use tokio::runtime;
 
 use crate::cluster::{self, ClusterArgs};
@@ -56,6 +58,9 @@ pub enum Command {
     /// Talk to a cluster.
     #[command(flatten)]
     Client(ClientCommand),
+    /// Give the relay of a cluster an order: slow links down, make them lose packets, cut them
+    #[command(subcommand, arg_required_else_help = false)]
+    Relay(ControlCommand),
     /// Put load on a running cluster, and show how it copes
     Bench(BenchArgs),
     /// Make a certificate authority, or a node's certificate
@@ -91,7 +96,11 @@ fn execute(cli: Cli) -> Result<(), ServiceError> {
             config.telemetry.start();
             block_on(&mut runtime::Builder::new_multi_thread(), node::run(config))
         }
-        Some(Command::Cluster(arguments)) => on_one_thread(cluster::run(arguments)),
+        // More than one: a relay must not wait for a terminal that is slow to take what the nodes say.
+        Some(Command::Cluster(arguments)) => {
+            block_on(&mut runtime::Builder::new_multi_thread(), cluster::run(arguments))
+        }
+        Some(Command::Relay(command)) => on_one_thread(async { Ok(link_relay::cli::control(command).await?) }),
         Some(Command::Client(command)) => on_one_thread(client::run(command)),
         Some(Command::Bench(arguments)) => on_one_thread(load::run(arguments)),
         Some(Command::Cert(command)) => cert::run(command),

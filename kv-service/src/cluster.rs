@@ -9,6 +9,10 @@
 //! Ctrl-C closes every standard input; who is still there after [`STOP_GRACE`] is killed. Children have process groups
 //! of their own, so that the terminal's Ctrl-C reaches this process alone and the order of events is ours. A node that
 //! dies is reported and stays dead, so that one can watch what the others do.
+//!
+//! With `--relay` the nodes reach each other only through a relay in this process; see [`relay`].
+
+mod relay;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -56,6 +60,12 @@ pub struct ClusterArgs {
     /// Passed on to every node: do not wait for the disk
     #[arg(long)]
     pub no_sync: bool,
+    /// Let the nodes reach each other through a relay whose links can be slowed down, made to lose packets, and cut
+    #[arg(long)]
+    pub relay: bool,
+    /// Decides which packets the relay loses, and how late others are
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "relay")]
+    pub relay_seed: u64,
 }
 
 /// Something to show on the terminal.
@@ -69,6 +79,11 @@ enum Report {
 impl ClusterArgs {
     fn listen(&self, node: u16) -> String {
         format!("127.0.0.1:{}", self.base_port + node)
+    }
+
+    /// Where a node reaches another one.
+    fn dial(&self, node: u16, peer: u16) -> String {
+        if self.relay { relay::port(self, node, peer).to_string() } else { self.listen(peer) }
     }
 
     fn http(&self, node: u16) -> String {
@@ -101,7 +116,9 @@ impl ClusterArgs {
             "--exit-with-parent".to_owned(),
         ];
         arguments.extend(
-            (1..=self.nodes).filter(|peer| *peer != node).map(|peer| format!("--peer={peer}={}", self.listen(peer))),
+            (1..=self.nodes)
+                .filter(|peer| *peer != node)
+                .map(|peer| format!("--peer={peer}={}", self.dial(node, peer))),
         );
         if self.no_sync {
             arguments.push("--no-sync".to_owned());
@@ -114,6 +131,8 @@ impl ClusterArgs {
 pub async fn run(arguments: ClusterArgs) -> Result<(), ServiceError> {
     engines::parse(&arguments.engine)?;
     let program = std::env::current_exe().map_err(ServiceError::io("cannot find this program's own file"))?;
+    // Kept for as long as the nodes run.
+    let _relay = relay::start(&arguments).await?;
     let (reports, mut incoming) = mpsc::channel(LINES_WAITING_MAX);
     let (kill, killed) = watch::channel(false);
     let mut leashes: Vec<ChildStdin> = Vec::new();
@@ -219,9 +238,12 @@ fn welcome(arguments: &ClusterArgs) -> String {
         text += &format!("  node {node}   http://{}   peers {}\n", arguments.http(node), arguments.listen(node));
     }
     text += &format!(
-        "\n  {program} put greeting hello --endpoints {endpoints}\n  {program} get greeting --endpoints {endpoints}\n  curl -X PUT --data hello http://{first}/v1/kv/greeting\n  curl http://{first}/v1/status\n  {program} bench --endpoints {endpoints}\n\nCtrl-C stops every node.\n\n"
+        "\n  {program} put greeting hello --endpoints {endpoints}\n  {program} get greeting --endpoints {endpoints}\n  curl -X PUT --data hello http://{first}/v1/kv/greeting\n  curl http://{first}/v1/status\n  {program} bench --endpoints {endpoints}\n"
     );
-    text
+    if arguments.relay {
+        text += &relay::welcome(arguments, &program);
+    }
+    text + "\nCtrl-C stops every node.\n\n"
 }
 
 /// Standard output, shared by all nodes line by line.
@@ -292,6 +314,20 @@ mod tests {
             assert_eq!(config.peers.len(), 2);
             assert!(config.data_dir.ends_with(format!("node-{node}")));
         }
+    }
+
+    #[test]
+    fn with_a_relay_every_node_dials_ports_of_its_own_and_no_other_node() {
+        let cluster = cluster(&["--relay", "--nodes", "9", "--base-port", "64000"]);
+        let mut seen = std::collections::BTreeSet::new();
+        for node in 1..=9_u16 {
+            let line = ["kv-service".to_owned()].into_iter().chain(cluster.node_arguments(node));
+            let config = NodeConfig::check(Cli::try_parse_from(line).unwrap().settings).unwrap();
+            assert_eq!(config.listen.port(), 64_000 + node, "a node listens where it always does");
+            seen.extend(config.peers.into_values());
+        }
+        assert_eq!(seen.len(), 72);
+        assert!((1..=9).all(|node| !seen.contains(&cluster.listen(node))));
     }
 
     #[test]

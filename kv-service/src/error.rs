@@ -178,6 +178,9 @@ pub enum ServiceError {
     /// The cluster did not do what a command asked for.
     #[error(transparent)]
     Client(#[from] kv_client::ClientError),
+    /// The relay cannot start, or did not do what a command asked for.
+    #[error(transparent)]
+    Relay(#[from] link_relay::RelayError),
     /// There is no such key.
     #[error("there is no key '{key}'; list the keys with 'kv-service scan'")]
     KeyNotFound {
@@ -226,6 +229,7 @@ impl ServiceError {
             | ServiceError::OutOfRange { .. }
             | ServiceError::BadWord { .. }
             | ServiceError::Unsupported { .. } => 2,
+            ServiceError::Relay(error) => error.exit_status(),
             _ => 1,
         }
     }

@@ -8,6 +8,8 @@
 //!    └────▶ load                          the load generator
 //! ```
 
+consensus_api::refuse_planted_bugs!();
+
 pub mod cli;
 pub mod cluster;
 pub mod commands;

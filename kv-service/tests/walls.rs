@@ -18,6 +18,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("replica", &["consensus-api"]),
     ("kv-machine", &["consensus-api"]),
     ("kv-client", &["consensus-api"]),
+    ("link-relay", &[]),
+    ("power-loss", &[]),
     ("simulator", &["consensus-api", "engine-raft", "engine-multipaxos", "kv-machine", "replica"]),
     (
         "kv-service",
@@ -30,6 +32,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "replica",
             "kv-machine",
             "kv-client",
+            "link-relay",
+            // For its tests only: see NEVER_BENEATH.
+            "power-loss",
         ],
     ),
 ];
@@ -41,8 +46,11 @@ const NEVER_BENEATH: &[(&str, &[&str])] = &[
     ("engine-multipaxos", &["tokio", "rocksdb", "quinn", "rand"]),
     ("kv-machine", &["tokio", "rocksdb", "quinn"]),
     ("kv-client", &["rocksdb"]),
+    ("link-relay", &["rocksdb", "quinn"]),
     ("replica", &["rocksdb", "quinn"]),
     ("simulator", &["rocksdb", "quinn"]),
+    ("power-loss", &["tokio", "rocksdb", "quinn"]),
+    ("kv-service", &["power-loss"]),
 ];
 
 fn metadata() -> Metadata {

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
     Engine, Input, LogIndex, MonoTime, Outgoing, ReadBack, Refused, RequestId, RoleChange, SendSnapshot, SharedEntry,
     Write, WriteId,
@@ -97,6 +98,16 @@ impl<E: Engine> Core<E> {
         }
     }
 
+    /// Puts the messages that still wait into the order of this key, and leaves one of those that are equal. What a
+    /// network may lose, repeat and reorder means the same before and after; a model checker calls this, to which the
+    /// states before and after would be two.
+    pub fn merge_held<K: Ord>(&mut self, key: impl Fn(&Outgoing<E::Message>) -> K) {
+        let mut held: Vec<_> = std::mem::take(&mut self.held).into();
+        held.sort_by_cached_key(key);
+        held.dedup();
+        self.held = held.into();
+    }
+
     /// Messages keep their order among those that wait for the same write; one that waits for nothing passes the ones
     /// that do.
     fn release_messages(&mut self) -> Vec<Outgoing<E::Message>> {
@@ -111,6 +122,9 @@ impl<E: Engine> Core<E> {
     }
 
     fn release_reads(&mut self) -> Vec<RequestId> {
+        if is_planted(Bug::ReadBeforeApplied) {
+            return std::mem::take(&mut self.reads).into_values().flatten().collect();
+        }
         let later = self.reads.split_off(&self.applied.next());
         std::mem::replace(&mut self.reads, later).into_values().flatten().collect()
     }

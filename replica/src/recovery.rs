@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Engine, EngineConfig, Era, LogStore, Membership, MonoTime, Recovered, StateMachine};
 
 use crate::core::Core;
@@ -45,7 +46,7 @@ pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
         Recovered {
             era: Era(0),
             base: log.base(),
-            applied: at,
+            applied: if is_planted(Bug::AppliedAgainAfterRestart) { at.previous() } else { at },
             log_time: applied.log_time,
             membership: applied.membership.unwrap_or_else(|| Arc::new(founders)),
             log: recovered,

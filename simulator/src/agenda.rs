@@ -1,4 +1,5 @@
-//! What is due, and when: a queue in order of virtual time, and within an instant in the order of entry.
+//! What is due, and when: a queue in order of virtual time, and within an instant in the order of entry. What a clogged
+//! link keeps stands aside until the link is free.
 
 use std::collections::BTreeMap;
 
@@ -34,9 +35,18 @@ impl<M> Task<M> {
     }
 
     /// Whether it happens within a node, without its links and its log's disk.
-    pub(crate) fn is_internal(&self) -> bool {
+    fn is_internal(&self) -> bool {
         matches!(self, Task::Apply { .. } | Task::ReadBack { .. } | Task::Settle { .. })
     }
+}
+
+/// Which tasks are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of them.
+    Everything,
+    /// Those that happen within a node, without its links and its log's disk.
+    Internal,
 }
 
 /// A task's place: when it is due, and the how-manyth it was entered.
@@ -45,33 +55,62 @@ pub(crate) type Place = (MonoTime, u64);
 /// Everything that is due.
 #[derive(Clone, Debug)]
 pub(crate) struct Agenda<M> {
-    tasks: BTreeMap<Place, Task<M>>,
+    internal: BTreeMap<Place, Task<M>>,
+    external: BTreeMap<Place, Task<M>>,
+    kept: BTreeMap<(NodeId, NodeId), Vec<Parcel<M>>>,
     entered: u64,
 }
 
 impl<M> Agenda<M> {
     pub(crate) fn new() -> Agenda<M> {
-        Agenda { tasks: BTreeMap::new(), entered: 0 }
+        Agenda { internal: BTreeMap::new(), external: BTreeMap::new(), kept: BTreeMap::new(), entered: 0 }
     }
 
     pub(crate) fn enter(&mut self, due: MonoTime, task: Task<M>) {
         self.entered += 1;
-        self.tasks.insert((due, self.entered), task);
+        let queue = if task.is_internal() { &mut self.internal } else { &mut self.external };
+        queue.insert((due, self.entered), task);
     }
 
-    /// The earliest task among those that `wanted` names.
-    pub(crate) fn first(&self, mut wanted: impl FnMut(&Task<M>) -> bool) -> Option<Place> {
-        self.tasks.iter().find(|(_, task)| wanted(task)).map(|(place, _)| *place)
+    /// The earliest of these tasks.
+    pub(crate) fn first(&self, scope: Scope) -> Option<Place> {
+        let internal = self.internal.first_key_value().map(|(place, _)| *place);
+        let external = self.external.first_key_value().map(|(place, _)| *place);
+        match (scope, internal, external) {
+            (Scope::Internal, internal, _) => internal,
+            (Scope::Everything, Some(internal), Some(external)) => Some(internal.min(external)),
+            (Scope::Everything, internal, external) => internal.or(external),
+        }
     }
 
     pub(crate) fn take(&mut self, place: Place) -> Option<Task<M>> {
-        self.tasks.remove(&place)
+        self.internal.remove(&place).or_else(|| self.external.remove(&place))
+    }
+
+    /// A clogged link keeps a message that would arrive.
+    pub(crate) fn keep(&mut self, parcel: Parcel<M>) {
+        self.kept.entry((parcel.from, parcel.to)).or_default().push(parcel);
+    }
+
+    /// The link is free: all that it kept arrives at once.
+    pub(crate) fn release(&mut self, now: MonoTime, from: NodeId, to: NodeId) {
+        for parcel in self.kept.remove(&(from, to)).unwrap_or_default() {
+            self.enter(now, Task::Deliver(parcel));
+        }
+    }
+
+    /// All links are free.
+    pub(crate) fn release_all(&mut self, now: MonoTime) {
+        while let Some(((from, to), _)) = self.kept.first_key_value() {
+            let (from, to) = (*from, *to);
+            self.release(now, from, to);
+        }
     }
 
     /// The messages on their way, in order of entry.
     pub(crate) fn parcels(&self) -> Vec<(Place, &Parcel<M>)> {
         let mut parcels: Vec<_> = self
-            .tasks
+            .external
             .iter()
             .filter_map(|(place, task)| match task {
                 Task::Deliver(parcel) => Some((*place, parcel)),

@@ -5,6 +5,8 @@
 
 mod agreement;
 mod ballots;
+mod chain;
+mod chosen;
 mod digests;
 mod durability;
 mod leadership;
@@ -20,6 +22,8 @@ use crate::protocol::Vouched;
 
 use agreement::Agreement;
 use ballots::Ballots;
+use chain::Chain;
+use chosen::Chosen;
 use digests::Digests;
 use durability::Durability;
 use leadership::Leadership;
@@ -42,6 +46,38 @@ pub enum Violation {
         found: SharedEntry,
         /// What was committed there.
         expected: SharedEntry,
+    },
+    /// A majority accepted one value at an index, and another before.
+    #[error("chosen: a majority of disks has accepted {found:?} at {index}, and {expected:?} was chosen there")]
+    ChosenTwice {
+        /// Where.
+        index: LogIndex,
+        /// What is accepted now.
+        found: SharedEntry,
+        /// What was chosen.
+        expected: SharedEntry,
+    },
+    /// A node commits what no majority has accepted under one ballot.
+    #[error("chosen: node {node} commits {found:?} at {index}, where {chosen:?} is chosen by what disks hold")]
+    NotChosen {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// What it commits.
+        found: SharedEntry,
+        /// What is chosen, if anything is.
+        chosen: Option<SharedEntry>,
+    },
+    /// A node leaves the one sequence of what is applied.
+    #[error("chain: node {node} {what}, at {index}")]
+    Chain {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// What it does.
+        what: String,
     },
     /// What is committed is not on a quorum of disks.
     #[error("durability: {index} is committed, but only {holders:?} hold its value on disk")]
@@ -150,6 +186,8 @@ pub(crate) fn same_value(a: &Entry, b: &Entry) -> bool {
 #[derive(Debug)]
 pub(crate) struct Checks {
     agreement: Agreement,
+    chosen: Chosen,
+    chain: Chain,
     durability: Durability,
     vouching: Vouching,
     leadership: Leadership,
@@ -167,6 +205,8 @@ impl Checks {
     pub(crate) fn new(round_is_epoch: bool) -> Checks {
         Checks {
             agreement: Agreement::default(),
+            chosen: Chosen::new(round_is_epoch),
+            chain: Chain::default(),
             durability: Durability,
             vouching: Vouching { round_is_epoch },
             leadership: Leadership::new(round_is_epoch),
@@ -179,8 +219,19 @@ impl Checks {
     }
 
     /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
-    pub(crate) fn started(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
+    pub(crate) fn started(
+        &mut self,
+        node: NodeId,
+        status: &EngineStatus,
+        applied: LogIndex,
+    ) -> Result<(), Violation> {
+        self.chain.started(node, applied);
         self.ballots.started(node, status)
+    }
+
+    /// A node's disk is blank from now on: what it had promised is forgotten.
+    pub(crate) fn wiped(&mut self, node: NodeId) {
+        self.ballots.wiped(node);
     }
 
     /// A node has taken inputs in and handed its effects out.
@@ -193,6 +244,7 @@ impl Checks {
     pub(crate) fn written(&mut self, node: NodeId, writes: &[Write], disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
         for write in writes {
             self.ballots.written(node, write)?;
+            self.chosen.written(node, self.ballots.on_disk(node), write, disks)?;
             self.log_matching.written(node, write)?;
             self.durability.written(write, self.agreement.committed(), disks)?;
         }
@@ -215,11 +267,17 @@ impl Checks {
             let is_new = self.agreement.committed_by(own.0, entry)?;
             self.durability.handed_out(own, entry)?;
             if is_new {
+                self.chosen.committed(own.0, entry)?;
                 self.durability.on_a_quorum(entry, disks)?;
                 self.requests.committed(entry)?;
             }
         }
         Ok(())
+    }
+
+    /// A node has applied entries.
+    pub(crate) fn applied(&mut self, node: NodeId, entries: &[SharedEntry]) -> Result<(), Violation> {
+        self.chain.applied(node, entries)
     }
 
     /// A client is told that its command is applied.

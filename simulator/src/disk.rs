@@ -1,113 +1,115 @@
-//! A log store in memory, with a power cord to pull.
+//! A log store in memory, with a power cord to pull and everything that a disk can do wrong.
 //!
 //! ```text
-//!   write ──▶ live      what reads see
-//!      └────▶ unsynced  changes in order, of which a power loss takes a suffix; empty while syncing is on
-//!             durable   what a power loss leaves
+//!   write ───▶ a record ───▶ synced ───▶ contents     what reads see, and what a power failure certainly leaves
+//!                 │ power fails: whole, torn or missing
+//!                 ▼
+//!              the next start takes back what follows without a gap          ([`platter`])
+//!   read, recover ◀── contents ◀── damage: records that were synced and are not legible now
 //! ```
 //!
-//! The world performs a write only when its completion is due, so with syncing on nothing is ever seen here that could
-//! be lost: what waits before that is the node's, and dies with it.
+//! The world performs a write only when its sync is done, so what is under way is the node's; it is handed over when the
+//! power fails. Only records below a synced mark are ever damaged: damage to the last one looks like a torn write, and
+//! no log of this kind can tell the two apart.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
+mod contents;
+mod error;
+mod platter;
+
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use consensus_api::{LogIndex, LogPosition, LogStore, Payload, RecoveredLog, SharedEntry, Write};
+use consensus_api::planted::{Bug, is_planted};
+use consensus_api::{LogIndex, LogPosition, LogStore, RecoveredLog, SharedEntry, Write};
 
-/// One atomic change.
-#[derive(Clone, Debug)]
-enum Change {
-    Write(Write),
-    Trim(LogPosition),
-    RestartAt(LogPosition),
+use contents::{Contents, within};
+use platter::Found;
+
+pub use error::{DiskError, Spot};
+pub use platter::Fate;
+
+/// How a disk fails until it is cured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ailment {
+    /// The next sync fails, once.
+    SyncFails,
+    /// Reads fail.
+    ReadsFail,
+    /// Nothing more can be written, and no log be opened.
+    Full,
 }
 
-/// A log, as it stands somewhere.
-#[derive(Clone, Debug, Default)]
-struct Contents {
-    base: LogPosition,
-    hard_state: Option<Bytes>,
-    commit: LogIndex,
-    entries: BTreeMap<LogIndex, SharedEntry>,
-}
-
-impl Contents {
-    fn perform(&mut self, change: &Change) {
-        match change {
-            Change::Write(write) => self.write(write),
-            Change::Trim(base) if base.index > self.base.index => {
-                self.base = *base;
-                self.entries = self.entries.split_off(&base.index.next());
-            }
-            Change::Trim(_) => {}
-            Change::RestartAt(base) => {
-                self.base = *base;
-                self.entries.clear();
-            }
-        }
-    }
-
-    fn write(&mut self, write: &Write) {
-        if let Some(hard_state) = &write.hard_state {
-            self.hard_state = Some(hard_state.clone());
-        }
-        if let Some(index) = write.remove_from {
-            self.entries.split_off(&index);
-        }
-        for entry in &write.entries {
-            assert!(entry.index > self.base.index, "{} is written below the base {}", entry.index, self.base.index);
-            self.entries.insert(entry.index, entry.clone());
-        }
-        if let Some(commit) = write.commit {
-            self.commit = self.commit.max(commit);
-        }
-    }
-
-    fn recover(&self, tail_bytes_max: usize) -> RecoveredLog {
-        let mut recovered =
-            RecoveredLog { hard_state: self.hard_state.clone(), commit: self.commit, ..RecoveredLog::default() };
-        for (index, entry) in &self.entries {
-            recovered.runs.set(*index, entry.ballot);
-            if let Payload::Membership { membership, .. } | Payload::StopSign { membership, .. } = &entry.payload {
-                recovered.memberships.push((*index, membership.clone()));
-            }
-        }
-        let newest_first = self.entries.values().rev();
-        recovered.tail = within(newest_first, tail_bytes_max);
-        recovered.tail.reverse();
-        recovered
-    }
-}
-
-/// The first of these entries, up to `bytes_max`, but at least one.
-fn within<'a>(entries: impl Iterator<Item = &'a SharedEntry>, bytes_max: usize) -> Vec<SharedEntry> {
-    let mut taken: Vec<SharedEntry> = Vec::new();
-    let mut bytes = 0;
-    for entry in entries {
-        bytes += entry.size_bytes();
-        if bytes > bytes_max && !taken.is_empty() {
-            break;
-        }
-        taken.push(entry.clone());
-    }
-    taken
+/// What is wrong with a record that was synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Damage {
+    /// Its checksum is not right.
+    Corrupt,
+    /// Its checksum is right, but it belongs to another index, or another group.
+    Misplaced,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    live: Contents,
-    durable: Contents,
-    unsynced: VecDeque<Change>,
-    sync_off: bool,
+    contents: Contents,
+    /// The number of the last record; all of them are synced.
+    last: u64,
+    /// What the last record put: nothing says that it was synced.
+    unsealed: Vec<LogIndex>,
+    hard_state_unsealed: bool,
+    ailments: Vec<Ailment>,
+    /// What is written over a damaged record leaves it where it is: a start reads them all.
+    damage: BTreeMap<LogIndex, Damage>,
+    hard_state_damage: Option<Damage>,
 }
 
 impl State {
-    fn perform(&mut self, change: Change) {
-        self.live.perform(&change);
-        if self.sync_off { self.unsynced.push_back(change) } else { self.durable.perform(&change) }
+    fn fails(&self, ailment: Ailment) -> bool {
+        self.ailments.contains(&ailment)
+    }
+
+    /// One record with all of these writes, synced.
+    fn append(&mut self, writes: &[Write]) {
+        self.last += 1;
+        self.unsealed.clear();
+        self.hard_state_unsealed = false;
+        for write in writes {
+            self.contents.write(write);
+            self.hard_state_unsealed |= write.hard_state.is_some();
+            self.unsealed.extend(write.entries.iter().map(|entry| entry.index));
+        }
+    }
+
+    /// Whether the records of these entries are legible and in their place.
+    fn examine(&self, mut range: impl Iterator<Item = LogIndex>) -> Result<(), DiskError> {
+        if self.damage.is_empty() {
+            return Ok(());
+        }
+        match range.find_map(|index| Some((index, *self.damage.get(&index)?))) {
+            Some((index, damage)) => Err(damage.error(Spot::Entry(index))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Ailment {
+    /// What whoever meets it is told.
+    pub fn error(self) -> DiskError {
+        match self {
+            Ailment::SyncFails => DiskError::SyncFailed,
+            Ailment::ReadsFail => DiskError::ReadFailed,
+            Ailment::Full => DiskError::Full,
+        }
+    }
+}
+
+impl Damage {
+    fn error(self, spot: Spot) -> DiskError {
+        match self {
+            Damage::Corrupt => DiskError::Corrupt(spot),
+            Damage::Misplaced => DiskError::Misplaced(spot),
+        }
     }
 }
 
@@ -118,40 +120,82 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A blank disk that syncs each write.
+    /// A blank disk that is well.
     pub fn new() -> Disk {
         Disk::default()
     }
 
-    /// Whether writes are durable when they return, as they are unless this says otherwise.
-    pub fn set_sync(&self, on: bool) {
-        self.state().sync_off = !on;
-    }
-
-    /// The power fails just when the oldest `kept` of the unsynced changes have reached the platter.
-    pub fn crash(&self, kept: usize) {
+    /// The power fails while these groups of writes are under way, each a record of its own, with these fates. What can
+    /// be read back is kept, and the rest cut off; returns how many groups that are, the oldest first.
+    pub fn lose_power(&self, groups: &[&[Write]], fates: &[Fate]) -> Result<usize, DiskError> {
         let mut state = self.state();
-        let kept = kept.min(state.unsynced.len());
-        let survivors: Vec<Change> = state.unsynced.drain(..).take(kept).collect();
-        for change in &survivors {
-            state.durable.perform(change);
+        let synced = state.last;
+        let on_platter = fates.iter().zip(synced + 1..).filter(|(fate, _)| **fate != Fate::Missing);
+        let found: Vec<Found> =
+            on_platter.map(|(fate, number)| Found { number, synced, legible: *fate == Fate::Whole }).collect();
+        let count = platter::returning(synced, &found)?;
+        for group in groups.iter().take(count) {
+            state.append(group);
         }
-        state.live = state.durable.clone();
+        if is_planted(Bug::TailGapSkipped) {
+            let behind = groups.iter().zip(fates).skip(count).filter(|(_, fate)| **fate == Fate::Whole);
+            behind.for_each(|(group, _)| state.append(group));
+        }
+        Ok(count)
     }
 
-    /// The hard state that a power loss would leave.
+    /// From now on the disk fails in this way.
+    pub fn fall_ill(&self, ailment: Ailment) {
+        let mut state = self.state();
+        if !state.fails(ailment) {
+            state.ailments.push(ailment);
+        }
+    }
+
+    /// It no longer does.
+    pub fn cure(&self, ailment: Ailment) {
+        self.state().ailments.retain(|other| *other != ailment);
+    }
+
+    /// Whether the disk still waits to fail, or fails, in this way.
+    pub fn suffers(&self, ailment: Ailment) -> bool {
+        self.state().fails(ailment)
+    }
+
+    /// Damages a record that is known to have been synced, which one `choice` decides; `None` where there is none yet.
+    pub fn damage(&self, damage: Damage, choice: u64) -> Option<Spot> {
+        let mut state = self.state();
+        let sealed = state.contents.entries.keys().filter(|index| !state.unsealed.contains(index));
+        let sealed: Vec<LogIndex> = sealed.copied().collect();
+        if sealed.is_empty() {
+            state.contents.hard_state.as_ref().filter(|_| !state.hard_state_unsealed)?;
+            state.hard_state_damage = Some(damage);
+            return Some(Spot::HardState);
+        }
+        let index = sealed[(choice % sealed.len() as u64) as usize];
+        state.damage.insert(index, damage);
+        Some(Spot::Entry(index))
+    }
+
+    /// Whether a record that was synced is damaged.
+    pub fn is_damaged(&self) -> bool {
+        let state = self.state();
+        state.hard_state_damage.is_some() || !state.damage.is_empty()
+    }
+
+    /// The hard state that a power failure would leave.
     pub fn durable_hard_state(&self) -> Option<Bytes> {
-        self.state().durable.hard_state.clone()
+        self.state().contents.hard_state.clone()
     }
 
-    /// The entry at `index` that a power loss would leave.
+    /// The entry at `index` that a power failure would leave, damaged or not.
     pub fn durable_entry(&self, index: LogIndex) -> Option<SharedEntry> {
-        self.state().durable.entries.get(&index).cloned()
+        self.state().contents.entries.get(&index).cloned()
     }
 
-    /// Every entry that a power loss would leave, in order.
+    /// Every entry that a power failure would leave, in order.
     pub fn durable_entries(&self) -> Vec<SharedEntry> {
-        self.state().durable.entries.values().cloned().collect()
+        self.state().contents.entries.values().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,38 +205,82 @@ impl Disk {
 }
 
 impl LogStore for Disk {
-    type Error = Infallible;
+    type Error = DiskError;
 
     fn base(&self) -> LogPosition {
-        self.state().live.base
+        self.state().contents.base
     }
 
-    fn recover(&self, tail_bytes_max: usize) -> Result<RecoveredLog, Infallible> {
-        Ok(self.state().live.recover(tail_bytes_max))
-    }
-
-    fn write(&self, writes: &[Write]) -> Result<(), Infallible> {
+    fn recover(&self, tail_bytes_max: usize) -> Result<RecoveredLog, DiskError> {
         let mut state = self.state();
-        for write in writes {
-            state.perform(Change::Write(write.clone()));
+        if is_planted(Bug::DamageTakenForTornEnd)
+            && let Some((first, _)) = state.damage.pop_first()
+        {
+            state.contents.entries.split_off(&first);
+            state.damage.clear();
         }
+        if state.fails(Ailment::Full) {
+            return Err(DiskError::Full);
+        }
+        if state.fails(Ailment::ReadsFail) {
+            return Err(DiskError::ReadFailed);
+        }
+        if let Some(damage) = state.hard_state_damage {
+            return Err(damage.error(Spot::HardState));
+        }
+        state.examine(state.damage.keys().copied())?;
+        Ok(state.contents.recover(tail_bytes_max))
+    }
+
+    fn write(&self, writes: &[Write]) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if state.fails(Ailment::Full) {
+            return Err(DiskError::Full);
+        }
+        if state.fails(Ailment::SyncFails) {
+            state.ailments.retain(|ailment| *ailment != Ailment::SyncFails);
+            if is_planted(Bug::FailedSyncIgnored) {
+                return Ok(());
+            }
+            return Err(DiskError::SyncFailed);
+        }
+        state.append(writes);
         Ok(())
     }
 
-    fn read(&self, range: RangeInclusive<LogIndex>, bytes_max: usize) -> Result<Vec<SharedEntry>, Infallible> {
+    fn read(&self, range: RangeInclusive<LogIndex>, bytes_max: usize) -> Result<Vec<SharedEntry>, DiskError> {
+        let state = self.state();
+        if state.fails(Ailment::ReadsFail) {
+            return Err(DiskError::ReadFailed);
+        }
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(within(self.state().live.entries.range(range).map(|(_, entry)| entry), bytes_max))
+        let entries = within(state.contents.entries.range(range).map(|(_, entry)| entry), bytes_max);
+        state.examine(entries.iter().map(|entry| entry.index))?;
+        Ok(entries)
     }
 
-    fn trim(&self, base: LogPosition) -> Result<(), Infallible> {
-        self.state().perform(Change::Trim(base));
+    fn trim(&self, base: LogPosition) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if state.fails(Ailment::Full) {
+            return Err(DiskError::Full);
+        }
+        state.contents.trim(base);
+        state.damage = state.damage.split_off(&base.index.next());
         Ok(())
     }
 
-    fn restart_at(&self, base: LogPosition) -> Result<(), Infallible> {
-        self.state().perform(Change::RestartAt(base));
+    fn restart_at(&self, base: LogPosition) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if state.fails(Ailment::Full) {
+            return Err(DiskError::Full);
+        }
+        state.contents.restart_at(base);
+        state.damage.clear();
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

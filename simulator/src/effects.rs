@@ -7,11 +7,18 @@
 //!                   └─▶ read-back ─▶ log ─────▶ EntriesRead ─▶ step
 //! ```
 
-use consensus_api::{Input, LogStore, NodeId, Outgoing, ReadBack, RoleChange, SharedEntry, Write, codec};
+use std::time::Duration;
+
+use consensus_api::random::SeededRandom;
+use consensus_api::{Input, LogStore, NodeId, Outgoing, ReadBack, Role, RoleChange, SharedEntry, Write, codec};
 use replica::core::Actions;
 
 use crate::agenda::Task;
+use crate::answers::Answer;
 use crate::checks::Violation;
+use crate::network::{Fate, SpanUs};
+use crate::node::Node;
+use crate::plan::Moment;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 use crate::world::World;
@@ -28,7 +35,7 @@ impl<P: Protocol> World<P> {
         if self.random.below(1000) >= self.config.batching_permille {
             return self.settle(id);
         }
-        let due = self.now + self.config.local.draw(&mut self.random);
+        let due = self.now + self.work(id);
         self.agenda.enter(due, Task::Settle { node: id, boot });
         Ok(())
     }
@@ -49,14 +56,24 @@ impl<P: Protocol> World<P> {
         let Some(process) = self.process_mut(id) else { return Ok(()) };
         let Actions { write, messages, apply, reads, refused, read_back, snapshots, role } = process.core.take();
         let applied = process.core.applied();
+        let is_elected = role.is_some_and(|change| change.role == Role::Leader);
         if let Some(role) = role {
             self.role_changed(id, role);
         }
         if let Some(write) = write {
             self.begin_write(id, write);
+            if self.moment(id, Moment::NextWriteBegun)? {
+                return Ok(());
+            }
         }
         for message in messages {
             self.send(id, message)?;
+            if self.moment(id, Moment::NextSend)? {
+                return Ok(());
+            }
+        }
+        if is_elected && self.moment(id, Moment::NextElected)? {
+            return Ok(());
         }
         if !apply.is_empty() {
             self.hand_over(id, apply)?;
@@ -64,9 +81,11 @@ impl<P: Protocol> World<P> {
         for read in reads {
             self.note(Happening::ReadServed(read, applied));
             self.checks.read_served(read, applied)?;
+            self.answer_read(id, read)?;
         }
         for refused in refused {
             self.checks.refused(refused.id, &refused.reason)?;
+            self.answer(Answer::Refused { id: refused.id, reason: refused.reason.clone() });
             self.note(Happening::Refused(refused));
         }
         for wanted in read_back {
@@ -100,27 +119,30 @@ impl<P: Protocol> World<P> {
         if let Some(node) = self.nodes.get(&from) {
             self.checks.sent((from, &node.disk), &P::vouched(&message))?;
         }
-        let arrivals = self.network.send((from, to, lane), self.now, &mut self.random);
-        let parcel = Parcel { from, to, message };
-        if arrivals.is_empty() {
-            self.note(Happening::NotDelivered(parcel, Lost::OnTheWay));
-            return Ok(());
-        }
-        for due in arrivals {
-            self.agenda.enter(due, Task::Deliver(parcel.clone()));
-        }
-        self.note(Happening::Sent(parcel));
+        let fate = self.network.send((from, to, lane), self.now, &mut self.random);
+        let parcel = Parcel { from, to, lane, message };
+        let happening = match fate {
+            Fate::Lost => Happening::NotDelivered(parcel, Lost::OnTheWay),
+            Fate::NoRoom => Happening::NotDelivered(parcel, Lost::NoRoom),
+            Fate::Arrives(first, second) => {
+                for due in [first].into_iter().chain(second) {
+                    self.agenda.enter(due, Task::Deliver(parcel.clone()));
+                }
+                Happening::Sent(parcel)
+            }
+        };
+        self.note(happening);
         Ok(())
     }
 
     pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
-        let Parcel { from, to, .. } = parcel;
-        let why = if self.network.is_cut(from, to) {
-            Some(Lost::OnTheWay)
-        } else {
-            self.process(to).is_none().then_some(Lost::NobodyThere)
-        };
-        if let Some(why) = why {
+        let Parcel { from, to, lane, .. } = parcel;
+        if self.network.is_clogged(from, to) {
+            self.agenda.keep(parcel);
+            return Ok(());
+        }
+        self.network.left(from, to, lane);
+        if let Some(why) = self.why_not_delivered(from, to) {
             self.note(Happening::NotDelivered(parcel, why));
             return Ok(());
         }
@@ -137,6 +159,29 @@ impl<P: Protocol> World<P> {
         }
     }
 
+    fn why_not_delivered(&self, from: NodeId, to: NodeId) -> Option<Lost> {
+        if self.network.is_cut(from, to) {
+            return Some(Lost::OnTheWay);
+        }
+        if !self.admits(from, to) {
+            return Some(Lost::Stranger);
+        }
+        self.process(to).is_none().then_some(Lost::NobodyThere)
+    }
+
+    /// In service both ends know each other's store id, from the log or from the first contact: a node that comes with
+    /// another one, as after its disk was wiped, is neither heard nor talked to.
+    fn admits(&self, from: NodeId, to: NodeId) -> bool {
+        let is_stranger = |id| self.nodes.get(&id).is_some_and(Node::is_stranger);
+        !is_stranger(from) && !is_stranger(to)
+    }
+
+    /// How long a piece of the node's own work takes.
+    fn work(&mut self, id: NodeId) -> Duration {
+        let times = self.nodes.get(&id).map_or(1, |node| node.slowness.work);
+        slowed(self.config.local, times, &mut self.random)
+    }
+
     fn begin_write(&mut self, id: NodeId, write: Write) {
         self.note(Happening::Wrote(id, write.clone()));
         if let Some(process) = self.process_mut(id) {
@@ -147,8 +192,8 @@ impl<P: Protocol> World<P> {
 
     /// One sync is in progress at a time, for all the writes that wait when it begins.
     fn begin_sync(&mut self, id: NodeId) {
-        let due = self.now + self.config.sync.draw(&mut self.random);
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        let due = self.now + slowed(self.config.sync, node.slowness.sync, &mut self.random);
         let boot = node.boot;
         let Some(process) = node.process.as_mut() else { return };
         if process.syncing == 0 && !process.writes.is_empty() {
@@ -169,20 +214,28 @@ impl<P: Protocol> World<P> {
         let Some((group, last)) = self.process_mut(id).and_then(|process| process.take_writes(count)) else {
             return Ok(());
         };
-        self.write_to_disk(id, &group)?;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        if let Err(error) = node.disk.write(&group) {
+            if let Some(process) = &mut node.process {
+                process.give_back(group);
+            }
+            return self.disk_failed(id, error);
+        }
+        self.check_written(id, &group)?;
+        if self.moment(id, Moment::NextSyncDone)? {
+            return Ok(());
+        }
         self.input(id, Happening::Synced(id, last), Input::Persisted { write: last })
     }
 
-    pub(crate) fn write_to_disk(&mut self, id: NodeId, writes: &[Write]) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        let Ok(()) = node.disk.write(writes);
-        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, &node.disk)).collect();
+    pub(crate) fn check_written(&mut self, id: NodeId, writes: &[Write]) -> Result<(), Violation> {
+        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
         self.checks.written(id, writes, &disks)
     }
 
     fn hand_over(&mut self, id: NodeId, entries: Vec<SharedEntry>) -> Result<(), Violation> {
-        let due = self.now + self.config.local.draw(&mut self.random);
-        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, &node.disk)).collect();
+        let due = self.now + self.work(id);
+        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         self.checks.committed((id, &node.disk), &entries, &disks)?;
         self.note(Happening::Committed(id, entries.clone()));
@@ -201,13 +254,19 @@ impl<P: Protocol> World<P> {
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
+        if self.moment(id, Moment::NextApply)? {
+            return Ok(());
+        }
         self.input(id, Happening::Applied(id, through), Input::Applied { through })?;
-        for (entry, _) in &applied {
+        let entries: Vec<SharedEntry> = applied.iter().map(|(entry, _)| entry.clone()).collect();
+        self.checks.applied(id, &entries)?;
+        for (entry, reply) in applied {
             if let Some(request) = entry.payload.request_id()
                 && (request.origin, request.boot) == (id, boot)
             {
                 self.note(Happening::Acknowledged(request, entry.index));
                 self.checks.acknowledged(request, entry.index)?;
+                self.answer(Answer::Done { id: request, reply });
             }
         }
         Ok(())
@@ -215,7 +274,7 @@ impl<P: Protocol> World<P> {
 
     fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {
         self.note(Happening::ReadBackWanted(id, wanted));
-        let due = self.now + self.config.local.draw(&mut self.random);
+        let due = self.now + self.work(id);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let Some(process) = node.process.as_mut() else { return };
         process.read_backs.push_back(wanted);
@@ -226,7 +285,10 @@ impl<P: Protocol> World<P> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let Some(wanted) = process.read_backs.pop_front() else { return Ok(()) };
-        let Ok(entries) = node.disk.read(wanted.first..=wanted.last, wanted.bytes_max);
+        let entries = match node.disk.read(wanted.first..=wanted.last, wanted.bytes_max) {
+            Ok(entries) => entries,
+            Err(error) => return self.disk_failed(id, error),
+        };
         let cause = Happening::EntriesRead(id, entries.len());
         self.input(id, cause, Input::EntriesRead { id: wanted.id, entries })
     }
@@ -238,4 +300,10 @@ impl<P: Protocol> World<P> {
             process.digest().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         self.checks.digest(id, index, digest)
     }
+}
+
+/// What is slowed down takes some time even where it takes none otherwise.
+fn slowed(span: SpanUs, times: u32, random: &mut SeededRandom) -> Duration {
+    let usual = span.draw(random);
+    if times <= 1 { usual } else { usual.max(Duration::from_millis(1)) * times }
 }

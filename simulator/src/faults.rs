@@ -1,9 +1,10 @@
 //! What can go wrong, by hand: crashes with the loss of what was not synced, restarts, pauses, cuts, lost messages.
 
-use consensus_api::{Input, LogIndex, LogStore, NodeId};
+use consensus_api::{Input, LogIndex, LogStore, NodeId, Write};
 
 use crate::agenda::Task;
 use crate::checks::Violation;
+use crate::disk::Fate;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 use crate::world::World;
@@ -33,15 +34,33 @@ pub struct Which {
 impl<P: Protocol> World<P> {
     /// A node's process dies, and what was not synced with it, except for the survivors.
     pub fn crash(&mut self, id: NodeId, survivors: Survivors) -> Result<(), Violation> {
+        let fates = Fate::prefix(survivors.writes, self.at_stake(id).writes);
+        self.crash_with(id, &fates, survivors.batches)
+    }
+
+    /// A node's process dies. Each of its writes under way has its fate, the oldest first, and of its tables' unflushed
+    /// batches so many survive.
+    pub(crate) fn crash_with(&mut self, id: NodeId, fates: &[Fate], batches: usize) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.take() else { return Ok(()) };
-        let mut writes = Vec::from(process.writes);
-        let kept = survivors.writes.min(writes.len());
-        let lost = writes.len() - kept;
-        writes.truncate(kept);
-        node.tables.crash(survivors.batches);
-        self.write_to_disk(id, &writes)?;
-        self.note(Happening::Crashed { node: id, lost, kept });
+        node.armed = None;
+        node.tables.crash(batches);
+        let writes = Vec::from(process.writes);
+        let records: Vec<&[Write]> = writes.iter().map(std::slice::from_ref).collect();
+        let kept = node.disk.lose_power(&records, fates);
+        let kept = kept.map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
+        self.atlas.down(id);
+        for task in &process.held {
+            if let Task::Deliver(parcel) = task {
+                self.network.left(parcel.from, parcel.to, parcel.lane);
+            }
+        }
+        self.check_written(id, &writes[..kept])?;
+        self.note(Happening::Crashed { node: id, lost: writes.len() - kept, kept });
+        let found = fates.iter().filter(|fate| **fate != Fate::Missing).count();
+        if found > kept {
+            self.note(Happening::TailCut { node: id, found, kept });
+        }
         Ok(())
     }
 
@@ -85,23 +104,38 @@ impl<P: Protocol> World<P> {
 
     /// Nothing gets from the one to the other any more, nor does what is on its way.
     pub fn cut(&mut self, from: NodeId, to: NodeId) {
-        if !self.network.is_cut(from, to) {
-            self.network.cut(from, to);
+        if self.network.cut(from, to) {
             self.note(Happening::Cut(from, to));
         }
     }
 
-    /// All links are whole.
+    /// One cut of the link has ended; it is whole when all have.
+    pub fn mend(&mut self, from: NodeId, to: NodeId) {
+        if self.network.mend(from, to) {
+            self.note(Happening::Mended(from, to));
+        }
+    }
+
+    /// One clog of the link has ended; when all have, what it kept arrives at once.
+    pub(crate) fn unclog(&mut self, from: NodeId, to: NodeId) {
+        if self.network.unclog(from, to) {
+            self.agenda.release(self.now, from, to);
+        }
+    }
+
+    /// All links are whole and free.
     pub fn heal(&mut self) {
-        if !self.network.is_whole() {
-            self.network.heal();
+        let was_whole = self.network.is_whole();
+        self.network.heal();
+        self.agenda.release_all(self.now);
+        if !was_whole {
             self.note(Happening::Healed);
         }
     }
 
     /// Changes what links do from now on.
     pub fn set_links(&mut self, links: crate::world::LinkFaults) {
-        self.network.faults = links;
+        self.network.set_faults(links);
     }
 
     /// Delivers messages that are on their way now, though not what is sent in answer.
@@ -119,6 +153,7 @@ impl<P: Protocol> World<P> {
         let parcels = self.take_parcels(which);
         let count = parcels.len();
         for parcel in parcels {
+            self.network.left(parcel.from, parcel.to, parcel.lane);
             self.note(Happening::NotDelivered(parcel, Lost::Dropped));
         }
         count
@@ -129,6 +164,7 @@ impl<P: Protocol> World<P> {
         let parcels = self.take_parcels(which);
         let count = parcels.len();
         for parcel in parcels {
+            self.network.doubled(parcel.from, parcel.to, parcel.lane);
             for copy in [parcel.clone(), parcel.clone()] {
                 self.agenda.enter(self.now, Task::Deliver(copy));
             }
@@ -158,12 +194,16 @@ impl<P: Protocol> World<P> {
         if !self.is_up(id) {
             return Ok(());
         }
-        let persisted = self.nodes.values().map(|node| node.persisted()).min().unwrap_or_default();
+        // Others that are lost for good never ask for anything again.
+        let counted = self.nodes.values().filter(|node| node.id == id || !self.atlas.is_lost(node.id));
+        let persisted = counted.map(|node| node.persisted()).min().unwrap_or_default();
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
         let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
-        let Ok(()) = node.disk.trim(base);
-        self.input(id, Happening::Trimmed(id, persisted), Input::Trimmed { base })
+        match node.disk.trim(base) {
+            Ok(()) => self.input(id, Happening::Trimmed(id, persisted), Input::Trimmed { base }),
+            Err(error) => self.disk_failed(id, error),
+        }
     }
 
     /// Lets a node's tables reach its disk, as a store does in its own time.

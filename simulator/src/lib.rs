@@ -17,12 +17,24 @@
 //! them is the protocol.
 
 mod agenda;
+pub mod answers;
+pub mod atlas;
 pub mod checks;
+pub mod clients;
+mod clock;
+pub mod commands;
 pub mod disk;
 mod effects;
 pub mod faults;
+mod inflict;
+pub mod linearizability;
+pub mod model;
 mod network;
 mod node;
+pub mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+pub mod profile;
 pub mod protocol;
 pub mod schedule;
 pub mod script;
@@ -32,7 +44,8 @@ pub mod world;
 
 pub use checks::Violation;
 pub use disk::Disk;
+pub use profile::Profile;
 pub use protocol::Protocol;
-pub use schedule::{Failure, Report, run_seed};
+pub use schedule::{Case, Failure, Report, run_case};
 pub use script::Script;
 pub use world::{World, WorldConfig};

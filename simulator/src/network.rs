@@ -1,33 +1,28 @@
-//! Directed links: which are cut, and what the rest does to messages.
+//! Directed links: which are cut or clogged, how much is on its way, and what the rest does to messages.
+//!
+//! ```text
+//!   send ──▶ cut? lost? full? ──▶ delay (uniform, exponential, a spike) ──▶ due ──▶ cut? clogged? ──▶ deliver
+//!                                                                                      │ kept till it unclogs
+//! ```
+//!
+//! Cuts and clogs are counted: a link that two faults cut is whole again when both have ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod delay;
+mod shapes;
 
 use consensus_api::random::SeededRandom;
 use consensus_api::{Lane, MonoTime, NodeId};
 
-/// A least and a most duration, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpanUs {
-    /// The least.
-    pub least_us: u64,
-    /// The most.
-    pub most_us: u64,
-}
+pub use delay::SpanUs;
+pub use shapes::Shape;
 
-impl SpanUs {
-    /// From `least_us` to `most_us`, both included.
-    pub const fn new(least_us: u64, most_us: u64) -> SpanUs {
-        SpanUs { least_us, most_us }
-    }
+use std::time::Duration;
 
-    pub(crate) fn draw(self, random: &mut SeededRandom) -> std::time::Duration {
-        let spread = self.most_us.saturating_sub(self.least_us) + 1;
-        std::time::Duration::from_micros(self.least_us + random.below(spread))
-    }
-}
+/// No message takes longer; a transport has long given up its connection by then.
+const DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// What links do to messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkFaults {
     /// Messages lost, of a thousand.
     pub loss_permille: u64,
@@ -35,58 +30,207 @@ pub struct LinkFaults {
     pub duplicate_permille: u64,
     /// How long a message travels.
     pub delay: SpanUs,
+    /// How much longer, on average and exponentially distributed, in microseconds.
+    pub tail_mean_us: u64,
+    /// Messages that take 10 to 100 times as long, of a thousand.
+    pub spikes_permille: u64,
     /// Whether messages of one link and lane stay in order, as on one stream of the transport.
     pub in_order: bool,
+    /// How many messages are on their way at most on one lane of a link; what is sent beyond that is lost.
+    pub on_the_way_max: u32,
 }
 
-/// What becomes of one message: when each copy arrives; no copy where it is lost.
-pub(crate) type Fate = Vec<MonoTime>;
+impl Default for LinkFaults {
+    /// Links that take no time and lose nothing.
+    fn default() -> LinkFaults {
+        LinkFaults {
+            loss_permille: 0,
+            duplicate_permille: 0,
+            delay: SpanUs::default(),
+            tail_mean_us: 0,
+            spikes_permille: 0,
+            in_order: false,
+            on_the_way_max: 10_000,
+        }
+    }
+}
+
+/// What becomes of a message that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The link is cut, or loses it.
+    Lost,
+    /// The link is full.
+    NoRoom,
+    /// It arrives then, and perhaps a copy of it as well.
+    Arrives(MonoTime, Option<MonoTime>),
+}
+
+/// One directed link.
+#[derive(Clone, Debug, Default)]
+struct Link {
+    cuts: u32,
+    clogs: u32,
+    lanes: [Traffic; Lane::ALL.len()],
+}
+
+/// One lane of a link.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    on_the_way: u32,
+    newest: MonoTime,
+}
 
 /// All links.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    pub(crate) faults: LinkFaults,
-    cut: BTreeSet<(NodeId, NodeId)>,
-    newest: BTreeMap<(NodeId, NodeId, Lane), MonoTime>,
+    nodes: u64,
+    /// Row by row: from the first node to each, from the second node to each, …
+    links: Vec<Link>,
+    faults: LinkFaults,
+    /// What links do for now, each under the number of the fault that said so; the last one holds.
+    weather: Vec<(u64, LinkFaults)>,
 }
 
 impl Network {
-    pub(crate) fn new(faults: LinkFaults) -> Network {
-        Network { faults, cut: BTreeSet::new(), newest: BTreeMap::new() }
+    /// Links between nodes 1 to `nodes`.
+    pub(crate) fn new(nodes: u64, faults: LinkFaults) -> Network {
+        let links = vec![Link::default(); usize::try_from(nodes * nodes).unwrap_or(0)];
+        Network { nodes, links, faults, weather: Vec::new() }
     }
 
-    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
-        self.cut.insert((from, to));
+    fn place(&self, (from, to): (NodeId, NodeId)) -> usize {
+        assert!((1..=self.nodes).contains(&from.0) && (1..=self.nodes).contains(&to.0), "no link {from} → {to}");
+        ((from.0 - 1) * self.nodes + to.0 - 1) as usize
+    }
+
+    fn link_mut(&mut self, link: (NodeId, NodeId)) -> &mut Link {
+        let place = self.place(link);
+        &mut self.links[place]
+    }
+
+    pub(crate) fn set_faults(&mut self, faults: LinkFaults) {
+        self.faults = faults;
+    }
+
+    pub(crate) fn begin_weather(&mut self, number: u64, faults: LinkFaults) {
+        self.weather.push((number, faults));
+    }
+
+    pub(crate) fn end_weather(&mut self, number: u64) {
+        self.weather.retain(|(other, _)| *other != number);
+    }
+
+    /// What links do now.
+    pub(crate) fn faults(&self) -> &LinkFaults {
+        self.weather.last().map_or(&self.faults, |(_, faults)| faults)
+    }
+
+    /// Cuts a link once more; true where it was whole.
+    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) -> bool {
+        let link = self.link_mut((from, to));
+        link.cuts += 1;
+        link.cuts == 1
+    }
+
+    /// Takes one cut back; true where the link is whole now.
+    pub(crate) fn mend(&mut self, from: NodeId, to: NodeId) -> bool {
+        let link = self.link_mut((from, to));
+        let was_cut = link.cuts > 0;
+        link.cuts = link.cuts.saturating_sub(1);
+        was_cut && link.cuts == 0
     }
 
     pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cut.contains(&(from, to))
+        self.links[self.place((from, to))].cuts > 0
     }
 
+    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId) {
+        self.link_mut((from, to)).clogs += 1;
+    }
+
+    /// Takes one clog back; true where the link is free now.
+    pub(crate) fn unclog(&mut self, from: NodeId, to: NodeId) -> bool {
+        let link = self.link_mut((from, to));
+        let was_clogged = link.clogs > 0;
+        link.clogs = link.clogs.saturating_sub(1);
+        was_clogged && link.clogs == 0
+    }
+
+    pub(crate) fn is_clogged(&self, from: NodeId, to: NodeId) -> bool {
+        self.links[self.place((from, to))].clogs > 0
+    }
+
+    /// All links are whole and free, and the weather is over.
     pub(crate) fn heal(&mut self) {
-        self.cut.clear();
+        for link in &mut self.links {
+            (link.cuts, link.clogs) = (0, 0);
+            // What comes after the repair need not stand behind a message that is late.
+            link.lanes.iter_mut().for_each(|traffic| traffic.newest = MonoTime::default());
+        }
+        self.weather.clear();
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        self.cut.is_empty()
+        self.links.iter().all(|link| link.cuts == 0)
     }
 
     /// Decides what becomes of a message that is sent now.
     pub(crate) fn send(&mut self, link: (NodeId, NodeId, Lane), now: MonoTime, random: &mut SeededRandom) -> Fate {
-        if self.is_cut(link.0, link.1) || random.below(1000) < self.faults.loss_permille {
-            return Fate::new();
+        let (from, to, lane) = link;
+        let faults = *self.faults();
+        if self.is_cut(from, to) || random.below(1000) < faults.loss_permille {
+            return Fate::Lost;
         }
-        let copies = if random.below(1000) < self.faults.duplicate_permille { 2 } else { 1 };
-        (0..copies).map(|_| self.arrival(link, now, random)).collect()
+        let doubled = random.below(1000) < faults.duplicate_permille;
+        let traffic = &mut self.link_mut((from, to)).lanes[lane as usize];
+        if traffic.on_the_way >= faults.on_the_way_max {
+            return Fate::NoRoom;
+        }
+        let first = traffic.take_on(now, &faults, random);
+        let second =
+            (doubled && traffic.on_the_way < faults.on_the_way_max).then(|| traffic.take_on(now, &faults, random));
+        Fate::Arrives(first, second)
     }
 
-    fn arrival(&mut self, link: (NodeId, NodeId, Lane), now: MonoTime, random: &mut SeededRandom) -> MonoTime {
-        let due = now + self.faults.delay.draw(random);
-        if !self.faults.in_order {
-            return due;
-        }
-        let newest = self.newest.entry(link).or_default();
-        *newest = due.max(*newest);
-        *newest
+    /// A message has left its link, at either end.
+    pub(crate) fn left(&mut self, from: NodeId, to: NodeId, lane: Lane) {
+        let traffic = &mut self.link_mut((from, to)).lanes[lane as usize];
+        assert!(traffic.on_the_way > 0, "more messages leave {from} → {to} than were sent");
+        traffic.on_the_way -= 1;
+    }
+
+    /// One more is on its way, though nobody sent it.
+    pub(crate) fn doubled(&mut self, from: NodeId, to: NodeId, lane: Lane) {
+        self.link_mut((from, to)).lanes[lane as usize].on_the_way += 1;
     }
 }
+
+impl Traffic {
+    fn take_on(&mut self, now: MonoTime, faults: &LinkFaults, random: &mut SeededRandom) -> MonoTime {
+        self.on_the_way += 1;
+        let due = now + faults.draw_delay(random);
+        if !faults.in_order {
+            return due;
+        }
+        self.newest = self.newest.max(due);
+        self.newest
+    }
+}
+
+impl LinkFaults {
+    fn draw_delay(&self, random: &mut SeededRandom) -> Duration {
+        let mut delay = self.delay.draw(random);
+        if self.tail_mean_us > 0 {
+            delay += Duration::from_micros(delay::exponential_us(self.tail_mean_us, random));
+        }
+        if self.spikes_permille > 0 && random.below(1000) < self.spikes_permille {
+            let times = 10 + random.below(91);
+            delay *= u32::try_from(times).unwrap_or(u32::MAX);
+        }
+        delay.min(DELAY_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use consensus_api::{
@@ -13,7 +12,9 @@ use kv_machine::{KvMachine, MemoryTables, schema};
 use replica::core::Core;
 
 use crate::agenda::Task;
+use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::inflict::Armed;
 use crate::protocol::Protocol;
 
 /// One node of the world.
@@ -24,9 +25,25 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) boot: u64,
     pub(crate) disk: Disk,
     pub(crate) tables: Arc<MemoryTables>,
-    /// How far this node's clock is ahead of the world's, which nobody can read.
-    pub(crate) clock_offset: Duration,
+    /// The disk that its peers know it by, where that one was wiped: what it promised there still binds the others.
+    pub(crate) former_disk: Option<Disk>,
+    pub(crate) clock: Clock,
+    /// How many times as long its work and its syncs take.
+    pub(crate) slowness: Slowness,
+    /// The fault that waits for its moment.
+    pub(crate) armed: Option<Armed>,
     pub(crate) process: Option<Process<P>>,
+}
+
+/// How many times as long something takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slowness {
+    pub(crate) work: u32,
+    pub(crate) sync: u32,
+}
+
+impl Slowness {
+    pub(crate) const NONE: Slowness = Slowness { work: 1, sync: 1 };
 }
 
 /// A running node.
@@ -50,24 +67,56 @@ pub(crate) struct Process<P: Protocol> {
 }
 
 impl<P: Protocol> Node<P> {
-    pub(crate) fn new(id: NodeId, clock_offset: Duration) -> Node<P> {
-        Node { id, boot: 0, disk: Disk::new(), tables: Arc::default(), clock_offset, process: None }
+    pub(crate) fn new(id: NodeId, clock: Clock) -> Node<P> {
+        Node {
+            id,
+            boot: 0,
+            disk: Disk::new(),
+            tables: Arc::default(),
+            former_disk: None,
+            clock,
+            slowness: Slowness::NONE,
+            armed: None,
+            process: None,
+        }
+    }
+
+    /// Disk and tables are blank from now on.
+    pub(crate) fn wipe(&mut self) {
+        assert!(self.process.is_none(), "the disk of node {} is wiped under its process", self.id);
+        let old = std::mem::take(&mut self.disk);
+        self.former_disk.get_or_insert(old);
+        self.tables = Arc::default();
+    }
+
+    /// Whether its peers know it by another disk: they neither hear it nor talk to it.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.former_disk.is_some()
+    }
+
+    /// The disk that counts for what the cluster as a whole holds.
+    pub(crate) fn counted_disk(&self) -> &Disk {
+        self.former_disk.as_ref().unwrap_or(&self.disk)
     }
 
     /// What this node's clock reads when the world's reads `now`.
     pub(crate) fn local(&self, now: MonoTime) -> MonoTime {
-        now + self.clock_offset
+        self.clock.local(now)
     }
 
     /// When the engine wants a tick, by the world's clock; never while no process runs.
     pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
         let process = self.process.as_ref().filter(|process| !process.paused)?;
         let deadline = process.core.engine().deadline();
-        (deadline < MonoTime::NEVER).then(|| deadline - self.clock_offset)
+        (deadline < MonoTime::NEVER).then(|| self.clock.world(deadline))
     }
 
     pub(crate) fn status(&self) -> Option<EngineStatus> {
         self.process.as_ref().map(|process| process.core.engine().status())
+    }
+
+    pub(crate) fn applied(&self) -> Option<LogIndex> {
+        self.process.as_ref().map(|process| process.core.applied())
     }
 
     /// The last index that the tables hold durably.
@@ -122,6 +171,13 @@ impl<P: Protocol> Process<P> {
         let group: Vec<Write> = self.writes.drain(..count).collect();
         let last = group.last()?.id;
         Some((group, last))
+    }
+
+    /// Writes that were taken and not performed wait again.
+    pub(crate) fn give_back(&mut self, group: Vec<Write>) {
+        for write in group.into_iter().rev() {
+            self.writes.push_front(write);
+        }
     }
 
     /// Applies what waits; returns the entries with the machine's replies.

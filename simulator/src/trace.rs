@@ -1,12 +1,15 @@
 //! What has happened, kept as values and put into words only when somebody reads it.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use consensus_api::{
-    LogIndex, MonoTime, NodeId, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry, Write,
+    Lane, LogIndex, MonoTime, NodeId, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry, Write,
     WriteId,
 };
+
+use crate::disk::DiskError;
+use crate::plan::Kind;
 
 /// Why a message did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,10 @@ pub enum Lost {
     NobodyThere,
     /// Somebody decided so.
     Dropped,
+    /// Too much is on its way on this link already.
+    NoRoom,
+    /// One of the two has another disk than the one that the other knows it by.
+    Stranger,
 }
 
 /// A message and its ends.
@@ -26,6 +33,8 @@ pub struct Parcel<M> {
     pub from: NodeId,
     /// For whom it is.
     pub to: NodeId,
+    /// On which of the link's lanes.
+    pub lane: Lane,
     /// What it says.
     pub message: M,
 }
@@ -70,8 +79,27 @@ pub enum Happening<M> {
     Resumed(NodeId),
     /// Cause: nothing gets from the one to the other any more.
     Cut(NodeId, NodeId),
+    /// Cause: a link is whole again.
+    Mended(NodeId, NodeId),
     /// Cause: all links are whole.
     Healed,
+    /// Cause: a fault takes place, at this node or at all.
+    Struck(Kind, Option<NodeId>),
+    /// Cause: it is over.
+    Over(Kind, Option<NodeId>),
+    /// Cause: the node's disk fails, and so the process ends.
+    DiskFailed(NodeId, DiskError),
+    /// Cause: the node does not start on such a disk.
+    NotStarted(NodeId, DiskError),
+    /// Cause: of what was being written when the power failed, so many records are there and so many come back.
+    TailCut {
+        /// Whose disk.
+        node: NodeId,
+        /// How many records are there.
+        found: usize,
+        /// How many of them come back.
+        kept: usize,
+    },
 
     /// Effect: a message left.
     Sent(Parcel<M>),
@@ -112,6 +140,18 @@ pub struct Counts {
     pub pauses: u64,
     /// Directed links cut.
     pub cuts: u64,
+    /// Faults that took place, by [`Kind`].
+    pub faults: [u64; Kind::ALL.len()],
+    /// Processes that ended because their disk failed.
+    pub disk_failures: u64,
+    /// Starts that a disk prevented.
+    pub starts_refused: u64,
+    /// Times that records were cut off because one before them was missing or torn.
+    pub tails_cut: u64,
+    /// Messages lost because too much was on its way.
+    pub overflows: u64,
+    /// Messages refused because one end had another disk than the other knew.
+    pub strangers_refused: u64,
     /// Messages sent and not lost at once.
     pub sent: u64,
     /// Messages lost.
@@ -133,6 +173,39 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How many faults of this kind took place.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.faults[kind as usize]
+    }
+
+    /// These, too, have happened.
+    pub fn add(&mut self, other: &Counts) {
+        for (sum, count) in self.faults.iter_mut().zip(&other.faults) {
+            *sum += count;
+        }
+        self.happenings += other.happenings;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.lossy_crashes += other.lossy_crashes;
+        self.restarts += other.restarts;
+        self.pauses += other.pauses;
+        self.cuts += other.cuts;
+        self.disk_failures += other.disk_failures;
+        self.starts_refused += other.starts_refused;
+        self.tails_cut += other.tails_cut;
+        self.overflows += other.overflows;
+        self.strangers_refused += other.strangers_refused;
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.committed += other.committed;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.reads_served += other.reads_served;
+        self.read_backs += other.read_backs;
+        self.trims += other.trims;
+        self.snapshots_wanted += other.snapshots_wanted;
+    }
+
     fn count<M>(&mut self, happening: &Happening<M>) {
         self.happenings += 1;
         match happening {
@@ -145,7 +218,15 @@ impl Counts {
             Happening::Paused(_) => self.pauses += 1,
             Happening::Cut(..) => self.cuts += 1,
             Happening::Sent(_) => self.sent += 1,
-            Happening::NotDelivered(..) => self.lost += 1,
+            Happening::NotDelivered(_, why) => {
+                self.lost += 1;
+                self.overflows += u64::from(*why == Lost::NoRoom);
+                self.strangers_refused += u64::from(*why == Lost::Stranger);
+            }
+            Happening::Struck(kind, _) => self.faults[*kind as usize] += 1,
+            Happening::DiskFailed(..) => self.disk_failures += 1,
+            Happening::NotStarted(..) => self.starts_refused += 1,
+            Happening::TailCut { .. } => self.tails_cut += 1,
             Happening::Committed(_, entries) => self.committed += entries.len() as u64,
             Happening::Acknowledged(..) => self.acknowledged += 1,
             Happening::Refused(_) => self.refused += 1,
@@ -158,18 +239,53 @@ impl Counts {
     }
 }
 
+/// A hash over a history. Nobody attacks it, and each event goes through it: so it is a fast one, a multiplication for
+/// each word.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fingerprint(u64);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
 /// What has happened since somebody last looked, bounded; and a fingerprint of everything that ever did.
 #[derive(Debug)]
 pub struct Trace<M> {
     happenings: VecDeque<(MonoTime, Happening<M>)>,
     kept_max: usize,
-    fingerprint: DefaultHasher,
+    fingerprint: Fingerprint,
     counts: Counts,
 }
 
 impl<M: Hash> Trace<M> {
     pub(crate) fn new(kept_max: usize) -> Trace<M> {
-        Trace { happenings: VecDeque::new(), kept_max, fingerprint: DefaultHasher::new(), counts: Counts::default() }
+        Trace { happenings: VecDeque::new(), kept_max, fingerprint: Fingerprint::default(), counts: Counts::default() }
     }
 
     pub(crate) fn note(&mut self, at: MonoTime, happening: Happening<M>) {
@@ -191,7 +307,7 @@ impl<M: Hash> Trace<M> {
         self.counts
     }
 
-    /// The same for the same history, to the byte. (Only within one build: the hash is the standard library's.)
+    /// The same for the same history, to the byte.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint.finish()
     }

@@ -91,13 +91,20 @@ fn parcel<P: Protocol>(parcel: &Parcel<P::Message>) -> String {
     format!("{} → {} {}", parcel.from, parcel.to, P::describe(&parcel.message))
 }
 
+/// Where a fault takes place, if not everywhere.
+fn at(node: Option<NodeId>) -> String {
+    node.map(|node| format!(" at {node}")).unwrap_or_default()
+}
+
 fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
     Some(match happening {
         Happening::Ticked(node) => format!("{node} ticks"),
         Happening::Campaigned(node) => format!("{node} is told to campaign"),
         Happening::Proposed(id, data) => format!("{} is asked to propose {} as {id}", id.origin, command(data)),
         Happening::ReadAsked(id) => format!("{} is asked to read as {id}", id.origin),
-        Happening::Received(Parcel { from, to, message }) => format!("{to} receives {} from {from}", P::name(message)),
+        Happening::Received(Parcel { from, to, message, .. }) => {
+            format!("{to} receives {} from {from}", P::name(message))
+        }
         Happening::Doubled(doubled) => format!("{} is doubled on its way", parcel::<P>(doubled)),
         Happening::Synced(node, write) => format!("{node} syncs {write}"),
         Happening::Applied(node, index) => format!("{node} has applied {index}"),
@@ -108,7 +115,15 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Paused(node) => format!("{node} is paused"),
         Happening::Resumed(node) => format!("{node} goes on"),
         Happening::Cut(from, to) => format!("{from} → {to} is cut"),
+        Happening::Mended(from, to) => format!("{from} → {to} is whole"),
         Happening::Healed => "all links are whole".into(),
+        Happening::Struck(kind, node) => format!("{kind}{}", at(*node)),
+        Happening::Over(kind, node) => format!("the {kind}{} is over", at(*node)),
+        Happening::DiskFailed(node, error) => format!("{node} stops: {error}"),
+        Happening::NotStarted(node, error) => format!("{node} does not start: {error}"),
+        Happening::TailCut { node, found, kept } => {
+            format!("{node} finds {found} records that were not synced, and keeps {kept}")
+        }
         _ => return None,
     })
 }
@@ -121,6 +136,8 @@ fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
                 Lost::OnTheWay => "lost",
                 Lost::NobodyThere => "nobody there",
                 Lost::Dropped => "dropped",
+                Lost::NoRoom => "no room",
+                Lost::Stranger => "a stranger",
             };
             format!("{} ({why})", struck_out(&parcel::<P>(lost)))
         }

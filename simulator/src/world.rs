@@ -20,16 +20,21 @@ use consensus_api::{
     Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
     StoreId, Timing,
 };
+use replica::ReplicaError;
 
-use crate::agenda::{Agenda, Place, Task};
+use crate::agenda::{Agenda, Place, Scope, Task};
+use crate::answers::Answer;
+use crate::atlas::Atlas;
 use crate::checks::{Checks, Violation};
-use crate::disk::Disk;
+use crate::clock::{Clock, PPM_MAX};
+use crate::disk::{Disk, DiskError};
+use crate::inflict::Afflictions;
 use crate::network::Network;
 use crate::node::{Node, Process};
 use crate::protocol::Protocol;
 use crate::trace::{Counts, Happening, Trace};
 
-pub use crate::network::{LinkFaults, SpanUs};
+pub use crate::network::{LinkFaults, Shape, SpanUs};
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
@@ -52,6 +57,8 @@ pub struct WorldConfig {
     pub batching_permille: u64,
     /// How far the nodes' clocks are apart, at most.
     pub clocks_apart: Duration,
+    /// How many microseconds a second each clock gains or loses, at most.
+    pub drift_ppm_max: u64,
     /// How much of the history is kept to be shown.
     pub trace_max: usize,
 }
@@ -69,6 +76,7 @@ impl Default for WorldConfig {
             local: SpanUs::default(),
             batching_permille: 0,
             clocks_apart: Duration::ZERO,
+            drift_ppm_max: 0,
             trace_max: 100_000,
         }
     }
@@ -88,24 +96,43 @@ pub struct World<P: Protocol> {
     pub(crate) agenda: Agenda<P::Message>,
     pub(crate) checks: Checks,
     pub(crate) trace: Trace<P::Message>,
+    pub(crate) atlas: Atlas,
+    pub(crate) afflictions: Afflictions,
+    /// Which key a client wants to read.
+    pub(crate) reading: BTreeMap<RequestId, Vec<u8>>,
+    /// For the clients, if any listen.
+    pub(crate) answers: Option<Vec<Answer>>,
     events_this_instant: u32,
+}
+
+/// Where a node's clock stands when the world begins, and how fast it goes.
+fn draw_clock(config: &WorldConfig, random: &mut SeededRandom) -> Clock {
+    let apart_us = u64::try_from(config.clocks_apart.as_micros()).unwrap_or(u64::MAX);
+    let offset = Duration::from_micros(random.below(apart_us.saturating_add(1)));
+    let drift_ppm = match i64::try_from(config.drift_ppm_max).unwrap_or(PPM_MAX).min(PPM_MAX) {
+        0 => 0,
+        most => i64::try_from(random.below(2 * most.unsigned_abs() + 1)).unwrap_or(0) - most,
+    };
+    Clock::new(offset, drift_ppm)
 }
 
 impl<P: Protocol> World<P> {
     /// A world in which every node has just started from a blank disk.
     pub fn new(config: WorldConfig) -> Result<World<P>, Violation> {
         let mut random = SeededRandom::new(config.seed);
-        let apart_us = u64::try_from(config.clocks_apart.as_micros()).unwrap_or(u64::MAX);
         let ids: Vec<NodeId> = (1..=config.nodes).map(NodeId).collect();
-        let nodes =
-            ids.iter().map(|id| (*id, Node::new(*id, Duration::from_micros(random.below(apart_us.saturating_add(1))))));
+        let nodes = ids.iter().map(|id| (*id, Node::new(*id, draw_clock(&config, &mut random))));
         let mut world = World {
             now: MonoTime::default(),
             nodes: nodes.collect(),
-            network: Network::new(config.links.clone()),
+            network: Network::new(config.nodes, config.links),
             agenda: Agenda::new(),
             checks: Checks::new(P::ROUND_IS_EPOCH),
             trace: Trace::new(config.trace_max),
+            atlas: Atlas::new(ids.iter().copied()),
+            afflictions: Afflictions::default(),
+            reading: BTreeMap::new(),
+            answers: None,
             events_this_instant: 0,
             random,
             config,
@@ -131,12 +158,30 @@ impl<P: Protocol> World<P> {
         };
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        node.start(config, founders, now)
-            .map_err(|error| Violation::Engine { node: id, what: format!("does not start: {error}") })?;
-        if let Some(status) = node.status() {
-            self.checks.started(id, &status)?;
+        if let Err(error) = node.start(config, founders, now) {
+            return self.not_started(id, &error);
+        }
+        self.atlas.up(id);
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        if let Some((status, applied)) = node.status().zip(node.applied()) {
+            self.checks.started(id, &status, applied)?;
         }
         self.settle(id)
+    }
+
+    /// A disk that is ill or damaged keeps its node down; any other reason is a finding, and so is damage that nobody did.
+    fn not_started(&mut self, id: NodeId, error: &ReplicaError) -> Result<(), Violation> {
+        let found = match error {
+            ReplicaError::Log(error) => error.downcast_ref::<DiskError>(),
+            _ => None,
+        };
+        match found {
+            Some(error) if !error.is_for_good() || self.atlas.is_lost(id) => {
+                self.note(Happening::NotStarted(id, *error));
+                Ok(())
+            }
+            _ => Err(Violation::Engine { node: id, what: format!("does not start: {error}") }),
+        }
     }
 
     /// The time, by a clock that nobody in the world can read.
@@ -227,31 +272,42 @@ impl<P: Protocol> World<P> {
 impl<P: Protocol> World<P> {
     /// Lets everything happen that is due until then.
     pub fn run_until(&mut self, until: MonoTime) -> Result<(), Violation> {
-        while self.happen_next(until, |_| true)? {}
+        while self.happen_next(until, Scope::Everything)? {}
         self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// As [`World::run_until`], but no further than to an answer for a client.
+    pub fn run_until_answered(&mut self, until: MonoTime) -> Result<(), Violation> {
+        while self.answers.as_ref().is_none_or(Vec::is_empty) {
+            if !self.happen_next(until, Scope::Everything)? {
+                self.now = self.now.max(until);
+                break;
+            }
+        }
         Ok(())
     }
 
     /// Lets time pass for the nodes' timers and for nothing else: what is on its way stays there.
     pub fn elapse(&mut self, span: Duration) -> Result<(), Violation> {
         let until = self.now + span;
-        while self.happen_next(until, Task::is_internal)? {}
+        while self.happen_next(until, Scope::Internal)? {}
         self.now = until;
         Ok(())
     }
 
     /// Lets everything happen that can happen without the passing of time.
     pub fn stabilize(&mut self) -> Result<(), Violation> {
-        self.exhaust(|_| true)
+        self.exhaust(Scope::Everything)
     }
 
     /// Lets happen what goes on within the nodes: application, read-back.
     pub fn settle_locally(&mut self) -> Result<(), Violation> {
-        self.exhaust(Task::is_internal)
+        self.exhaust(Scope::Internal)
     }
 
-    fn exhaust(&mut self, wanted: impl Fn(&Task<P::Message>) -> bool) -> Result<(), Violation> {
-        while let Some(place) = self.agenda.first(&wanted)
+    fn exhaust(&mut self, scope: Scope) -> Result<(), Violation> {
+        while let Some(place) = self.agenda.first(scope)
             && place.0 <= self.now
         {
             self.perform(place)?;
@@ -260,8 +316,8 @@ impl<P: Protocol> World<P> {
     }
 
     /// The earliest task or timer until then; false where there is none.
-    fn happen_next(&mut self, until: MonoTime, wanted: impl Fn(&Task<P::Message>) -> bool) -> Result<bool, Violation> {
-        let task = self.agenda.first(wanted);
+    fn happen_next(&mut self, until: MonoTime, scope: Scope) -> Result<bool, Violation> {
+        let task = self.agenda.first(scope);
         let timer = self.nodes.values().filter_map(|node| Some((node.wakes_at()?.max(self.now), node.id))).min();
         match (task, timer) {
             (Some(place), timer) if place.0 <= until && timer.is_none_or(|(due, _)| place.0 <= due) => {
@@ -354,7 +410,7 @@ impl<P: Protocol> World<P> {
         self.input(node, Happening::Campaigned(node), Input::Campaign)
     }
 
-    fn next_request(&mut self, id: NodeId) -> Option<RequestId> {
+    pub(crate) fn next_request(&mut self, id: NodeId) -> Option<RequestId> {
         let node = self.nodes.get_mut(&id)?;
         let boot = node.boot;
         node.process.as_mut().filter(|process| !process.paused).map(|process| process.next_request(id, boot))

@@ -1,5 +1,5 @@
 //! Random histories of both engines: nothing that must hold ever breaks, and what is repaired works again.
-//! `cargo run -p simulator --release -- --seeds A..B` runs more of them, `QUORATE_SEEDS=A..B` runs others here.
+//! `make sim` runs more of them, `QUORATE_SEEDS=A..B` runs others here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,20 +8,24 @@ use std::thread;
 
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
-use simulator::{Failure, Protocol, Report, run_seed};
+use simulator::plan::{FaultPlan, Kind};
+use simulator::schedule::{Knobs, replay};
+use simulator::trace::Counts;
+use simulator::{Case, Profile, Protocol, Report, run_case};
 
 fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("QUORATE_SEEDS") else { return 1..251 };
+    let Ok(text) = std::env::var("QUORATE_SEEDS") else { return 1..501 };
     let (first, end) = text.split_once("..").expect("QUORATE_SEEDS is FIRST..END");
     first.parse().expect("a number")..end.parse().expect("a number")
 }
 
 /// Half of the seeds in each of two threads.
 fn run_all<P: Protocol>() -> Vec<Report> {
-    let work = |odd: u64| move || seeds().filter(|seed| seed % 2 == odd).map(run_seed::<P>).collect::<Vec<_>>();
+    let run = |seed| run_case::<P>(&Case::of_seed(seed));
+    let work = |half: u64| move || seeds().filter(|seed| seed / 8 % 2 == half).map(run).collect::<Vec<_>>();
     let halves = [thread::spawn(work(0)), thread::spawn(work(1))];
     let outcomes = halves.into_iter().flat_map(|half| half.join().expect("a run ends in a report or a failure"));
-    let (reports, failures): (Vec<_>, Vec<Result<Report, Failure>>) = outcomes.partition(Result::is_ok);
+    let (reports, failures): (Vec<_>, Vec<_>) = outcomes.partition(Result::is_ok);
     if let Some(Err(failure)) = failures.first() {
         panic!("{failure}\n{} of {} seeds failed", failures.len(), failures.len() + reports.len());
     }
@@ -30,24 +34,32 @@ fn run_all<P: Protocol>() -> Vec<Report> {
 
 fn every_history_holds<P: Protocol>() {
     let reports = run_all::<P>();
-    let total = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let runs = reports.len() as u64;
-    println!(
-        "{runs} runs: {} happenings, {} elections, {} crashes, {} with loss, {} acknowledged, {} reads",
-        total(|report| report.counts.happenings),
-        total(|report| report.counts.elections),
-        total(|report| report.counts.crashes),
-        total(|report| report.counts.lossy_crashes),
-        total(|report| report.counts.acknowledged),
-        total(|report| report.counts.reads_served),
-    );
-    // What not each run promises, all of them together do.
-    assert!(total(|report| report.counts.lossy_crashes) > runs / 2, "hardly a crash has lost a write");
-    assert!(total(|report| report.counts.cuts) > runs, "hardly a link was cut");
-    assert!(total(|report| report.counts.pauses) > runs / 2, "hardly a node was paused");
-    assert!(total(|report| report.counts.read_backs) > runs, "hardly an entry was read back");
-    assert!(total(|report| report.counts.trims) > runs / 4, "hardly a log was trimmed");
-    assert!(total(|report| report.counts.acknowledged) > 50 * runs, "hardly a proposal was acknowledged");
+    let mut counts = Counts::default();
+    reports.iter().for_each(|report| counts.add(&report.counts));
+    println!("{runs} runs: {counts:?}");
+    // What no single run promises, all of them together do.
+    for kind in Kind::ALL {
+        assert!(counts.of(kind) > 0, "no run had a {kind}");
+    }
+    let total = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
+    let enough = [
+        (counts.lossy_crashes, runs / 2, "a crash has lost a write"),
+        (counts.tails_cut, runs / 20, "a log was cut at its torn end"),
+        (counts.disk_failures, runs / 4, "a disk has failed"),
+        (counts.starts_refused, runs / 100, "a start was refused for a damaged disk"),
+        (counts.strangers_refused, runs / 10, "a wiped node was refused"),
+        (counts.overflows, 0, "a link was full"),
+        (counts.read_backs, runs, "an entry was read back"),
+        (counts.trims, runs / 4, "a log was trimmed"),
+        (total(|report| report.operations.done), 200 * runs, "an operation was done"),
+        (total(|report| report.operations.unknown), 5 * runs, "an operation stayed unknown"),
+    ];
+    for (count, least, what) in enough {
+        assert!(count > least, "hardly ever {what}: {count} times in {runs} runs");
+    }
+    let undecided = total(|report| u64::from(report.undecided));
+    assert!(undecided <= runs / 50, "the search for an order was given up in {undecided} of {runs} runs");
 }
 
 #[test]
@@ -60,11 +72,14 @@ fn multi_paxos_survives_every_history() {
     every_history_holds::<MultiPaxos>();
 }
 
+/// Twice with everything that happens, line by line, under every profile.
 fn replays<P: Protocol>() {
-    for seed in 1..6 {
-        let again = [run_seed::<P>(seed), run_seed::<P>(seed)].map(|outcome| outcome.map_err(|failure| failure.what));
-        assert!(again[0].is_ok(), "{again:?}");
-        assert_eq!(again[0], again[1]);
+    for (seed, profile) in (1..).zip(Profile::ALL) {
+        let case = Case { seed, profile, nodes: Some(3) };
+        let [first, second] = [replay::<P>(&case), replay::<P>(&case)];
+        assert_eq!(first.0.map_err(|failure| failure.what), second.0.map_err(|failure| failure.what));
+        assert!(first.1.len() > 1000, "{case}: only {} lines", first.1.len());
+        assert!(first.1 == second.1, "{case} is told in other words the second time");
     }
 }
 
@@ -76,4 +91,18 @@ fn a_seed_replays_to_the_byte_under_raft() {
 #[test]
 fn a_seed_replays_to_the_byte_under_multi_paxos() {
     replays::<MultiPaxos>();
+}
+
+#[test]
+fn both_engines_meet_the_same_trouble() {
+    for seed in 1..9 {
+        let case = Case::of_seed(seed);
+        let (raft, paxos) = (run_case::<Raft>(&case).unwrap(), run_case::<MultiPaxos>(&case).unwrap());
+        let planned = FaultPlan::draw(seed, case.profile, Knobs::draw(&case).nodes).faults;
+        for kind in Kind::ALL {
+            let most = planned.iter().filter(|planned| planned.fault.kind() == kind).count() as u64;
+            assert!(raft.counts.of(kind) <= most, "{case}: {kind} under Raft");
+            assert!(paxos.counts.of(kind) <= most, "{case}: {kind} under Multi-Paxos");
+        }
+    }
 }

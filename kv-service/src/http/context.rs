@@ -9,13 +9,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use consensus_api::{NodeId, Role, Tables};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use kv_machine::{Command, KvError, Reply};
 
 use super::errors::ApiError;
 use super::query::Query;
 use crate::service::Service;
+
+/// How much of a refused body is read before the connection is given up.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
 
 /// One node's service as the handlers see it.
 pub(super) struct Context<T: Tables> {
@@ -95,16 +98,41 @@ impl<T: Tables> Context<T> {
         let too_large =
             || ApiError::too_large(format!("the body is over the limit of {bytes_max} bytes; make it smaller"));
         let announced = hyper::body::Body::size_hint(request.body()).lower();
+        let waits_for_leave = request.headers().contains_key(EXPECT);
         if announced > bytes_max as u64 {
+            if !waits_for_leave {
+                self.discard(request.into_body()).await;
+            }
             return Err(too_large());
         }
-        let collect = Limited::new(request.into_body(), bytes_max).collect();
+        let mut body = request.into_body();
+        let collect = Limited::new(&mut body, bytes_max).collect();
         match tokio::time::timeout(self.service.request_timeout, collect).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                self.discard(body).await;
+                Err(too_large())
+            }
             Ok(Err(error)) => Err(ApiError::bad_input(format!("the body did not arrive whole: {error}"))),
             Err(_) => Err(ApiError::bad_input("the body did not arrive in time; send it faster")),
         }
+    }
+
+    /// Reads the rest of a refused body, within bounds, and forgets it. A client that is still sending when the
+    /// connection closes sees a broken pipe and never the refusal, and cannot tell whether its write took place.
+    async fn discard(&self, body: Body) {
+        let rest = async {
+            let mut body = body;
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                if read > DISCARDED_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        // Late or not, what follows is the refusal.
+        let _ = tokio::time::timeout(self.service.request_timeout, rest).await;
     }
 }
 

@@ -205,6 +205,21 @@ async fn a_value_at_the_limit_is_taken_by_any_node() {
     }
 }
 
+/// A server that closes the connection under a client that still sends leaves it with a broken pipe, and in doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusal_of_a_large_value_is_heard_by_a_client_that_is_still_sending() {
+    let cluster = Cluster::start("raft", 1).await;
+    let client = cluster.client(&[1]);
+    for mebibytes in [2, 8, 32] {
+        let value = "v".repeat(mebibytes << 20);
+        for _ in 0..5 {
+            let refused = client.put("k", &value).await;
+            assert!(matches!(&refused, Err(ClientError::Api { status: 413, .. })), "{mebibytes} MiB: {refused:?}");
+        }
+    }
+    client.put("k", "v").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_at_the_peer_port_disturbs_nobody() {
     let cluster = Cluster::start("raft", 3).await;

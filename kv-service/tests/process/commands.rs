@@ -74,7 +74,7 @@ async fn inspect_tells_what_a_stopped_node_holds() {
     }
 }
 
-fn interrupt(child: &std::process::Child) {
+pub fn interrupt(child: &std::process::Child) {
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }

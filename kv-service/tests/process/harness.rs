@@ -1,8 +1,9 @@
 //! Real processes: a cluster of `kv-service` nodes on loopback, each with its own data directory, to be killed at will.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kv_client::protocol::{DigestReply, PutReply, RoleReply, StatusReply};
 use kv_client::{ClientError, HttpClient, ReadOptions, WriteOptions};
+use link_relay::{LinkName, Relay};
 use tempfile::TempDir;
 
 /// Long enough that a test which needs all of it has failed.
@@ -38,6 +40,9 @@ pub fn free_port() -> u16 {
 pub struct Node {
     pub listen: u16,
     pub http: u16,
+    pub data_dir: PathBuf,
+    /// What its process finds in its environment besides.
+    pub environment: Vec<(&'static str, OsString)>,
     process: Option<Child>,
 }
 
@@ -46,6 +51,8 @@ pub struct Cluster {
     pub engine: &'static str,
     pub directory: TempDir,
     pub nodes: BTreeMap<u64, Node>,
+    /// Through which the nodes reach each other, where there is one.
+    pub relay: Option<Relay>,
     extra: Vec<String>,
 }
 
@@ -57,26 +64,40 @@ impl Cluster {
 
     /// As `start`, with further flags for every node.
     pub async fn start_with(engine: &'static str, count: u64, extra: &[&str]) -> Cluster {
-        let node = |id| (id, Node { listen: free_port(), http: free_port(), process: None });
-        let mut cluster = Cluster {
-            engine,
-            directory: TempDir::new().unwrap(),
-            nodes: (1..=count).map(node).collect(),
-            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
-        };
-        for id in 1..=count {
-            cluster.run(id);
-        }
+        let mut cluster = Cluster::new(engine, count, extra);
+        cluster.run_all();
         cluster.leader().await;
         cluster
     }
 
+    /// A cluster of which no node runs yet.
+    pub fn new(engine: &'static str, count: u64, extra: &[&str]) -> Cluster {
+        let directory = TempDir::new().unwrap();
+        let node = |id| Node {
+            listen: free_port(),
+            http: free_port(),
+            data_dir: directory.path().join(format!("node{id}")),
+            environment: Vec::new(),
+            process: None,
+        };
+        let nodes = (1..=count).map(|id| (id, node(id))).collect();
+        Cluster { engine, nodes, directory, relay: None, extra: extra.iter().map(|flag| (*flag).to_owned()).collect() }
+    }
+
     pub fn data_dir(&self, id: u64) -> PathBuf {
-        self.directory.path().join(format!("node{id}"))
+        self.nodes[&id].data_dir.clone()
     }
 
     fn log_file(&self, id: u64) -> PathBuf {
         self.directory.path().join(format!("node{id}.log"))
+    }
+
+    /// Where a node reaches another one.
+    fn dial(&self, id: u64, peer: u64) -> SocketAddr {
+        match &self.relay {
+            Some(relay) => relay.port(LinkName::new(id, peer)).unwrap(),
+            None => (Ipv4Addr::LOCALHOST, self.nodes[&peer].listen).into(),
+        }
     }
 
     /// The command that runs a node over this data directory.
@@ -92,10 +113,11 @@ impl Cluster {
             &format!("127.0.0.1:{}", node.http),
         ]);
         command.arg("--data-dir").arg(data_dir);
-        for (peer, other) in self.nodes.iter().filter(|(peer, _)| **peer != id) {
-            command.args(["--peer", &format!("{peer}=127.0.0.1:{}", other.listen)]);
+        for peer in self.nodes.keys().filter(|peer| **peer != id) {
+            command.args(["--peer", &format!("{peer}={}", self.dial(id, *peer))]);
         }
         command.args(&self.extra);
+        command.envs(node.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -105,6 +127,13 @@ impl Cluster {
         let mut command = self.command(id, &self.data_dir(id));
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.nodes.get_mut(&id).unwrap().process = Some(child);
+    }
+
+    /// Starts all nodes; none of them runs.
+    pub fn run_all(&mut self) {
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.run(id);
+        }
     }
 
     /// `kill -9`.
@@ -122,6 +151,12 @@ impl Cluster {
         for id in self.running() {
             self.nodes.get_mut(&id).unwrap().process.take().unwrap().wait().unwrap();
         }
+    }
+
+    /// Whether a node that was started has ended by itself.
+    pub fn has_ended(&mut self, id: u64) -> bool {
+        let process = self.nodes.get_mut(&id).unwrap().process.as_mut().expect("the node was started");
+        process.try_wait().unwrap().is_some()
     }
 
     pub fn running(&self) -> Vec<u64> {

@@ -6,4 +6,8 @@ mod bad_input;
 mod commands;
 mod harness;
 mod kills;
+mod load;
+#[cfg(target_os = "linux")]
+mod power_loss;
 mod quorums;
+mod relay;

@@ -25,13 +25,23 @@ impl Ballots {
         Ballots { round_is_epoch, alive: BTreeMap::new(), on_disk: BTreeMap::new() }
     }
 
+    /// The ballot that a node's disk holds.
+    pub(super) fn on_disk(&self, node: NodeId) -> Ballot {
+        self.on_disk.get(&node).copied().unwrap_or_default()
+    }
+
     pub(super) fn started(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
-        let on_disk = self.on_disk.get(&node).copied().unwrap_or_default();
+        let on_disk = self.on_disk(node);
         if status.ballot < on_disk {
             return Err(went_back(node, "the ballot, by a restart,", on_disk, status.ballot));
         }
         self.alive.insert(node, (status.ballot, status.commit_index));
         Ok(())
+    }
+
+    pub(super) fn wiped(&mut self, node: NodeId) {
+        self.alive.remove(&node);
+        self.on_disk.remove(&node);
     }
 
     pub(super) fn stepped(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {

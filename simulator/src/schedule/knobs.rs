@@ -6,6 +6,9 @@ use std::time::Duration;
 use consensus_api::random::SeededRandom;
 use consensus_api::{Limits, Timing};
 
+use crate::clients::Habits;
+use crate::profile::Profile;
+use crate::schedule::Case;
 use crate::world::{LinkFaults, SpanUs, WorldConfig};
 
 /// Everything that differs from run to run besides chance itself.
@@ -29,41 +32,28 @@ pub struct Knobs {
     pub sync: SpanUs,
     /// How long local work takes.
     pub local: SpanUs,
+    /// How much faster or slower than time the clocks go, at most.
+    pub drift_ppm_max: u64,
     /// How often nodes gather batches.
     pub batching_permille: u64,
-    /// How large values are.
-    pub value_bytes_max: u64,
+    /// What the clients are like.
+    pub habits: Habits,
     /// Whether logs are trimmed.
     pub trims: bool,
-    /// On average.
-    pub propose_every_ms: u64,
-    /// On average.
-    pub read_every_ms: u64,
-    /// On average.
-    pub campaign_every_ms: u64,
-    /// On average.
-    pub crash_every_ms: u64,
-    /// How long a node is down or paused, or a link cut, at most.
-    pub fault_span_ms_max: u64,
-    /// On average.
-    pub cut_every_ms: u64,
-    /// On average.
-    pub pause_every_ms: u64,
-    /// On average.
+    /// How often digests are compared and tables flushed, on average.
     pub housekeep_every_ms: u64,
 }
 
-/// Longer than a run: never.
-const NEVER_MS: u64 = 1_000_000;
-
 impl Knobs {
-    /// The knobs of this seed.
-    pub fn draw(seed: u64) -> Knobs {
-        let mut random = SeededRandom::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6b6e_6f62);
+    /// The knobs of this case: drawn from the seed and the profile alone, so that they are the same for both engines.
+    pub fn draw(case: &Case) -> Knobs {
+        let mut random = SeededRandom::new(case.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x6b6e_6f62);
         let random = &mut random;
-        Knobs {
-            nodes: one_of(random, [1, 2, 3, 3, 3, 3, 3, 3, 5, 5]),
-            election_timeout_ms: 100 + random.below(200),
+        let nodes = one_of(random, [1, 2, 3, 3, 3, 3, 3, 3, 5, 5]);
+        let election_timeout_ms = 100 + random.below(200);
+        let mut knobs = Knobs {
+            nodes,
+            election_timeout_ms,
             heartbeats: 4 + random.below(6),
             pre_check: random.below(5) > 0,
             check_quorum: random.below(5) > 0,
@@ -71,19 +61,21 @@ impl Knobs {
             links: links(random),
             sync: one_of(random, [SpanUs::new(0, 0), SpanUs::new(100, 1000), SpanUs::new(100, 20_000)]),
             local: one_of(random, [SpanUs::new(0, 0), SpanUs::new(0, 500), SpanUs::new(0, 5_000)]),
+            drift_ppm_max: one_of(random, [0, 100, 10_000]),
             batching_permille: one_of(random, [0, 100, 500]),
-            value_bytes_max: one_of(random, [1, 20, 300]),
+            habits: habits(random, election_timeout_ms),
             trims: random.below(2) == 0,
-            propose_every_ms: one_of(random, [2, 10, 40]),
-            read_every_ms: one_of(random, [5, 20, 60]),
-            campaign_every_ms: one_of(random, [NEVER_MS, NEVER_MS, 1500, 100]),
-            // The promise that no run is without a crash rests on this: 2 × 1500 ms is less than the faults last.
-            crash_every_ms: one_of(random, [60, 200, 600, 1500]),
-            fault_span_ms_max: one_of(random, [10, 200, 1000]),
-            cut_every_ms: one_of(random, [NEVER_MS, 300, 1000]),
-            pause_every_ms: one_of(random, [NEVER_MS, 400, 1500]),
             housekeep_every_ms: one_of(random, [100, 500]),
+        };
+        if case.profile != Profile::Swarm {
+            // Its own faults need somebody to be away from, and somebody to be left.
+            knobs.nodes = one_of(random, [3, 3, 5]);
         }
+        if case.profile == Profile::Calm {
+            knobs.links = LinkFaults { loss_permille: 0, duplicate_permille: 0, ..knobs.links };
+        }
+        knobs.nodes = case.nodes.unwrap_or(knobs.nodes);
+        knobs
     }
 
     /// The world of these knobs.
@@ -99,13 +91,29 @@ impl Knobs {
                 check_quorum: self.check_quorum,
             },
             limits: self.limits.clone(),
-            links: self.links.clone(),
+            links: self.links,
             sync: self.sync,
             local: self.local,
             batching_permille: self.batching_permille,
             clocks_apart: Duration::from_secs(1000),
+            drift_ppm_max: self.drift_ppm_max,
             trace_max,
         }
+    }
+}
+
+/// From one client that hardly thinks to a crowd that fills every bound.
+fn habits(random: &mut SeededRandom, election_timeout_ms: u64) -> Habits {
+    let (clients, think_ms) = one_of(random, [(1, 2), (3, 10), (5, 20), (12, 40), (40, 150)]);
+    Habits {
+        clients,
+        keys: one_of(random, [1, 3, 10]),
+        think: Duration::from_millis(think_ms),
+        patience: Duration::from_millis(election_timeout_ms * (2 + random.below(4))),
+        reads_percent: one_of(random, [10, 40, 80]),
+        deletes: random.below(2) == 0,
+        value_bytes_max: one_of(random, [1, 20, 300]),
+        operations_max: 1500,
     }
 }
 
@@ -143,6 +151,9 @@ fn links(random: &mut SeededRandom) -> LinkFaults {
             random,
             [SpanUs::new(0, 0), SpanUs::new(50, 500), SpanUs::new(100, 10_000), SpanUs::new(0, 40_000)],
         ),
+        tail_mean_us: one_of(random, [0, 0, 500, 5000]),
+        spikes_permille: one_of(random, [0, 0, 5]),
         in_order: random.below(2) == 0,
+        on_the_way_max: one_of(random, [200, 10_000]),
     }
 }

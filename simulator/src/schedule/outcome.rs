@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use consensus_api::EngineName;
 
-use crate::schedule::Knobs;
+use crate::linearizability::Operation;
+use crate::plan::FaultPlan;
+use crate::schedule::{Case, Knobs};
 use crate::trace::Counts;
 
 /// How a run went.
@@ -13,14 +15,31 @@ use crate::trace::Counts;
 pub struct Report {
     /// Which engine.
     pub engine: EngineName,
-    /// Which seed.
-    pub seed: u64,
+    /// Which run.
+    pub case: Case,
     /// How much of everything happened.
     pub counts: Counts,
-    /// How long the repaired cluster took to acknowledge a proposal.
-    pub recovered_in: Duration,
+    /// What clients asked for.
+    pub operations: Operations,
+    /// How long the repaired majority took to commit a new command; `None` where no quorum could be repaired.
+    pub recovered_in: Option<Duration>,
+    /// How long the run was, by the world's clock.
+    pub lasted: Duration,
+    /// Whether the search for an order of the history was given up.
+    pub undecided: bool,
     /// Equal for equal histories.
     pub fingerprint: u64,
+}
+
+/// What clients asked for, by what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations {
+    /// Reads that were answered, and writes that took place.
+    pub done: u64,
+    /// Refused, or their condition did not hold.
+    pub failed: u64,
+    /// Given up without an answer.
+    pub unknown: u64,
 }
 
 /// A run that found something.
@@ -28,29 +47,34 @@ pub struct Report {
 pub struct Failure {
     /// Which engine.
     pub engine: EngineName,
-    /// Which seed.
-    pub seed: u64,
-    /// What was found.
+    /// Which run.
+    pub case: Case,
+    /// What was found; the property's name comes first, before a colon.
     pub what: String,
     /// The knobs of the run.
     pub knobs: Box<Knobs>,
+    /// What was to go wrong in it.
+    pub plan: FaultPlan,
     /// The last things that happened.
-    pub history: Vec<String>,
+    pub events: Vec<String>,
+    /// What the clients saw.
+    pub history: Vec<Operation>,
+}
+
+impl Failure {
+    /// The property that does not hold.
+    pub fn property(&self) -> &str {
+        self.what.split(':').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.history {
+        for line in &self.events {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "{:#?}", self.knobs)?;
-        writeln!(f, "{} seed {}: {}", self.engine, self.seed, self.what)?;
-        let (first, last) = (self.seed, self.seed + 1);
-        write!(
-            f,
-            "to see it again: cargo run -p simulator --release -- --engine {} --seeds {first}..{last}",
-            self.engine
-        )
+        write!(f, "{:#?}\n{}\n{} {}: {}\nto see it again: ", self.knobs, self.plan, self.engine, self.case, self.what)?;
+        write!(f, "cargo run --release -p simulator -- --engine {} {} --trace", self.engine, self.case.flags())
     }
 }
 

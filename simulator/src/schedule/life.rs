@@ -1,0 +1,306 @@
+//! The life of one run, phase by phase.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use consensus_api::random::SeededRandom;
+use consensus_api::{Blob, LogIndex, MonoTime, NodeId, RequestId};
+use kv_machine::{Command, Expect, KvError};
+
+use super::{Case, Knobs, Operations, Report};
+use crate::checks::Violation;
+use crate::clients::{ClientError, Clients};
+use crate::linearizability::{self, Model, Outcome, Verdict};
+use crate::plan::{FaultPlan, Planned};
+use crate::protocol::Protocol;
+use crate::world::{LinkFaults, SpanUs, World};
+
+/// How long nothing is broken on purpose, at first; longer where by then nothing was acknowledged and read.
+const CALM: Duration = Duration::from_millis(1000);
+/// How often the calm is prolonged.
+const CALMS_MAX: u32 = 30;
+/// Within how many election timeouts without any progress a repaired majority must have come back.
+const RECOVERY_TIMEOUTS_MAX: u32 = 30;
+/// How many states the search for an order may visit for one key.
+const STATES_MAX: usize = 200_000;
+
+/// Why a run ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("liveness: {0}")]
+    NotLive(String),
+    #[error("vacuous: the run had no {0}, which its profile promises")]
+    Vacuous(String),
+    #[error("linearizability: {0}")]
+    NotLinearizable(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("a probe has no form on the wire: {0}")]
+    Wire(#[from] KvError),
+}
+
+/// How a run ended well.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    recovered_in: Option<Duration>,
+    undecided: bool,
+}
+
+/// Something that is due in a run besides what its clients do.
+#[derive(Clone, Debug)]
+enum Act {
+    Inflict(Planned),
+    Relieve(Planned),
+    Housekeep,
+}
+
+pub(super) struct Life<P: Protocol> {
+    pub(super) world: World<P>,
+    pub(super) clients: Clients,
+    random: SeededRandom,
+    knobs: Knobs,
+    plan: FaultPlan,
+    acts: BTreeMap<(MonoTime, u64), Act>,
+    entered: u64,
+    probes: u64,
+}
+
+impl<P: Protocol> Life<P> {
+    pub(super) fn new(
+        case: &Case,
+        knobs: &Knobs,
+        plan: &FaultPlan,
+        events_max: usize,
+    ) -> Result<Life<P>, Violation> {
+        let mut world = World::new(knobs.world(case.seed, events_max))?;
+        world.listen();
+        Ok(Life {
+            world,
+            clients: Clients::new(knobs.habits.clone(), knobs.nodes, case.seed ^ 0xc11e_4715),
+            random: SeededRandom::new(case.seed ^ 0x5eed_cafe),
+            knobs: knobs.clone(),
+            plan: plan.clone(),
+            acts: BTreeMap::new(),
+            entered: 0,
+            probes: 0,
+        })
+    }
+
+    pub(super) fn live(&mut self) -> Result<Ending, Broken> {
+        self.enter(Duration::ZERO, Act::Housekeep);
+        self.be_calm()?;
+        self.suffer()?;
+        let mut recovered_in = None;
+        // Nobody promises anything without a quorum; but what clients have seen must still be linearizable.
+        if let Some(majority) = self.world.atlas().majority_to_repair(self.random.next_u64()) {
+            recovered_in = Some(self.recover(&majority)?);
+            self.converge()?;
+        }
+        self.check_not_vacuous()?;
+        let undecided = self.check_history()?;
+        Ok(Ending { recovered_in, undecided })
+    }
+
+    pub(super) fn report(&mut self, case: &Case, ending: Ending) -> Report {
+        let mut operations = Operations::default();
+        for operation in self.clients.history() {
+            match operation.outcome {
+                Outcome::Ok => operations.done += 1,
+                Outcome::Fail => operations.failed += 1,
+                Outcome::Unknown => operations.unknown += 1,
+            }
+        }
+        Report {
+            engine: P::NAME,
+            case: case.clone(),
+            counts: self.world.counts(),
+            operations,
+            recovered_in: ending.recovered_in,
+            lasted: self.world.now().since(MonoTime::default()),
+            undecided: ending.undecided,
+            fingerprint: self.world.trace().fingerprint(),
+        }
+    }
+
+    /// Messages are lost, doubled and late, but nobody crashes and no link is cut: so the cluster must work.
+    fn be_calm(&mut self) -> Result<(), Broken> {
+        for _ in 0..CALMS_MAX {
+            self.go_on_until(self.world.now() + CALM)?;
+            let counts = self.world.counts();
+            if counts.acknowledged > 0 && counts.reads_served > 0 {
+                return Ok(());
+            }
+        }
+        Err(Broken::NotLive(format!("nothing is acknowledged and read in {CALMS_MAX} times {CALM:?} of calm")))
+    }
+
+    /// What was planned goes wrong.
+    fn suffer(&mut self) -> Result<(), Broken> {
+        let began = self.world.now();
+        for planned in self.plan.faults.clone() {
+            self.enter(planned.at, Act::Inflict(planned));
+        }
+        self.go_on_until(began + self.plan.lasts)
+    }
+
+    /// A majority is repaired, and the rest stays broken; tells how long it took until a new command was committed.
+    fn recover(&mut self, majority: &BTreeSet<NodeId>) -> Result<Duration, Broken> {
+        self.acts.retain(|_, act| matches!(act, Act::Housekeep));
+        self.world.repair(majority)?;
+        self.world.set_links(LinkFaults { delay: SpanUs::new(100, 1000), ..LinkFaults::default() });
+        let repaired_at = self.world.now();
+        let mut asked = Vec::new();
+        self.wait("no new command is committed by a repaired majority", |life| {
+            for node in majority {
+                asked.extend(life.probe(*node)?);
+            }
+            Ok(asked.iter().any(|id| life.world.acknowledged_at(*id).is_some()))
+        })?;
+        Ok(self.world.now().since(repaired_at))
+    }
+
+    /// Everything that can be is repaired: then all nodes apply all that is committed, and every key is read at each.
+    fn converge(&mut self) -> Result<(), Broken> {
+        let nodes = self.world.repair_all()?;
+        self.clients.stop();
+        let mut probes = Vec::new();
+        self.wait("the nodes do not all apply what is committed", |life| {
+            // A new command carries the commit index of the ones before it to those who missed it.
+            if probes.is_empty() {
+                probes.extend(life.probe(nodes[0])?);
+            }
+            Ok(life.all_have_applied_everything(&nodes))
+        })?;
+        self.clients.audit(&nodes, self.world.now());
+        self.wait("not every key is read at every node", |life| Ok(life.clients.are_done()))?;
+        for node in nodes {
+            self.world.compare_digest(node)?;
+        }
+        Ok(())
+    }
+
+    fn check_not_vacuous(&self) -> Result<(), Broken> {
+        let counts = self.world.counts();
+        let always =
+            [(counts.elections, "election"), (counts.acknowledged, "acknowledged command"), (counts.reads_served, "read")];
+        if let Some((_, what)) = always.into_iter().find(|(count, _)| *count == 0) {
+            return Err(Broken::Vacuous(what.to_owned()));
+        }
+        match self.plan.promises().into_iter().find(|promise| promise.count(&counts) == 0) {
+            Some(broken) => Err(Broken::Vacuous(broken.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// True where the search was given up.
+    fn check_history(&self) -> Result<bool, Broken> {
+        let limits = linearizability::Limits { states_max: STATES_MAX, time_max: None };
+        let history = self.clients.history();
+        match linearizability::check(history, Model::Kv, &limits) {
+            Verdict::Linearizable => Ok(false),
+            Verdict::Unknown(_) => Ok(true),
+            Verdict::NotLinearizable(offence) => Err(Broken::NotLinearizable(offence.describe(history))),
+        }
+    }
+}
+
+/// What goes on in every phase.
+impl<P: Protocol> Life<P> {
+    fn enter(&mut self, after: Duration, act: Act) {
+        self.entered += 1;
+        self.acts.insert((self.world.now() + after, self.entered), act);
+    }
+
+    /// The world, its clients and what is due go on.
+    fn go_on_until(&mut self, until: MonoTime) -> Result<(), Broken> {
+        loop {
+            let act_due = self.acts.first_key_value().map_or(MonoTime::NEVER, |(place, _)| place.0);
+            let due = act_due.min(self.clients.wakes_at()).min(until);
+            self.world.run_until_answered(due)?;
+            self.clients.hear(&mut self.world)?;
+            let now = self.world.now();
+            if now < due {
+                continue;
+            }
+            while let Some(entry) = self.acts.first_entry().filter(|entry| entry.key().0 <= now) {
+                let act = entry.remove();
+                self.act(act)?;
+            }
+            self.clients.wake(&mut self.world)?;
+            if now >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Broken> {
+        match act {
+            Act::Inflict(planned) => {
+                if self.world.inflict(&planned)? {
+                    self.enter(planned.lasting, Act::Relieve(planned));
+                }
+                Ok(())
+            }
+            Act::Relieve(planned) => Ok(self.world.relieve(&planned)?),
+            Act::Housekeep => self.housekeep(),
+        }
+    }
+
+    fn housekeep(&mut self) -> Result<(), Broken> {
+        for node in self.world.ids() {
+            self.world.compare_digest(node)?;
+            if self.random.below(2) == 0 {
+                self.world.flush_tables(node);
+            }
+        }
+        if self.knobs.trims {
+            let node = NodeId(1 + self.random.below(self.knobs.nodes));
+            self.world.trim(node)?;
+        }
+        let after_us = self.random.below(2 * self.knobs.housekeep_every_ms * 1000);
+        self.enter(Duration::from_micros(after_us), Act::Housekeep);
+        Ok(())
+    }
+
+    /// A command under a key that no client knows.
+    fn probe(&mut self, node: NodeId) -> Result<Option<RequestId>, Broken> {
+        self.probes += 1;
+        let (key, value) = (Blob::from(b"probe".to_vec()), Blob::from(self.probes.to_string().into_bytes()));
+        let command = Command::Put { key, value, expect: Expect::Any };
+        Ok(self.world.propose(node, command.encode()?)?)
+    }
+
+    fn all_have_applied_everything(&self, nodes: &[NodeId]) -> bool {
+        let last = self.world.last_committed();
+        nodes.iter().all(|node| self.world.applied(*node) == Some(last))
+    }
+
+    /// Goes on until `done`, as long as there is progress: a backlog may take its time, a standstill may not.
+    fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Life<P>) -> Result<bool, Broken>) -> Result<(), Broken> {
+        let patience = Duration::from_millis(self.knobs.election_timeout_ms) * RECOVERY_TIMEOUTS_MAX;
+        let (mut progress, mut progressed_at) = (self.progress(), self.world.now());
+        while !done(self)? {
+            if self.world.now().since(progressed_at) >= patience {
+                return Err(Broken::NotLive(format!(
+                    "{what} in {RECOVERY_TIMEOUTS_MAX} election timeouts of standstill"
+                )));
+            }
+            self.go_on_until(self.world.now() + Duration::from_millis(self.knobs.election_timeout_ms / 4))?;
+            if self.progress() > progress {
+                (progress, progressed_at) = (self.progress(), self.world.now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Grows with everything that any node logs or applies. Not with what is applied alone: a Raft leader that has taken
+    /// a backlog over commits nothing of it before its own first entry, at the end of it, has reached a quorum.
+    fn progress(&self) -> u64 {
+        let ids = self.world.ids();
+        let applied = ids.iter().filter_map(|node| self.world.applied(*node));
+        let logged = ids.iter().filter_map(|node| self.world.status(*node)).map(|status| status.last_index);
+        applied.chain(logged).map(|index: LogIndex| index.0).sum()
+    }
+}
