@@ -49,6 +49,62 @@ pub struct Actions<M> {
     pub role: Option<RoleChange>,
 }
 
+/// Who sees to the actions: threads, sockets and a disk in service, the world in simulation.
+pub trait Outlet<M> {
+    /// Why no more of them can be seen to.
+    type Stop;
+
+    /// The node's part has changed.
+    fn change_role(&mut self, change: RoleChange) -> Result<(), Self::Stop>;
+    /// To be written.
+    fn write(&mut self, write: Write) -> Result<(), Self::Stop>;
+    /// To be sent.
+    fn send(&mut self, messages: Vec<Outgoing<M>>) -> Result<(), Self::Stop>;
+    /// To be applied, after everything that was handed out before.
+    fn apply(&mut self, entries: Vec<SharedEntry>) -> Result<(), Self::Stop>;
+    /// To be answered from the tables as they are.
+    fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), Self::Stop>;
+    /// To be told that it was not carried out.
+    fn refuse(&mut self, refused: Vec<Refused>) -> Result<(), Self::Stop>;
+    /// To be read back.
+    fn read_back(&mut self, wanted: ReadBack) -> Result<(), Self::Stop>;
+    /// To be sent a snapshot.
+    fn send_snapshot(&mut self, wanted: SendSnapshot) -> Result<(), Self::Stop>;
+}
+
+impl<M> Actions<M> {
+    /// Hands everything out in the one order that service and simulation share. The write goes to the disk before the
+    /// messages are encoded, so that a leader's disk and its followers' work side by side.
+    pub fn hand_out<O: Outlet<M>>(self, outlet: &mut O) -> Result<(), O::Stop> {
+        let Actions { write, messages, apply, reads, refused, read_back, snapshots, role } = self;
+        if let Some(change) = role {
+            outlet.change_role(change)?;
+        }
+        if let Some(write) = write {
+            outlet.write(write)?;
+        }
+        if !messages.is_empty() {
+            outlet.send(messages)?;
+        }
+        if !apply.is_empty() {
+            outlet.apply(apply)?;
+        }
+        if !reads.is_empty() {
+            outlet.serve(reads)?;
+        }
+        if !refused.is_empty() {
+            outlet.refuse(refused)?;
+        }
+        for wanted in read_back {
+            outlet.read_back(wanted)?;
+        }
+        for wanted in snapshots {
+            outlet.send_snapshot(wanted)?;
+        }
+        Ok(())
+    }
+}
+
 impl<E: Engine> Core<E> {
     /// Begins with an engine whose state machine has applied everything up to `applied`.
     pub fn new(engine: E, applied: LogIndex) -> Core<E> {

@@ -8,9 +8,9 @@
 //!                     └─────────────────────────────────────────────────────┘
 //! ```
 //!
-//! It steps the engine through everything that waits and only then hands out the effects. There is no linger timer:
-//! while the disk is busy inputs gather into a batch, and an idle system answers at once. The write is handed to the
-//! disk before the messages are encoded, so that a leader's disk and its followers' work side by side.
+//! It steps the engine through everything that waits and only then hands out the effects, in the order of
+//! [`crate::core`]. There is no linger timer: while the disk is busy inputs gather into a batch, and an idle system
+//! answers at once.
 
 use std::collections::VecDeque;
 use std::sync::mpsc as threads;
@@ -18,15 +18,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consensus_api::{
-    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, Refusal, RequestId, RoleChange,
-    Transport, Write, WriteId, codec,
+    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, Refusal, Refused, RequestId,
+    RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::applier::Job;
 use crate::clock;
 use crate::completions::Completion;
-use crate::core::{Actions, Core};
+use crate::core::{Core, Outlet};
 use crate::pending::{Answer, Pending};
 use crate::receiver::FromPeer;
 
@@ -145,8 +145,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 }
                 self.core.step(now, input);
             }
-            let actions = self.core.take();
-            self.hand_out(actions)?;
+            self.core.take().hand_out(&mut self)?;
             self.outlook.write(self.core.engine().status(), applied);
         }
     }
@@ -170,46 +169,59 @@ impl<E: Engine, T: Transport> Driver<E, T> {
         }
         Ok(false)
     }
+}
 
-    fn hand_out(&mut self, actions: Actions<E::Message>) -> Result<(), String> {
-        // A thread that ended has reported why, and that report is on its way.
-        let gone = |thread: &str| format!("the {thread} thread has ended");
-        if let Some(write) = actions.write {
-            self.backlog.written(&write);
-            self.writes.send(write).map_err(|_| gone("writer"))?;
-        }
-        self.send(actions.messages);
-        if !actions.apply.is_empty() {
-            self.jobs.send(Job::Apply(actions.apply)).map_err(|_| gone("applier"))?;
-        }
-        for request in actions.read_back {
-            self.read_backs.send(request).map_err(|_| gone("reader"))?;
-        }
-        if !actions.reads.is_empty() {
-            let applied = self.core.applied();
-            self.pending.answer(actions.reads.into_iter().map(|id| (id, Answer::Ready(applied))));
-        }
-        if !actions.refused.is_empty() {
-            self.pending
-                .answer(actions.refused.into_iter().map(|refused| (refused.id, Answer::Refused(refused.reason))));
-        }
-        for snapshot in actions.snapshots {
-            tracing::warn!(to = snapshot.to.0, at_least = snapshot.at_least.0, "snapshot wanted, none can be sent");
-        }
-        if let Some(role) = actions.role {
-            tracing::info!(role = ?role.role, leader = role.leader.map(|node| node.0), ballot = %role.ballot, "role");
-            self.outlook.role.send_replace(role);
-        }
+/// A thread that ended has reported why, and that report is on its way.
+fn gone(thread: &str) -> String {
+    format!("the {thread} thread has ended")
+}
+
+impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
+    type Stop = String;
+
+    fn change_role(&mut self, change: RoleChange) -> Result<(), String> {
+        tracing::info!(role = ?change.role, leader = change.leader.map(|node| node.0), ballot = %change.ballot, "role");
+        self.outlook.role.send_replace(change);
         Ok(())
     }
 
-    fn send(&self, messages: Vec<Outgoing<E::Message>>) {
+    fn write(&mut self, write: Write) -> Result<(), String> {
+        self.backlog.written(&write);
+        self.writes.send(write).map_err(|_| gone("writer"))
+    }
+
+    fn send(&mut self, messages: Vec<Outgoing<E::Message>>) -> Result<(), String> {
         for outgoing in messages {
             match codec::encode(&outgoing.message) {
                 Ok(payload) => self.transport.send(outgoing.to, outgoing.lane, payload),
                 Err(error) => tracing::error!(to = outgoing.to.0, %error, "message not encoded"),
             }
         }
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: Vec<SharedEntry>) -> Result<(), String> {
+        self.jobs.send(Job::Apply(entries)).map_err(|_| gone("applier"))
+    }
+
+    fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), String> {
+        let applied = self.core.applied();
+        self.pending.answer(reads.into_iter().map(|id| (id, Answer::Ready(applied))));
+        Ok(())
+    }
+
+    fn refuse(&mut self, refused: Vec<Refused>) -> Result<(), String> {
+        self.pending.answer(refused.into_iter().map(|refused| (refused.id, Answer::Refused(refused.reason))));
+        Ok(())
+    }
+
+    fn read_back(&mut self, wanted: ReadBack) -> Result<(), String> {
+        self.read_backs.send(wanted).map_err(|_| gone("reader"))
+    }
+
+    fn send_snapshot(&mut self, wanted: SendSnapshot) -> Result<(), String> {
+        tracing::warn!(to = wanted.to.0, at_least = wanted.at_least.0, "snapshot wanted, none can be sent");
+        Ok(())
     }
 }
 

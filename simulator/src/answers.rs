@@ -58,6 +58,13 @@ impl<P: Protocol> World<P> {
         Ok(Some(id))
     }
 
+    /// What stands under a key in a node's tables now, whether or not a client may read it there.
+    pub fn peek(&self, node: NodeId, key: &[u8]) -> Result<Found, Violation> {
+        let Some(tables) = self.nodes.get(&node).map(|node| node.tables.clone()) else { return Ok(None) };
+        let found = KvReader::new(tables).get(key);
+        found.map_err(|error| Violation::Engine { node, what: error.to_string() })
+    }
+
     /// From now on answers are kept for clients.
     pub fn listen(&mut self) {
         self.answers = Some(Vec::new());
@@ -77,9 +84,7 @@ impl<P: Protocol> World<P> {
     /// The node serves a read: what it finds in its tables at this moment is the answer.
     pub(crate) fn answer_read(&mut self, node: NodeId, id: RequestId) -> Result<(), Violation> {
         let Some(key) = self.reading.remove(&id) else { return Ok(()) };
-        let Some(tables) = self.nodes.get(&node).map(|node| node.tables.clone()) else { return Ok(()) };
-        let found = KvReader::new(tables).get(&key);
-        let found = found.map_err(|error| Violation::Engine { node, what: error.to_string() })?;
+        let found = self.peek(node, &key)?;
         self.answer(Answer::Read { id, found });
         Ok(())
     }

@@ -219,12 +219,7 @@ impl Checks {
     }
 
     /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
-    pub(crate) fn started(
-        &mut self,
-        node: NodeId,
-        status: &EngineStatus,
-        applied: LogIndex,
-    ) -> Result<(), Violation> {
+    pub(crate) fn started(&mut self, node: NodeId, status: &EngineStatus, applied: LogIndex) -> Result<(), Violation> {
         self.chain.started(node, applied);
         self.ballots.started(node, status)
     }

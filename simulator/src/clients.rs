@@ -46,8 +46,6 @@ pub struct Habits {
     pub deletes: bool,
     /// How long a value can be.
     pub value_bytes_max: u64,
-    /// How many operations are asked for in all.
-    pub operations_max: usize,
 }
 
 /// How often one operation is asked for before it is given up as refused.
@@ -65,6 +63,8 @@ struct Client {
     request: Option<RequestId>,
     /// What it last saw under each key.
     seen: BTreeMap<u64, Found>,
+    /// Whether it asks this node and no other, until it has its answer.
+    pinned: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +84,8 @@ pub struct Clients {
     clients: Vec<Client>,
     awaited: BTreeMap<RequestId, usize>,
     history: Vec<Operation>,
+    /// How many operations there may be by now.
+    allowed: usize,
     /// Makes every value that is ever written another one.
     written: u64,
 }
@@ -98,9 +100,19 @@ impl Clients {
             wish: None,
             request: None,
             seen: BTreeMap::new(),
+            pinned: false,
         };
         let clients = (0..habits.clients).map(client).collect();
-        Clients { habits, nodes, random, clients, awaited: BTreeMap::new(), history: Vec::new(), written: 0 }
+        Clients {
+            habits,
+            nodes,
+            random,
+            clients,
+            awaited: BTreeMap::new(),
+            history: Vec::new(),
+            allowed: 0,
+            written: 0,
+        }
     }
 
     /// When the next of them wants to do something.
@@ -113,8 +125,18 @@ impl Clients {
         &self.history
     }
 
+    /// So many operations more may begin. Without a bound that grows with time, fast links would use up in the calm what
+    /// is there for the faults.
+    pub fn allow(&mut self, operations: usize, now: MonoTime) {
+        self.allowed = self.history.len() + operations;
+        for client in self.clients.iter_mut().filter(|client| client.wakes_at == MonoTime::NEVER) {
+            client.wakes_at = now;
+        }
+    }
+
     /// Nobody asks for anything new, and who waits gives up: what is open stays unknown.
     pub fn stop(&mut self) {
+        self.allowed = 0;
         self.awaited.clear();
         for client in &mut self.clients {
             client.wakes_at = MonoTime::NEVER;
@@ -122,18 +144,16 @@ impl Clients {
         }
     }
 
-    /// One more client for each node and key reads it, and nobody does anything else.
+    /// One more client for each node and key reads it there, however often it must ask, and nobody does anything else.
     pub fn audit(&mut self, nodes: &[NodeId], now: MonoTime) {
         self.stop();
-        self.habits.operations_max = usize::MAX;
         for node in nodes {
             for key in 0..self.habits.keys {
-                let wish = self.write_down(self.clients.len(), Wish::Get { key }, now);
+                let wish = Some(self.write_down(self.clients.len(), Wish::Get { key }, now));
                 let (request, seen) = (None, BTreeMap::new());
-                self.clients.push(Client { node: *node, wakes_at: now, wish, request, seen });
+                self.clients.push(Client { node: *node, wakes_at: now, wish, request, seen, pinned: true });
             }
         }
-        self.habits.operations_max = self.history.len();
     }
 
     /// Whether nobody wants or awaits anything.
@@ -165,7 +185,7 @@ impl Clients {
             let Some(at) = self.awaited.remove(&answer.id()) else { continue };
             self.clients[at].request = None;
             match answer {
-                Answer::Done { reply, .. } => self.done(at, &Reply::decode(&reply)?, now),
+                Answer::Done { reply, .. } => self.done(at, &Reply::decode(&reply)?, now)?,
                 Answer::Read { found, .. } => self.read(at, found, now),
                 Answer::Refused { reason, .. } => self.refused(at, &reason, now),
             }
@@ -179,6 +199,8 @@ impl Clients {
             self.clients[at].wakes_at = MonoTime::NEVER;
             return Ok(());
         };
+        // What was refused had no effect: the operation begins with the question that is not refused.
+        self.history[wanted.place].call = nanoseconds(now);
         wanted.tries += 1;
         let node = self.clients[at].node;
         let request = match wanted.wish.command() {
@@ -200,23 +222,28 @@ impl Clients {
 
     /// A new operation, written down as open; none where enough has been done.
     fn begin(&mut self, at: usize, now: MonoTime) -> Option<Wanted> {
-        let wish = Wish::draw(&self.habits, &mut self.random, &self.clients[at].seen, &mut self.written);
-        self.write_down(at, wish, now)
-    }
-
-    fn write_down(&mut self, at: usize, wish: Wish, now: MonoTime) -> Option<Wanted> {
-        if self.history.len() >= self.habits.operations_max {
+        if self.history.len() >= self.allowed {
             return None;
         }
+        let wish = Wish::draw(&self.habits, &mut self.random, &self.clients[at].seen, &mut self.written);
+        Some(self.write_down(at, wish, now))
+    }
+
+    fn write_down(&mut self, at: usize, wish: Wish, now: MonoTime) -> Wanted {
         let place = self.history.len();
         let (call, action) = (nanoseconds(now), wish.action());
         self.history.push(Operation { client: at as u64, action, call, returned: None, outcome: Outcome::Unknown });
-        Some(Wanted { wish, place, tries: 0 })
+        Wanted { wish, place, tries: 0 }
     }
 
-    fn done(&mut self, at: usize, reply: &Reply, now: MonoTime) {
-        let outcome = if matches!(reply, Reply::Mismatch { .. }) { Outcome::Fail } else { Outcome::Ok };
+    fn done(&mut self, at: usize, reply: &Reply, now: MonoTime) -> Result<(), ClientError> {
+        let Some(wanted) = &self.clients[at].wish else { return Ok(()) };
+        let outcome = wanted.wish.outcome(reply).ok_or_else(|| ClientError::WrongReply {
+            wish: format!("{:?}", wanted.wish),
+            reply: format!("{reply:?}"),
+        })?;
         self.finish(at, outcome, now);
+        Ok(())
     }
 
     fn read(&mut self, at: usize, found: Found, now: MonoTime) {
@@ -233,12 +260,15 @@ impl Clients {
         let any = NodeId(1 + self.random.below(self.nodes));
         let soon = now + Duration::from_micros(1_000 + self.random.below(30_000));
         let client = &mut self.clients[at];
+        client.wakes_at = soon;
+        if client.pinned {
+            return;
+        }
         client.node = match reason {
             Refusal::NotLeader { leader: Some(leader) } => *leader,
             Refusal::Busy => client.node,
             _ => any,
         };
-        client.wakes_at = soon;
         if client.wish.as_ref().is_some_and(|wanted| wanted.tries >= TRIES_MAX) {
             self.finish(at, Outcome::Fail, now);
         }
@@ -246,14 +276,14 @@ impl Clients {
 
     /// Nothing was heard. What was asked for may have happened, may yet happen, or never will.
     fn give_up(&mut self, at: usize, now: MonoTime) {
-        let wish = self.clients[at].wish.take();
-        self.clients[at].node = NodeId(1 + self.random.below(self.nodes));
+        let Some(wanted) = self.clients[at].wish.take() else { return };
         self.clients[at].wakes_at = now + self.thought();
         // Some try the same again, without knowing whether that makes it twice.
-        if let Some(wanted) = wish
-            && self.random.below(4) == 0
-        {
-            self.clients[at].wish = self.write_down(at, wanted.wish, now);
+        if self.clients[at].pinned || self.random.below(4) == 0 {
+            self.clients[at].wish = Some(self.write_down(at, wanted.wish, now));
+        }
+        if !self.clients[at].pinned {
+            self.clients[at].node = NodeId(1 + self.random.below(self.nodes));
         }
     }
 
@@ -283,6 +313,14 @@ pub enum ClientError {
     /// Something that must hold does not.
     #[error(transparent)]
     Violation(#[from] Violation),
+    /// A node answers what cannot be the answer.
+    #[error("replies: to {wish} the machine says {reply}")]
+    WrongReply {
+        /// What the client asked for.
+        wish: String,
+        /// What it was told.
+        reply: String,
+    },
     /// A command or a reply has no form on the wire.
     #[error("a client cannot read or write the wire's form: {0}")]
     Wire(#[from] KvError),

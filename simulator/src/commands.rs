@@ -1,11 +1,11 @@
 //! The subcommands of `simulator`. Each has its arguments and a `run` that ends in the process's exit code.
 
 pub mod check;
-pub mod seeds;
-mod totals;
 pub mod model;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
+pub mod seeds;
+mod totals;
 
 use std::process::ExitCode;
 

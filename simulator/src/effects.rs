@@ -10,8 +10,11 @@
 use std::time::Duration;
 
 use consensus_api::random::SeededRandom;
-use consensus_api::{Input, LogStore, NodeId, Outgoing, ReadBack, Role, RoleChange, SharedEntry, Write, codec};
-use replica::core::Actions;
+use consensus_api::{
+    Input, LogStore, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry,
+    Write, codec,
+};
+use replica::core::Outlet;
 
 use crate::agenda::Task;
 use crate::answers::Answer;
@@ -54,47 +57,12 @@ impl<P: Protocol> World<P> {
     /// Takes a node's effects and sees to each.
     pub(crate) fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(process) = self.process_mut(id) else { return Ok(()) };
-        let Actions { write, messages, apply, reads, refused, read_back, snapshots, role } = process.core.take();
-        let applied = process.core.applied();
-        let is_elected = role.is_some_and(|change| change.role == Role::Leader);
-        if let Some(role) = role {
-            self.role_changed(id, role);
+        let actions = process.core.take();
+        match actions.hand_out(&mut Hands { world: self, id }) {
+            Ok(()) => self.examine(id),
+            Err(Stop::Down) => Ok(()),
+            Err(Stop::Violation(violation)) => Err(violation),
         }
-        if let Some(write) = write {
-            self.begin_write(id, write);
-            if self.moment(id, Moment::NextWriteBegun)? {
-                return Ok(());
-            }
-        }
-        for message in messages {
-            self.send(id, message)?;
-            if self.moment(id, Moment::NextSend)? {
-                return Ok(());
-            }
-        }
-        if is_elected && self.moment(id, Moment::NextElected)? {
-            return Ok(());
-        }
-        if !apply.is_empty() {
-            self.hand_over(id, apply)?;
-        }
-        for read in reads {
-            self.note(Happening::ReadServed(read, applied));
-            self.checks.read_served(read, applied)?;
-            self.answer_read(id, read)?;
-        }
-        for refused in refused {
-            self.checks.refused(refused.id, &refused.reason)?;
-            self.answer(Answer::Refused { id: refused.id, reason: refused.reason.clone() });
-            self.note(Happening::Refused(refused));
-        }
-        for wanted in read_back {
-            self.begin_read_back(id, wanted);
-        }
-        for wanted in snapshots {
-            self.note(Happening::SnapshotWanted(id, wanted));
-        }
-        self.examine(id)
     }
 
     fn examine(&mut self, id: NodeId) -> Result<(), Violation> {
@@ -105,13 +73,6 @@ impl<P: Protocol> World<P> {
             return Err(Violation::Engine { node: id, what });
         }
         self.checks.stepped(id, &status)
-    }
-
-    fn role_changed(&mut self, id: NodeId, role: RoleChange) {
-        if let Some(process) = self.process_mut(id) {
-            process.reported = (role.role, role.leader);
-        }
-        self.note(Happening::Role(id, role));
     }
 
     fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) -> Result<(), Violation> {
@@ -254,12 +215,12 @@ impl<P: Protocol> World<P> {
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
+        let entries: Vec<SharedEntry> = applied.iter().map(|(entry, _)| entry.clone()).collect();
+        self.checks.applied(id, &entries)?;
         if self.moment(id, Moment::NextApply)? {
             return Ok(());
         }
         self.input(id, Happening::Applied(id, through), Input::Applied { through })?;
-        let entries: Vec<SharedEntry> = applied.iter().map(|(entry, _)| entry.clone()).collect();
-        self.checks.applied(id, &entries)?;
         for (entry, reply) in applied {
             if let Some(request) = entry.payload.request_id()
                 && (request.origin, request.boot) == (id, boot)
@@ -299,6 +260,89 @@ impl<P: Protocol> World<P> {
         let (index, digest) =
             process.digest().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         self.checks.digest(id, index, digest)
+    }
+}
+
+/// A node's hands: what its driver would see to, the world does.
+struct Hands<'a, P: Protocol> {
+    world: &'a mut World<P>,
+    id: NodeId,
+}
+
+/// Why a node's effects are not seen to any further.
+enum Stop {
+    /// A crash was waiting for this moment.
+    Down,
+    Violation(Violation),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Stop {
+        Stop::Violation(violation)
+    }
+}
+
+impl<P: Protocol> Hands<'_, P> {
+    fn moment(&mut self, moment: Moment) -> Result<(), Stop> {
+        if self.world.moment(self.id, moment)? { Err(Stop::Down) } else { Ok(()) }
+    }
+}
+
+impl<P: Protocol> Outlet<P::Message> for Hands<'_, P> {
+    type Stop = Stop;
+
+    fn change_role(&mut self, change: RoleChange) -> Result<(), Stop> {
+        if let Some(process) = self.world.process_mut(self.id) {
+            process.reported = (change.role, change.leader);
+        }
+        self.world.note(Happening::Role(self.id, change));
+        if change.role == Role::Leader { self.moment(Moment::NextElected) } else { Ok(()) }
+    }
+
+    fn write(&mut self, write: Write) -> Result<(), Stop> {
+        self.world.begin_write(self.id, write);
+        self.moment(Moment::NextWriteBegun)
+    }
+
+    fn send(&mut self, messages: Vec<Outgoing<P::Message>>) -> Result<(), Stop> {
+        for message in messages {
+            self.world.send(self.id, message)?;
+            self.moment(Moment::NextSend)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: Vec<SharedEntry>) -> Result<(), Stop> {
+        Ok(self.world.hand_over(self.id, entries)?)
+    }
+
+    fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), Stop> {
+        let applied = self.world.applied(self.id).unwrap_or_default();
+        for read in reads {
+            self.world.note(Happening::ReadServed(read, applied));
+            self.world.checks.read_served(read, applied)?;
+            self.world.answer_read(self.id, read)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refused: Vec<Refused>) -> Result<(), Stop> {
+        for refused in refused {
+            self.world.checks.refused(refused.id, &refused.reason)?;
+            self.world.answer(Answer::Refused { id: refused.id, reason: refused.reason.clone() });
+            self.world.note(Happening::Refused(refused));
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self, wanted: ReadBack) -> Result<(), Stop> {
+        self.world.begin_read_back(self.id, wanted);
+        Ok(())
+    }
+
+    fn send_snapshot(&mut self, wanted: SendSnapshot) -> Result<(), Stop> {
+        self.world.note(Happening::SnapshotWanted(self.id, wanted));
+        Ok(())
     }
 }
 

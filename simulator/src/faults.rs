@@ -2,7 +2,7 @@
 
 use consensus_api::{Input, LogIndex, LogStore, NodeId, Write};
 
-use crate::agenda::Task;
+use crate::agenda::{Place, Task};
 use crate::checks::Violation;
 use crate::disk::Fate;
 use crate::protocol::Protocol;
@@ -40,7 +40,7 @@ impl<P: Protocol> World<P> {
 
     /// A node's process dies. Each of its writes under way has its fate, the oldest first, and of its tables' unflushed
     /// batches so many survive.
-    pub(crate) fn crash_with(&mut self, id: NodeId, fates: &[Fate], batches: usize) -> Result<(), Violation> {
+    pub fn crash_with(&mut self, id: NodeId, fates: &[Fate], batches: usize) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.take() else { return Ok(()) };
         node.armed = None;
@@ -173,7 +173,22 @@ impl<P: Protocol> World<P> {
         count
     }
 
-    fn take_parcels(&mut self, which: &Which) -> Vec<Parcel<P::Message>> {
+    /// Keeps messages from arriving until they are handed in, however late that is.
+    pub fn hold_which(&mut self, which: &Which) -> Vec<Parcel<P::Message>> {
+        self.take_parcels(which)
+    }
+
+    /// A message that was held arrives now, though not what is sent in answer.
+    pub fn hand_in(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
+        self.deliver(parcel)
+    }
+
+    /// How many of these messages are on their way; those that are held do not count.
+    pub fn on_the_way(&self, which: &Which) -> usize {
+        self.places(which).len()
+    }
+
+    fn places(&self, which: &Which) -> Vec<Place> {
         let is_meant = |parcel: &Parcel<P::Message>| {
             let of_kind = |kind: &String| P::name(&parcel.message) == *kind;
             which.from.is_none_or(|from| parcel.from == from)
@@ -181,10 +196,14 @@ impl<P: Protocol> World<P> {
                 && which.kind.as_ref().is_none_or(of_kind)
         };
         let meant = self.agenda.parcels().into_iter().filter(|(_, parcel)| is_meant(parcel)).map(|(place, _)| place);
-        let places: Vec<_> = match which.nth {
+        match which.nth {
             Some(nth) => meant.skip(nth.saturating_sub(1)).take(1).collect(),
             None => meant.collect(),
-        };
+        }
+    }
+
+    fn take_parcels(&mut self, which: &Which) -> Vec<Parcel<P::Message>> {
+        let places = self.places(which);
         let taken = places.into_iter().filter_map(|place| self.agenda.take(place));
         taken.filter_map(|task| if let Task::Deliver(parcel) = task { Some(parcel) } else { None }).collect()
     }

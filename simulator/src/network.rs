@@ -10,13 +10,13 @@
 mod delay;
 mod shapes;
 
+use std::time::Duration;
+
 use consensus_api::random::SeededRandom;
 use consensus_api::{Lane, MonoTime, NodeId};
 
 pub use delay::SpanUs;
 pub use shapes::Shape;
-
-use std::time::Duration;
 
 /// No message takes longer; a transport has long given up its connection by then.
 const DELAY_MAX: Duration = Duration::from_secs(1);

@@ -20,8 +20,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] =
-        [Profile::Calm, Profile::Swarm, Profile::Disk, Profile::Partition, Profile::Clock];
+    pub const ALL: [Profile; 5] = [Profile::Calm, Profile::Swarm, Profile::Disk, Profile::Partition, Profile::Clock];
 
     /// What a user types.
     pub const fn name(self) -> &'static str {

@@ -96,15 +96,17 @@ fn play<P: Protocol>(case: &Case, events_max: usize) -> (Result<Report, Box<Fail
     let knobs = Knobs::draw(case);
     let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes);
     let engine: EngineName = P::NAME;
-    let failure = |what, events, history| Box::new(Failure {
-        engine,
-        case: case.clone(),
-        what,
-        knobs: Box::new(knobs.clone()),
-        plan: plan.clone(),
-        events,
-        history,
-    });
+    let failure = |what, events, history| {
+        Box::new(Failure {
+            engine,
+            case: case.clone(),
+            what,
+            knobs: Box::new(knobs.clone()),
+            plan: plan.clone(),
+            events,
+            history,
+        })
+    };
     let mut life = match Life::<P>::new(case, &knobs, &plan, events_max) {
         Ok(life) => life,
         Err(violation) => return (Err(failure(violation.to_string(), Vec::new(), Vec::new())), Vec::new()),

@@ -85,12 +85,9 @@ impl Chosen {
     pub(super) fn committed(&self, node: NodeId, entry: &SharedEntry) -> Result<(), Violation> {
         match self.chosen.get(&entry.index) {
             Some(chosen) if same_value(chosen, entry) => Ok(()),
-            chosen => Err(Violation::NotChosen {
-                node,
-                index: entry.index,
-                found: entry.clone(),
-                chosen: chosen.cloned(),
-            }),
+            chosen => {
+                Err(Violation::NotChosen { node, index: entry.index, found: entry.clone(), chosen: chosen.cloned() })
+            }
         }
     }
 }

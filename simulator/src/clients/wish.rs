@@ -4,20 +4,35 @@ use std::collections::BTreeMap;
 
 use consensus_api::Blob;
 use consensus_api::random::SeededRandom;
-use kv_machine::{Command, Expect};
+use kv_machine::{Command, Expect, Reply};
 
 use super::Habits;
 use crate::answers::Found;
-use crate::linearizability::Action;
+use crate::linearizability::{Action, Outcome};
 
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
-    Get { key: u64 },
-    Put { key: u64, value: String },
-    Append { key: u64, value: String },
-    Delete { key: u64 },
+    Get {
+        key: u64,
+    },
+    Put {
+        key: u64,
+        value: String,
+    },
+    Append {
+        key: u64,
+        value: String,
+    },
+    Delete {
+        key: u64,
+    },
     /// A put on the condition that the key is as the client last saw it.
-    VersionedPut { key: u64, seen: Option<String>, expect: Expect, value: String },
+    VersionedPut {
+        key: u64,
+        seen: Option<String>,
+        expect: Expect,
+        value: String,
+    },
 }
 
 impl Wish {
@@ -76,6 +91,27 @@ impl Wish {
             Wish::Delete { .. } => Command::Delete { key, expect: Expect::Any },
             Wish::VersionedPut { value, expect, .. } => Command::Put { key, value: blob(value), expect: *expect },
         })
+    }
+
+    /// What a reply says of the outcome; nothing where it cannot be the reply to this.
+    pub(super) fn outcome(&self, reply: &Reply) -> Option<Outcome> {
+        match (self, reply) {
+            (Wish::Put { .. } | Wish::Append { .. }, Reply::Written { .. })
+            | (Wish::Delete { .. }, Reply::Deleted { .. }) => Some(Outcome::Ok),
+            (Wish::VersionedPut { expect: Expect::Version(expected), .. }, Reply::Written { version, .. }) => {
+                (*version == expected + 1).then_some(Outcome::Ok)
+            }
+            (Wish::VersionedPut { .. }, Reply::Written { .. }) => Some(Outcome::Ok),
+            (Wish::VersionedPut { expect, .. }, Reply::Mismatch { version, mod_revision }) => {
+                let held = match expect {
+                    Expect::Any => true,
+                    Expect::Version(expected) => version == expected,
+                    Expect::ModRevision(expected) => mod_revision == expected,
+                };
+                (!held).then_some(Outcome::Fail)
+            }
+            _ => None,
+        }
     }
 
     /// For the history, before anything is known of it.

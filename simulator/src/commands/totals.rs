@@ -45,13 +45,21 @@ impl Totals {
         let Operations { done, failed, unknown } = self.operations;
         let _ = writeln!(text, "operations      {done} done, {failed} failed, {unknown} unknown");
         let _ = writeln!(text, "elections       {}", counts.elections);
-        let faults: Vec<String> =
-            Kind::ALL.iter().map(|kind| (counts.of(*kind), kind)).filter(|(count, _)| *count > 0)
-                .map(|(count, kind)| format!("{count} {kind}")).collect();
+        let faults: Vec<String> = Kind::ALL
+            .iter()
+            .map(|kind| (counts.of(*kind), kind))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, kind)| format!("{count} {kind}"))
+            .collect();
         let _ = writeln!(text, "faults          {}", faults.join(", "));
         let _ = writeln!(text, "messages        {} sent, {} lost", counts.sent, counts.lost);
-        let _ = writeln!(text, "log             {} committed, {} read back, {} trims", counts.committed, counts.read_backs, counts.trims);
-        let _ = writeln!(text, "slowest return  {} ms after a majority was repaired", self.slowest_recovery.as_millis());
+        let _ = writeln!(
+            text,
+            "log             {} committed, {} read back, {} trims",
+            counts.committed, counts.read_backs, counts.trims
+        );
+        let _ =
+            writeln!(text, "slowest return  {} ms after a majority was repaired", self.slowest_recovery.as_millis());
         let _ = write!(
             text,
             "speed           {:.0} seeds a minute, {:.0} operations a second, {:.0} virtual seconds a second",

@@ -113,7 +113,6 @@ fn habits(random: &mut SeededRandom, election_timeout_ms: u64) -> Habits {
         reads_percent: one_of(random, [10, 40, 80]),
         deletes: random.below(2) == 0,
         value_bytes_max: one_of(random, [1, 20, 300]),
-        operations_max: 1500,
     }
 }
 

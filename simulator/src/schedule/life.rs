@@ -13,6 +13,7 @@ use crate::clients::{ClientError, Clients};
 use crate::linearizability::{self, Model, Outcome, Verdict};
 use crate::plan::{FaultPlan, Planned};
 use crate::protocol::Protocol;
+use crate::trace::Counts;
 use crate::world::{LinkFaults, SpanUs, World};
 
 /// How long nothing is broken on purpose, at first; longer where by then nothing was acknowledged and read.
@@ -21,6 +22,13 @@ const CALM: Duration = Duration::from_millis(1000);
 const CALMS_MAX: u32 = 30;
 /// Within how many election timeouts without any progress a repaired majority must have come back.
 const RECOVERY_TIMEOUTS_MAX: u32 = 30;
+/// How much longer it may take for each entry that was not applied everywhere when it was repaired: where each entry
+/// travels alone, it is a round trip for each.
+const RECOVERY_PER_ENTRY: Duration = Duration::from_millis(10);
+/// How many operations clients may begin in each turn.
+const OPERATIONS_PER_TURN: usize = 25;
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(100);
 /// How many states the search for an order may visit for one key.
 const STATES_MAX: usize = 200_000;
 
@@ -54,6 +62,8 @@ enum Act {
     Inflict(Planned),
     Relieve(Planned),
     Housekeep,
+    /// Clients may do some more.
+    Allow,
 }
 
 pub(super) struct Life<P: Protocol> {
@@ -65,15 +75,12 @@ pub(super) struct Life<P: Protocol> {
     acts: BTreeMap<(MonoTime, u64), Act>,
     entered: u64,
     probes: u64,
+    /// What had happened before anything went wrong.
+    calm: Counts,
 }
 
 impl<P: Protocol> Life<P> {
-    pub(super) fn new(
-        case: &Case,
-        knobs: &Knobs,
-        plan: &FaultPlan,
-        events_max: usize,
-    ) -> Result<Life<P>, Violation> {
+    pub(super) fn new(case: &Case, knobs: &Knobs, plan: &FaultPlan, events_max: usize) -> Result<Life<P>, Violation> {
         let mut world = World::new(knobs.world(case.seed, events_max))?;
         world.listen();
         Ok(Life {
@@ -85,11 +92,13 @@ impl<P: Protocol> Life<P> {
             acts: BTreeMap::new(),
             entered: 0,
             probes: 0,
+            calm: Counts::default(),
         })
     }
 
     pub(super) fn live(&mut self) -> Result<Ending, Broken> {
         self.enter(Duration::ZERO, Act::Housekeep);
+        self.enter(Duration::ZERO, Act::Allow);
         self.be_calm()?;
         self.suffer()?;
         let mut recovered_in = None;
@@ -139,6 +148,7 @@ impl<P: Protocol> Life<P> {
     /// What was planned goes wrong.
     fn suffer(&mut self) -> Result<(), Broken> {
         let began = self.world.now();
+        self.calm = self.world.counts();
         for planned in self.plan.faults.clone() {
             self.enter(planned.at, Act::Inflict(planned));
         }
@@ -147,7 +157,7 @@ impl<P: Protocol> Life<P> {
 
     /// A majority is repaired, and the rest stays broken; tells how long it took until a new command was committed.
     fn recover(&mut self, majority: &BTreeSet<NodeId>) -> Result<Duration, Broken> {
-        self.acts.retain(|_, act| matches!(act, Act::Housekeep));
+        self.acts.retain(|_, act| matches!(act, Act::Housekeep | Act::Allow));
         self.world.repair(majority)?;
         self.world.set_links(LinkFaults { delay: SpanUs::new(100, 1000), ..LinkFaults::default() });
         let repaired_at = self.world.now();
@@ -164,6 +174,7 @@ impl<P: Protocol> Life<P> {
     /// Everything that can be is repaired: then all nodes apply all that is committed, and every key is read at each.
     fn converge(&mut self) -> Result<(), Broken> {
         let nodes = self.world.repair_all()?;
+        self.acts.retain(|_, act| matches!(act, Act::Housekeep));
         self.clients.stop();
         let mut probes = Vec::new();
         self.wait("the nodes do not all apply what is committed", |life| {
@@ -181,12 +192,14 @@ impl<P: Protocol> Life<P> {
         Ok(())
     }
 
+    /// Since the faults began.
     fn check_not_vacuous(&self) -> Result<(), Broken> {
-        let counts = self.world.counts();
-        let always =
-            [(counts.elections, "election"), (counts.acknowledged, "acknowledged command"), (counts.reads_served, "read")];
-        if let Some((_, what)) = always.into_iter().find(|(count, _)| *count == 0) {
-            return Err(Broken::Vacuous(what.to_owned()));
+        let (counts, before) = (self.world.counts(), &self.calm);
+        if counts.acknowledged == before.acknowledged {
+            return Err(Broken::Vacuous("acknowledged command".to_owned()));
+        }
+        if counts.reads_served == before.reads_served {
+            return Err(Broken::Vacuous("read".to_owned()));
         }
         match self.plan.promises().into_iter().find(|promise| promise.count(&counts) == 0) {
             Some(broken) => Err(Broken::Vacuous(broken.to_string())),
@@ -245,6 +258,11 @@ impl<P: Protocol> Life<P> {
             }
             Act::Relieve(planned) => Ok(self.world.relieve(&planned)?),
             Act::Housekeep => self.housekeep(),
+            Act::Allow => {
+                self.clients.allow(OPERATIONS_PER_TURN, self.world.now());
+                self.enter(TURN, Act::Allow);
+                Ok(())
+            }
         }
     }
 
@@ -277,22 +295,35 @@ impl<P: Protocol> Life<P> {
         nodes.iter().all(|node| self.world.applied(*node) == Some(last))
     }
 
-    /// Goes on until `done`, as long as there is progress: a backlog may take its time, a standstill may not.
+    /// Goes on until `done`, within a bound, and as long as there is progress: a backlog may take its time, a standstill
+    /// may not. Progress alone is not enough: leaders that follow each other log something each time, for ever.
     fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Life<P>) -> Result<bool, Broken>) -> Result<(), Broken> {
         let patience = Duration::from_millis(self.knobs.election_timeout_ms) * RECOVERY_TIMEOUTS_MAX;
+        let (began, bound) = (self.world.now(), patience * 2 + RECOVERY_PER_ENTRY * self.backlog());
         let (mut progress, mut progressed_at) = (self.progress(), self.world.now());
         while !done(self)? {
-            if self.world.now().since(progressed_at) >= patience {
+            let now = self.world.now();
+            if now.since(progressed_at) >= patience || now.since(began) >= bound {
                 return Err(Broken::NotLive(format!(
-                    "{what} in {RECOVERY_TIMEOUTS_MAX} election timeouts of standstill"
+                    "{what}: {:?} after the repair, {:?} after the last progress; the bounds are {bound:?} and {patience:?}",
+                    now.since(began),
+                    now.since(progressed_at)
                 )));
             }
-            self.go_on_until(self.world.now() + Duration::from_millis(self.knobs.election_timeout_ms / 4))?;
+            self.go_on_until(now + Duration::from_millis(self.knobs.election_timeout_ms / 4))?;
             if self.progress() > progress {
                 (progress, progressed_at) = (self.progress(), self.world.now());
             }
         }
         Ok(())
+    }
+
+    /// How much some node has to catch up with.
+    fn backlog(&self) -> u32 {
+        let ids = self.world.ids();
+        let last = ids.iter().filter_map(|node| self.world.status(*node)).map(|status| status.last_index.0).max();
+        let behind = |node: &NodeId| last.unwrap_or(0).saturating_sub(self.world.applied(*node).unwrap_or_default().0);
+        ids.iter().map(|node| u32::try_from(behind(node)).unwrap_or(u32::MAX)).max().unwrap_or(0)
     }
 
     /// Grows with everything that any node logs or applies. Not with what is applied alone: a Raft leader that has taken

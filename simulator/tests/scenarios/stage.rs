@@ -1,0 +1,460 @@
+//! What a story is told with: a world, the words of both engines for the same kinds of message, and short forms for what
+//! stories do and ask again and again.
+//!
+//! On a stage that is set [by hand](Stage::new) nothing takes time: nothing is delivered and no disk writes unless the
+//! story says so. On one that [runs](Stage::running) links and disks take their time, and stories let it pass. Either
+//! way a property that breaks ends the story.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus_api::engine::decode_ballot;
+use consensus_api::{Ballot, Blob, Limits, LogIndex, NodeId, Refusal, RequestId, Role, Timing};
+use engine_multipaxos::MultiPaxos;
+use engine_raft::Raft;
+use kv_machine::{Command, Expect};
+use simulator::answers::Answer;
+use simulator::faults::{Survivors, Which};
+use simulator::plan::{Fault, Planned};
+use simulator::trace::{Counts, Happening, Parcel};
+use simulator::world::{LinkFaults, SpanUs};
+use simulator::{Protocol, Violation, World, WorldConfig};
+
+pub(crate) const ONE: NodeId = NodeId(1);
+pub(crate) const TWO: NodeId = NodeId(2);
+pub(crate) const THREE: NodeId = NodeId(3);
+pub(crate) const FOUR: NodeId = NodeId(4);
+pub(crate) const FIVE: NodeId = NodeId(5);
+
+/// How often messages go back and forth before nodes are taken for talking without end.
+const EXCHANGES_MAX: u32 = 100;
+
+/// What the engines call the same kinds of message.
+pub(crate) trait Words: Protocol {
+    /// Asks whether a campaign would succeed; this is the answer.
+    const PRE_ANSWER: &str;
+    /// Asks for a vote or a promise.
+    const CANVASS: &str;
+    /// Gives it.
+    const VOTE: &str;
+    /// Carries entries.
+    const ACCEPT: &str;
+    /// Acknowledges them.
+    const ACCEPTED: &str;
+    const HEARTBEAT: &str = "Heartbeat";
+    const HEARTBEAT_REPLY: &str = "HeartbeatReply";
+    const NACK: &str = "Nack";
+}
+
+impl Words for Raft {
+    const PRE_ANSWER: &str = "PreVoteReply";
+    const CANVASS: &str = "RequestVote";
+    const VOTE: &str = "Vote";
+    const ACCEPT: &str = "Append";
+    const ACCEPTED: &str = "AppendReply";
+}
+
+impl Words for MultiPaxos {
+    const PRE_ANSWER: &str = "PreCheckReply";
+    const CANVASS: &str = "Prepare";
+    const VOTE: &str = "Promise";
+    const ACCEPT: &str = "Accept";
+    const ACCEPTED: &str = "Accepted";
+}
+
+/// A message, and who sent it to whom.
+pub(crate) type Letter<P> = Parcel<<P as consensus_api::Engine>::Message>;
+
+/// A world, and what has happened in it.
+pub(crate) struct Stage<P: Words> {
+    pub(crate) world: World<P>,
+    history: Vec<Happening<P::Message>>,
+    answers: Vec<Answer>,
+    faults: u64,
+}
+
+/// What must hold holds.
+#[track_caller]
+pub(crate) fn holds<T>(result: Result<T, Violation>) -> T {
+    result.unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+pub(crate) fn election_timeouts(count: u32) -> Duration {
+    Timing::default().election_timeout * count
+}
+
+fn meant(from: NodeId, to: NodeId, kind: &str) -> Which {
+    Which { from: Some(from), to: Some(to), kind: Some(kind.to_owned()), nth: None }
+}
+
+fn between(from: NodeId, to: NodeId) -> Which {
+    Which { from: Some(from), to: Some(to), ..Which::default() }
+}
+
+fn encoded(command: &Command) -> Bytes {
+    command.encode().expect("is small")
+}
+
+/// How a stage is set.
+impl<P: Words> Stage<P> {
+    pub(crate) fn with(config: WorldConfig) -> Stage<P> {
+        #[cfg(feature = "planted-bugs")]
+        if let Ok(name) = std::env::var("PLANT") {
+            let bug = consensus_api::planted::Bug::ALL.iter().find(|bug| format!("{bug:?}") == name).expect("known");
+            std::mem::forget(consensus_api::planted::plant(*bug));
+        }
+        let mut world = holds(World::new(config));
+        world.listen();
+        Stage { world, history: Vec::new(), answers: Vec::new(), faults: 0 }
+    }
+
+    /// By hand, and nobody leads yet.
+    pub(crate) fn new(nodes: u64) -> Stage<P> {
+        Stage::with(WorldConfig { nodes, ..WorldConfig::default() })
+    }
+
+    /// By hand; 1 leads, and nothing is under way.
+    pub(crate) fn led_by_one(nodes: u64, limits: Limits) -> Stage<P> {
+        let mut stage = Stage::with(WorldConfig { nodes, limits, ..WorldConfig::default() });
+        stage.campaign(ONE);
+        stage.stabilize();
+        assert!(stage.leads(ONE));
+        stage
+    }
+
+    /// Links and disks take their time.
+    pub(crate) fn running_with(config: WorldConfig) -> Stage<P> {
+        let links = LinkFaults { delay: SpanUs::new(100, 1000), ..LinkFaults::default() };
+        Stage::with(WorldConfig { links, sync: SpanUs::new(100, 1000), local: SpanUs::new(10, 100), ..config })
+    }
+
+    /// As [`Stage::running_with`], and the seed decides how long.
+    pub(crate) fn running(nodes: u64, seed: u64) -> Stage<P> {
+        Stage::running_with(WorldConfig { nodes, seed, ..WorldConfig::default() })
+    }
+
+    /// A stage that runs, and that 1 leads.
+    pub(crate) fn running_under_one(nodes: u64, seed: u64) -> Stage<P> {
+        let mut stage = Stage::running(nodes, seed);
+        stage.campaign(ONE);
+        stage.run(1);
+        assert!(stage.leads(ONE));
+        stage
+    }
+}
+
+/// What stories do.
+impl<P: Words> Stage<P> {
+    /// A client of the node appends to a key: what is applied twice stands there twice.
+    pub(crate) fn append(&mut self, node: NodeId, key: &'static str, suffix: &'static str) -> RequestId {
+        let command = Command::Append { key: key.into(), suffix: suffix.into(), expect: Expect::Any };
+        holds(self.world.propose(node, encoded(&command))).expect("the node runs")
+    }
+
+    pub(crate) fn put(&mut self, node: NodeId, key: String, value: Vec<u8>) -> RequestId {
+        let (key, value) = (Blob::from(key.into_bytes()), Blob::from(value));
+        let command = Command::Put { key, value, expect: Expect::Any };
+        holds(self.world.propose(node, encoded(&command))).expect("the node runs")
+    }
+
+    pub(crate) fn read(&mut self, node: NodeId, key: &str) -> RequestId {
+        holds(self.world.read_key(node, key.as_bytes().to_vec())).expect("the node runs")
+    }
+
+    pub(crate) fn campaign(&mut self, node: NodeId) {
+        holds(self.world.campaign(node));
+    }
+
+    /// The disk performs what waits.
+    pub(crate) fn write(&mut self, node: NodeId) {
+        holds(self.world.persist(node, usize::MAX));
+        holds(self.world.settle_locally());
+    }
+
+    /// What is on its way arrives, but not what is sent in answer.
+    pub(crate) fn deliver(&mut self, from: NodeId, to: NodeId) -> usize {
+        let count = holds(self.world.deliver_which(&between(from, to)));
+        holds(self.world.settle_locally());
+        count
+    }
+
+    pub(crate) fn deliver_kind(&mut self, from: NodeId, to: NodeId, kind: &str) -> usize {
+        let count = holds(self.world.deliver_which(&meant(from, to, kind)));
+        holds(self.world.settle_locally());
+        count
+    }
+
+    pub(crate) fn lose(&mut self, from: NodeId, to: NodeId) -> usize {
+        self.world.drop_which(&between(from, to))
+    }
+
+    pub(crate) fn lose_kind(&mut self, from: NodeId, to: NodeId, kind: &str) -> usize {
+        self.world.drop_which(&meant(from, to, kind))
+    }
+
+    pub(crate) fn lose_all(&mut self) {
+        self.world.drop_which(&Which::default());
+    }
+
+    pub(crate) fn double(&mut self, from: NodeId, to: NodeId, kind: &str) -> usize {
+        self.world.duplicate_which(&meant(from, to, kind))
+    }
+
+    pub(crate) fn hold(&mut self, from: NodeId, to: NodeId, kind: &str) -> Vec<Letter<P>> {
+        self.world.hold_which(&meant(from, to, kind))
+    }
+
+    /// What was held arrives at nodes that run.
+    #[track_caller]
+    pub(crate) fn hand_in(&mut self, letters: Vec<Letter<P>>) {
+        for letter in letters {
+            let (from, to, kind) = (letter.from, letter.to, P::name(&letter.message));
+            let before = self.received(from, to, &kind);
+            holds(self.world.hand_in(letter));
+            holds(self.world.settle_locally());
+            assert_eq!(self.received(from, to, &kind), before + 1, "{kind} has not arrived");
+        }
+    }
+
+    /// Asks for votes, and nobody hears it.
+    pub(crate) fn campaign_in_vain(&mut self, candidate: NodeId) {
+        self.campaign(candidate);
+        self.write(candidate);
+        self.world.drop_which(&Which { from: Some(candidate), ..Which::default() });
+    }
+
+    /// Wins the votes of these and asks nobody else; the first messages of its leadership are on their way.
+    #[track_caller]
+    pub(crate) fn elect(&mut self, candidate: NodeId, voters: &[NodeId]) {
+        self.campaign(candidate);
+        self.write(candidate);
+        for voter in voters {
+            self.deliver(candidate, *voter);
+            self.write(*voter);
+        }
+        let canvass = Some(P::CANVASS.to_owned());
+        self.world.drop_which(&Which { from: Some(candidate), kind: canvass, ..Which::default() });
+        for voter in voters {
+            self.deliver(*voter, candidate);
+        }
+        assert!(self.leads(candidate), "{candidate} is not elected by {voters:?}");
+    }
+
+    /// These nodes write and say to each other whatever there is to.
+    #[track_caller]
+    pub(crate) fn exchange(&mut self, nodes: &[NodeId]) {
+        let round = |stage: &mut Stage<P>| {
+            let mut delivered = 0;
+            for from in nodes {
+                stage.write(*from);
+                for to in nodes.iter().filter(|to| *to != from) {
+                    delivered += stage.deliver(*from, *to);
+                }
+            }
+            if delivered == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let ended = (0..EXCHANGES_MAX).try_for_each(|_| round(self)).is_break();
+        assert!(ended, "{nodes:?} talk without end");
+    }
+
+    pub(crate) fn stabilize(&mut self) {
+        holds(self.world.stabilize());
+    }
+
+    /// So many election timeouts pass, and everything happens that happens by itself.
+    pub(crate) fn run(&mut self, timeouts: u32) {
+        self.run_for(election_timeouts(timeouts));
+    }
+
+    pub(crate) fn run_for(&mut self, span: Duration) {
+        holds(self.world.run_until(self.world.now() + span));
+    }
+
+    /// So many heartbeat intervals pass for the nodes' timers, and nothing arrives.
+    pub(crate) fn elapse(&mut self, intervals: u32) {
+        holds(self.world.elapse(Timing::default().heartbeat_interval * intervals));
+    }
+
+    /// The power fails, and nothing survives that was not synced.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        holds(self.world.crash(node, Survivors::default()));
+    }
+
+    pub(crate) fn restart(&mut self, node: NodeId) {
+        holds(self.world.restart(node));
+    }
+
+    /// Nothing gets through between the two.
+    pub(crate) fn part(&mut self, one: NodeId, other: NodeId) {
+        self.world.cut(one, other);
+        self.world.cut(other, one);
+    }
+
+    /// Nothing gets through between the node and any other.
+    pub(crate) fn isolate(&mut self, node: NodeId) {
+        for other in self.world.ids().into_iter().filter(|other| *other != node) {
+            self.part(node, other);
+        }
+    }
+
+    /// A fault takes place, and lasts until it is [relieved](World::relieve).
+    #[track_caller]
+    pub(crate) fn inflict(&mut self, fault: Fault, seed: u64) -> Planned {
+        let (at, lasting) = (Duration::ZERO, Duration::ZERO);
+        let planned = Planned { number: self.faults, at, lasting, fault, seed, promised: false };
+        self.faults += 1;
+        assert!(holds(self.world.inflict(&planned)), "nothing comes of {fault}");
+        planned
+    }
+}
+
+/// What stories ask.
+impl<P: Words> Stage<P> {
+    /// Everything that has happened.
+    pub(crate) fn history(&mut self) -> &[Happening<P::Message>] {
+        let news = self.world.trace().take();
+        self.history.extend(news.into_iter().map(|(_, happening)| happening));
+        &self.history
+    }
+
+    /// How many messages of this name have arrived.
+    pub(crate) fn received(&mut self, from: NodeId, to: NodeId, kind: &str) -> usize {
+        self.letters(from, to, kind).len()
+    }
+
+    /// Those messages, in the engine's words.
+    pub(crate) fn letters(&mut self, from: NodeId, to: NodeId, kind: &str) -> Vec<String> {
+        let arrived = self.history().iter().filter_map(|happening| match happening {
+            Happening::Received(letter) if (letter.from, letter.to) == (from, to) => Some(P::describe(&letter.message)),
+            _ => None,
+        });
+        arrived.filter(|words| words.split(' ').next() == Some(kind)).collect()
+    }
+
+    pub(crate) fn on_the_way(&self, from: NodeId, to: NodeId, kind: &str) -> usize {
+        self.world.on_the_way(&meant(from, to, kind))
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.world.counts()
+    }
+
+    pub(crate) fn leads(&self, node: NodeId) -> bool {
+        self.world.status(node).is_some_and(|status| status.role == Role::Leader)
+    }
+
+    #[track_caller]
+    pub(crate) fn ballot(&self, node: NodeId) -> Ballot {
+        self.world.status(node).expect("the node runs").ballot
+    }
+
+    #[track_caller]
+    pub(crate) fn commit(&self, node: NodeId) -> LogIndex {
+        self.world.status(node).expect("the node runs").commit_index
+    }
+
+    #[track_caller]
+    pub(crate) fn last(&self, node: NodeId) -> LogIndex {
+        self.world.status(node).expect("the node runs").last_index
+    }
+
+    /// The promise or vote that a power failure would leave.
+    pub(crate) fn ballot_on_disk(&self, node: NodeId) -> Ballot {
+        let hard_state = self.world.disk(node).expect("the node has one").durable_hard_state();
+        decode_ballot(hard_state.as_deref()).expect("is legible")
+    }
+
+    /// Where a command stands in the log that a power failure would leave.
+    pub(crate) fn index_on_disk(&self, node: NodeId, id: RequestId) -> Option<LogIndex> {
+        let entries = self.world.disk(node).expect("the node has one").durable_entries();
+        entries.iter().find(|entry| entry.payload.request_id() == Some(id)).map(|entry| entry.index)
+    }
+
+    pub(crate) fn on_disk(&self, node: NodeId, id: RequestId) -> bool {
+        self.index_on_disk(node, id).is_some()
+    }
+
+    pub(crate) fn acknowledged(&self, id: RequestId) -> bool {
+        self.world.acknowledged_at(id).is_some()
+    }
+
+    /// What the node's tables hold under a key.
+    pub(crate) fn value(&self, node: NodeId, key: &str) -> Option<String> {
+        let found = holds(self.world.peek(node, key.as_bytes()));
+        found.map(|item| String::from_utf8_lossy(&item.value.0).into_owned())
+    }
+
+    /// What the client of a request has heard so far.
+    pub(crate) fn answers(&mut self, id: RequestId) -> Vec<Answer> {
+        self.answers.extend(self.world.take_answers());
+        self.answers.iter().filter(|answer| answer.id() == id).cloned().collect()
+    }
+
+    /// What the client of a read was told, if it was told something, and only once.
+    #[track_caller]
+    pub(crate) fn what_was_read(&mut self, id: RequestId) -> Option<String> {
+        match self.answers(id).as_slice() {
+            [Answer::Read { found, .. }] => {
+                found.as_ref().map(|item| String::from_utf8_lossy(&item.value.0).into_owned())
+            }
+            other => panic!("{id} is not read once: {other:?}"),
+        }
+    }
+
+    /// Why requests were refused, each with its reason.
+    pub(crate) fn refusals(&mut self) -> Vec<(RequestId, Refusal)> {
+        let refused = self.history().iter().filter_map(|happening| match happening {
+            Happening::Refused(refused) => Some((refused.id, refused.reason.clone())),
+            _ => None,
+        });
+        refused.collect()
+    }
+}
+
+/// What stories demand in the end.
+impl<P: Words> Stage<P> {
+    /// Within so many election timeouts somebody leads whom a majority follows.
+    #[track_caller]
+    pub(crate) fn settles_within(&mut self, timeouts: u32) -> NodeId {
+        self.run(timeouts);
+        let ids = self.world.ids();
+        let leader = self.world.leader().unwrap_or_else(|| panic!("nobody leads after {timeouts} election timeouts"));
+        let follows = |node: &&NodeId| self.world.status(**node).is_some_and(|status| status.leader == Some(leader));
+        let followers = ids.iter().filter(follows).count();
+        assert!(2 * followers > ids.len(), "{leader} leads, and only {followers} of {} follow", ids.len());
+        leader
+    }
+
+    /// For so many election timeouts nobody is elected.
+    #[track_caller]
+    pub(crate) fn stays_settled_for(&mut self, timeouts: u32) {
+        let before = self.counts().elections;
+        self.run(timeouts);
+        assert_eq!(
+            self.counts().elections,
+            before,
+            "elections within {timeouts} election timeouts of a working leader"
+        );
+    }
+
+    /// A client of the node gets its command through.
+    #[track_caller]
+    pub(crate) fn must_acknowledge(&mut self, node: NodeId) {
+        let id = self.append(node, "alive", ".");
+        self.run(2);
+        assert!(self.acknowledged(id), "nothing that a client of {node} wants is acknowledged");
+    }
+
+    /// Within a few election timeouts these nodes have applied the same, to the byte.
+    #[track_caller]
+    pub(crate) fn converges(&mut self, nodes: &[NodeId]) {
+        self.run(4);
+        let applied: Vec<LogIndex> = nodes.iter().filter_map(|node| self.world.applied(*node)).collect();
+        assert_eq!(applied.len(), nodes.len(), "not all of {nodes:?} run");
+        assert!(applied.windows(2).all(|pair| pair[0] == pair[1]), "{nodes:?} have applied {applied:?}");
+        for node in nodes {
+            holds(self.world.compare_digest(*node));
+        }
+    }
+}
