@@ -57,4 +57,4 @@ bench: deps
 	$(CARGO) bench --package benches
 
 sim: deps
-	$(CARGO) run --release --package simulator -- --engine both --seeds 1..$(SEEDS)
+	$(CARGO) run --release --package simulator -- --engine both --seeds 1..$$(( $(SEEDS) + 1 ))
