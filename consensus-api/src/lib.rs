@@ -32,6 +32,7 @@ pub mod quorum;
 pub mod random;
 pub mod reads;
 pub mod replicated_log;
+pub mod snapshot;
 pub mod state_machine;
 pub mod tables;
 #[cfg(feature = "testkit")]
@@ -50,6 +51,7 @@ pub use log_store::{LogStore, RecoveredLog, Write};
 pub use membership::{Member, Membership};
 pub use quorum::{Quorums, Tally, Verdict};
 pub use replicated_log::{Applied, Event, EventStream, ReplicaStatus, ReplicatedLog, RequestError};
+pub use snapshot::{SnapshotFile, SnapshotId, SnapshotManifest, SnapshotStore};
 pub use state_machine::{AppliedState, StateMachine};
 pub use tables::{Table, TableBatch, TableRead, Tables};
 pub use time::{LogClock, LogTime, MonoTime};
