@@ -160,8 +160,9 @@ pub struct Recovered {
     pub era: Era,
     /// The last index that the log no longer holds, because the state machine's tables hold what it did.
     pub base: LogPosition,
-    /// What the state machine has applied; at or above the base.
-    pub applied: LogIndex,
+    /// What the state machine has applied; at or above the base. After a snapshot was installed this is the base, and the
+    /// runs below may still hold the log's own entry there: a crash came before what followed it was looked at.
+    pub applied: LogPosition,
     /// The log time of the last applied entry.
     pub log_time: LogTime,
     /// The membership in force at `applied`.
@@ -176,7 +177,7 @@ impl Recovered {
         Recovered {
             era: Era(0),
             base: LogPosition::default(),
-            applied: LogIndex::ZERO,
+            applied: LogPosition::default(),
             log_time: LogTime::default(),
             membership: Arc::new(membership),
             log: RecoveredLog { runs: BallotRuns::default(), ..RecoveredLog::default() },

@@ -31,6 +31,13 @@ pub struct Write {
     pub commit: Option<LogIndex>,
 }
 
+impl Write {
+    /// Leaves out the entries up to `base`: the log was trimmed past them while the write was on its way.
+    pub fn skip_through(&mut self, base: LogIndex) {
+        self.entries.retain(|entry| entry.index > base);
+    }
+}
+
 /// What a store holds when it is opened.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveredLog {

@@ -33,6 +33,12 @@ pub enum RequestError {
         /// How long the request was waited for.
         waited_ms: u64,
     },
+    /// No snapshot was taken; everything else goes on as before.
+    #[error("no snapshot was taken: {reason}; the state is as it was, mend the cause and ask again")]
+    SnapshotFailed {
+        /// Why.
+        reason: String,
+    },
     /// The replica stopped. What was in flight may have been carried out.
     #[error("the replica has stopped: {reason}; see its log, then restart it")]
     Stopped {

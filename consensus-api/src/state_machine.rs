@@ -43,6 +43,10 @@ pub trait StateMachine: Send + 'static {
     /// Makes everything that is applied durable.
     fn flush(&mut self) -> Result<(), Self::Error>;
 
+    /// Other tables stand in the place of the machine's own, as after a snapshot was installed: forgets what it knew of the
+    /// old ones, and returns how far the new ones have come.
+    fn reopened(&mut self) -> Result<AppliedState, Self::Error>;
+
     /// A hash over the tables, without local metadata: equal at equal applied indexes, on every replica.
     fn digest(&self) -> Result<[u8; 32], Self::Error>;
 }

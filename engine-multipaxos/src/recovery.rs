@@ -23,11 +23,15 @@ impl MultiPaxos {
     /// The engine as the disk knows it.
     pub(crate) fn from_recovered(
         config: EngineConfig,
-        recovered: Recovered,
+        mut recovered: Recovered,
         now: MonoTime,
     ) -> Result<MultiPaxos, EngineError> {
         let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
-        let chosen_through = recovered.log.commit.max(recovered.applied);
+        let applied = recovered.applied.index;
+        let chosen_through = recovered.log.commit.max(applied);
+        // After a snapshot the slot at the base may still be known. It says nothing of the slots above it: every accept
+        // there was promised to whoever proposed it, and stays.
+        recovered.log.runs.trim(recovered.base.index);
         validate(&recovered, ballot, chosen_through).map_err(|reason| EngineError::Log { reason })?;
         let log =
             Log::recovered(recovered.base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
@@ -40,7 +44,7 @@ impl MultiPaxos {
             round_seen: ballot.round,
             allegiance: Allegiance::default(),
             log,
-            delivery: Delivery::after(recovered.applied),
+            delivery: Delivery::after(applied),
             role: RoleState::Follower { leader: None },
             detector: FailureDetector::new(&config.timing, config.seed, now),
             admitted: (Ballot::ZERO, Default::default()),
@@ -61,8 +65,9 @@ impl MultiPaxos {
 /// What Multi-Paxos itself can have left behind; the reason, if it cannot.
 fn validate(recovered: &Recovered, ballot: Ballot, chosen_through: LogIndex) -> Result<(), String> {
     let (base, runs) = (recovered.base, &recovered.log.runs);
-    if recovered.applied < base.index {
-        return Err(format!("trimmed through {}, but applied only through {}", base.index, recovered.applied));
+    let applied = recovered.applied.index;
+    if applied < base.index {
+        return Err(format!("trimmed through {}, but applied only through {applied}", base.index));
     }
     if runs.first().is_some_and(|first| first <= base.index) {
         return Err(format!("entries at or below {}, where the log was trimmed", base.index));

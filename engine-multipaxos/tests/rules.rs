@@ -520,6 +520,21 @@ fn an_installed_snapshot_keeps_every_accept_above_it() {
 }
 
 #[test]
+fn after_an_installation_every_accept_above_it_is_there_whatever_stood_where_it_ends() {
+    let mut disk = Disk::with(&[(1, 2), (3, 2), (4, 2), (6, 3)], ballot(3, 9), 1);
+    let at = LogPosition { index: LogIndex(3), ballot: ballot(4, 2) };
+    disk.trim(at);
+    disk.applied = at.index;
+    let mut recovered = disk.recovered(voters(&[1, 2, 3]));
+    recovered.applied = at;
+    recovered.log.runs.set(at.index, ballot(2, 9));
+    let mut paxos = MultiPaxos::recover(config(1), recovered, MonoTime::default()).unwrap();
+    let status = paxos.status();
+    assert_eq!((status.base_index, status.commit_index, status.last_index), (LogIndex(3), LogIndex(3), LogIndex(6)));
+    assert_eq!(paxos.take_effects().write, None, "and nothing of it is removed");
+}
+
+#[test]
 fn what_was_to_be_handed_out_before_a_snapshot_in_the_same_batch_is_not() {
     let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
     let mut node = Node::with_disk(1, Disk::with(&slots, ballot(2, 9), 9));

@@ -30,12 +30,17 @@ impl Raft {
         now: MonoTime,
     ) -> Result<Raft, EngineError> {
         let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
-        let commit = recovered.log.commit.max(recovered.applied);
+        let applied = recovered.applied.index;
         let contradicted = suffix_contradicts(&recovered);
         if contradicted {
+            // Committed is what the snapshot says, and nothing else of this log.
+            recovered.base = recovered.applied;
+            recovered.log.commit = applied;
             recovered.log.runs = BallotRuns::default();
             recovered.log.tail.clear();
         }
+        recovered.log.runs.trim(recovered.base.index);
+        let commit = recovered.log.commit.max(applied);
         validate(&recovered, ballot, commit).map_err(|reason| EngineError::Log { reason })?;
         // A snapshot may have been installed, and the term of its last entry not yet written.
         let ballot = if recovered.base.ballot.round > ballot.round {
@@ -55,7 +60,7 @@ impl Raft {
             writes_durable: WriteId(0),
             allegiance: Allegiance { verified: commit, ..Allegiance::default() },
             log,
-            delivery: Delivery::after(recovered.applied),
+            delivery: Delivery::after(applied),
             role: RoleState::Follower { leader: None },
             detector: FailureDetector::new(&config.timing, config.seed, now),
             admitted: (Ballot::ZERO, Default::default()),
@@ -77,23 +82,28 @@ impl Raft {
 /// The terms tell where they go down: say the snapshot ends in 19 at term 3, and the log goes on with 20 at term 2. No
 /// log does that, so this log's 19 was another one.
 ///
-/// They do not tell it of every log (Raft, figure 8). S1 writes 19 at term 3 to itself alone; S5 leads in term 5 and
+/// Where the log's own entry at the applied position is still known, it tells by itself. It no longer is where the crash
+/// came after the log had been trimmed, and there the terms do not tell it of every log (Raft, figure 8). S1 writes 19 at term 3 to itself alone; S5 leads in term 5 and
 /// writes 19 and 20; S1 comes back in term 7, and by committing its 20 commits 19 at term 3. S5 installs a snapshot that
 /// ends there, and stops before the removal: its 20 of term 5 stays, behind a 19 of term 3. That does no harm. Leaders
 /// from the committing term on have the snapshot's 19 (Leader Completeness), so the terms of such a suffix lie below it,
 /// and so does the last term of this log: by the suffix it wins no election, for every quorum has a voter of the
 /// committing term or a later one. The first Append that reaches here removes it.
 fn suffix_contradicts(recovered: &Recovered) -> bool {
-    let base = recovered.base;
-    recovered.log.runs.get(base.index.next()).is_some_and(|ballot| ballot.round < base.ballot.round)
+    let (applied, runs) = (recovered.applied, &recovered.log.runs);
+    match runs.get(applied.index) {
+        Some(own) => own.round != applied.ballot.round,
+        None => runs.get(applied.index.next()).is_some_and(|next| next.round < applied.ballot.round),
+    }
 }
 
 /// What Raft itself can have left behind; the reason, if it cannot.
 fn validate(recovered: &Recovered, ballot: Ballot, commit: LogIndex) -> Result<(), String> {
     let (base, runs) = (recovered.base, &recovered.log.runs);
     let last = runs.last().unwrap_or(base.index);
-    if recovered.applied < base.index {
-        return Err(format!("trimmed through {}, but applied only through {}", base.index, recovered.applied));
+    let applied = recovered.applied.index;
+    if applied < base.index {
+        return Err(format!("trimmed through {}, but applied only through {applied}", base.index));
     }
     if commit > last {
         return Err(format!("committed or applied through {commit}, but the log ends at {last}"));

@@ -462,6 +462,33 @@ fn an_installed_snapshot_keeps_what_follows_its_last_entry_and_removes_what_foll
     }
 }
 
+/// What a node finds that stopped right after it had installed a snapshot at `at`, whose own log has these terms: the
+/// driver has trimmed the log, and tells what stood at the snapshot's position.
+fn after_installation(terms: &[u64], at: consensus_api::LogPosition) -> consensus_api::Recovered {
+    let mut disk = Disk::with(terms, ballot(terms[terms.len() - 1], 0), 0);
+    let own = disk.entries.get(&at.index).map(|entry| entry.ballot);
+    disk.trim(at);
+    disk.applied = at.index;
+    let mut recovered = disk.recovered(voters(&[1, 2, 3]));
+    recovered.applied = at;
+    own.into_iter().for_each(|ballot| recovered.log.runs.set(at.index, ballot));
+    recovered
+}
+
+#[test]
+fn after_an_installation_a_suffix_behind_another_entry_goes_with_the_first_write_whatever_its_terms() {
+    // Terms that rise tell nothing: only the entry at the snapshot's position does.
+    for (terms, removed) in [([1, 1, 3, 4], false), ([1, 1, 2, 4], true), ([1, 1, 2, 2], true), ([1, 1, 4, 4], true)] {
+        let recovered = after_installation(&terms, position(3, 3, 9));
+        let mut raft = Raft::recover(config(1), recovered, Default::default()).expect("recovers");
+        let status = raft.status();
+        assert_eq!((status.base_index, status.commit_index), (LogIndex(3), LogIndex(3)), "{terms:?}");
+        assert_eq!(status.last_index, LogIndex(if removed { 3 } else { 4 }), "{terms:?}");
+        let cut = raft.take_effects().write.and_then(|write| write.remove_from);
+        assert_eq!(cut, removed.then_some(LogIndex(4)), "{terms:?}");
+    }
+}
+
 #[test]
 fn a_disk_that_contradicts_itself_is_refused() {
     let sound = || Disk::with(&[1, 2, 2], ballot(2, 0), 1);

@@ -13,7 +13,8 @@ use bincode::Decode;
 use bytes::Bytes;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    AppliedState, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, Tables, codec,
+    AppliedState, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, TableRead, Tables,
+    codec,
 };
 
 use crate::digest;
@@ -35,22 +36,13 @@ pub struct KvMachine<T> {
 }
 
 impl<T: Tables> KvMachine<T> {
-    /// The machine as these tables hold it; blank tables hold one that has applied nothing and has no members. To be
-    /// opened anew when other tables take their place, as after a snapshot.
+    /// The machine as these tables hold it; blank tables hold one that has applied nothing and has no members.
     ///
     /// # Errors
     /// [`KvError::Tables`], or [`KvError::Damaged`] where a record is not what the machine writes.
     pub fn open(tables: Arc<T>) -> Result<KvMachine<T>, KvError> {
-        let record = |key| tables.get(META, key).map_err(KvError::tables);
-        let progress: Progress = decode_record(PROGRESS_KEY, record(PROGRESS_KEY)?)?.unwrap_or_default();
-        let position: LogPosition = decode_record(POSITION_KEY, record(POSITION_KEY)?)?.unwrap_or_default();
-        let membership: Option<Membership> = decode_record(MEMBERS_KEY, record(MEMBERS_KEY)?)?;
-        if position.index != progress.index {
-            let reason = format!("it says {}, the progress {}", position.index, progress.index);
-            return Err(KvError::damaged("the applied position", reason));
-        }
-        let applied = AppliedState { position, log_time: progress.log_time, membership: membership.map(Arc::new) };
-        Ok(KvMachine { tables, applied, revision: progress.revision })
+        let (applied, revision) = recorded(&*tables)?;
+        Ok(KvMachine { tables, applied, revision })
     }
 
     /// Names the founders to a blank machine, durably. To name the same ones again does nothing.
@@ -151,9 +143,42 @@ impl<T: Tables> StateMachine for KvMachine<T> {
         self.tables.flush().map_err(KvError::tables)
     }
 
+    fn reopened(&mut self) -> Result<AppliedState, KvError> {
+        (self.applied, self.revision) = recorded(&*self.tables)?;
+        Ok(self.applied.clone())
+    }
+
     fn digest(&self) -> Result<[u8; 32], KvError> {
         digest::of(&*self.tables.view()).map_err(KvError::tables)
     }
+}
+
+/// How far the machine of these tables has come: what a snapshot of them covers.
+///
+/// # Errors
+/// [`KvError::Tables`], or [`KvError::Damaged`] where a record is not what the machine writes.
+pub fn applied_state<E>(tables: &dyn TableRead<Error = E>) -> Result<AppliedState, KvError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    recorded(tables).map(|(applied, _)| applied)
+}
+
+/// How far the machine has come, and its revision there.
+fn recorded<E>(tables: &dyn TableRead<Error = E>) -> Result<(AppliedState, u64), KvError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let record = |key| tables.get(META, key).map_err(KvError::tables);
+    let progress: Progress = decode_record(PROGRESS_KEY, record(PROGRESS_KEY)?)?.unwrap_or_default();
+    let position: LogPosition = decode_record(POSITION_KEY, record(POSITION_KEY)?)?.unwrap_or_default();
+    let membership: Option<Membership> = decode_record(MEMBERS_KEY, record(MEMBERS_KEY)?)?;
+    if position.index != progress.index {
+        let reason = format!("it says {}, the progress {}", position.index, progress.index);
+        return Err(KvError::damaged("the applied position", reason));
+    }
+    let applied = AppliedState { position, log_time: progress.log_time, membership: membership.map(Arc::new) };
+    Ok((applied, progress.revision))
 }
 
 /// The record of the meta table, if it is there.

@@ -23,9 +23,15 @@ pub const UNFLUSHED_BATCHES_MAX: usize = 4096;
 /// The tables' contents. Each map is shared with the views that were taken of it, and copied before it is changed
 /// beneath one.
 #[derive(Clone, Debug, Default)]
-struct Contents([Arc<BTreeMap<Bytes, Bytes>>; TABLES.len()]);
+pub(crate) struct Contents([Arc<BTreeMap<Bytes, Bytes>>; TABLES.len()]);
 
 impl Contents {
+    /// Puts a key into a table, or refuses where there is no such table.
+    pub(crate) fn put(&mut self, table: u8, key: Vec<u8>, value: Vec<u8>) -> bool {
+        let map = self.0.get_mut(usize::from(table)).map(Arc::make_mut);
+        map.map(|map| map.insert(key.into(), value.into())).is_some()
+    }
+
     fn change(&mut self, batch: &TableBatch) {
         for (table, key, value) in &batch.changes {
             let map = Arc::make_mut(&mut self.0[usize::from(table.0)]);
@@ -109,6 +115,17 @@ impl MemoryTables {
     pub fn checkpoint(&self) -> MemoryTables {
         let live = self.read().live.clone();
         MemoryTables { state: RwLock::new(State { persisted: live.clone(), live, unflushed: VecDeque::new() }) }
+    }
+
+    /// The contents as they are, for a snapshot.
+    pub(crate) fn contents(&self) -> Contents {
+        self.read().live.clone()
+    }
+
+    /// Other contents, durable, all at once. Views that were taken before go on seeing the old ones.
+    pub(crate) fn exchange(&self, contents: Contents) {
+        let mut state = self.write_state();
+        *state = State { live: contents.clone(), persisted: contents, unflushed: VecDeque::new() };
     }
 
     // A poisoned lock means that a reader's visitor panicked: no change is ever left half done under it.

@@ -1,6 +1,6 @@
 //! The only place where an engine is chosen. A third one is one more crate and one more line, at the end of this file.
 
-use consensus_api::{Engine, EngineName, LogStore, StateMachine, Transport};
+use consensus_api::{Engine, EngineName, LogStore, SnapshotStore, StateMachine, Transport};
 use replica::{Parts, Replica, ReplicaConfig, ReplicaError};
 
 use crate::error::ServiceError;
@@ -14,18 +14,19 @@ macro_rules! engines {
         ///
         /// # Errors
         /// [`ReplicaError`] where the disk holds what the engine cannot go on from.
-        pub fn start<L, T, S>(
+        pub fn start<L, T, S, N>(
             name: EngineName,
             config: ReplicaConfig,
-            parts: Parts<L, T, S>,
+            parts: Parts<L, T, S, N>,
         ) -> Result<Replica, ReplicaError>
         where
             L: LogStore,
             T: Transport,
             S: StateMachine,
+            N: SnapshotStore,
         {
             $(if name == <$engine as Engine>::NAME {
-                return replica::start::<$engine, L, T, S>(config, parts);
+                return replica::start::<$engine, L, T, S, N>(config, parts);
             })*
             unreachable!("{name} was parsed, so it is one of {NAMES:?}")
         }

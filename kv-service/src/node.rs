@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use consensus_api::{ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Transport};
 use kv_machine::{KvMachine, KvReader, schema};
-use replica::{Parts, Replica, ReplicaConfig};
+use replica::{NoSnapshots, Parts, Replica, ReplicaConfig, SnapshotSettings};
 use storage_rocks::{Expected, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
@@ -130,8 +130,9 @@ fn start_replica(
         limits: Limits::default(),
     };
     let machine = KvMachine::open(store.tables.clone())?;
-    let parts = Parts { log: store.log.clone(), transport, machine };
-    Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX }, parts)?)
+    let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(NoSnapshots) };
+    let snapshots = SnapshotSettings::on_demand();
+    Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)
 }
 
 fn service(

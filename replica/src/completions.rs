@@ -1,6 +1,6 @@
 //! What the threads beside the engine report back to it.
 
-use consensus_api::{Input, LogIndex, ReadBackId, SharedEntry, WriteId};
+use consensus_api::{AppliedState, LogIndex, LogPosition, ReadBackId, SharedEntry, WriteId};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// One report.
@@ -11,20 +11,16 @@ pub(crate) enum Completion {
     Applied(LogIndex),
     /// What was asked to be read back.
     EntriesRead(ReadBackId, Vec<SharedEntry>),
+    /// Everything up to here is gone from the log.
+    Trimmed(LogPosition),
+    /// The log may be trimmed up to here, as far as tables and snapshots go.
+    TrimWanted(LogPosition),
+    /// A snapshot was taken that covers everything up to here, or why not.
+    Taken(Result<LogIndex, String>),
+    /// A snapshot has taken the place of the tables.
+    Installed(AppliedState),
     /// The replica cannot go on.
     Fatal(String),
-}
-
-impl Completion {
-    /// The engine's input, or the reason to stop.
-    pub(crate) fn into_input<M>(self) -> Result<Input<M>, String> {
-        match self {
-            Completion::Persisted(write) => Ok(Input::Persisted { write }),
-            Completion::Applied(through) => Ok(Input::Applied { through }),
-            Completion::EntriesRead(id, entries) => Ok(Input::EntriesRead { id, entries }),
-            Completion::Fatal(reason) => Err(reason),
-        }
-    }
 }
 
 /// Where reports go. Unbounded in name only: each answers one request of the engine, and the engine's own bounds hold.

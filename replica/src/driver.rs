@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consensus_api::{
-    Engine, EngineStatus, Input, LogIndex, Membership, NodeId, Outgoing, ReadBack, Refusal, Refused, RequestId,
-    RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
+    AppliedState, Engine, EngineStatus, Input, LogIndex, LogPosition, Membership, NodeId, Outgoing, ReadBack, Refusal,
+    Refused, RequestId, RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +29,8 @@ use crate::completions::Completion;
 use crate::core::{Core, Outlet};
 use crate::pending::{Answer, Pending};
 use crate::receiver::FromPeer;
+use crate::snapshots::{Demand, Desk};
+use crate::writer::Change;
 
 /// What a client of this node wants of the engine.
 pub(crate) enum Request {
@@ -37,6 +39,7 @@ pub(crate) enum Request {
     ChangeMembership { id: RequestId, target: Arc<Membership> },
     TransferLeadership { id: RequestId, to: Option<NodeId> },
     Campaign,
+    Snapshot(Demand),
     Stop,
 }
 
@@ -49,13 +52,14 @@ pub(crate) struct Driver<E: Engine, T: Transport> {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) inbox: mpsc::Receiver<FromPeer<E::Message>>,
     pub(crate) completions: mpsc::UnboundedReceiver<Completion>,
-    pub(crate) writes: threads::Sender<Write>,
+    pub(crate) changes: threads::Sender<Change>,
     pub(crate) jobs: threads::Sender<Job>,
     pub(crate) read_backs: threads::Sender<ReadBack>,
     pub(crate) transport: Arc<T>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) outlook: Outlook,
     pub(crate) backlog: Backlog,
+    pub(crate) snapshots: Desk,
 }
 
 /// The most bytes of entries that wait for this node's disk while it still takes proposals. A quorum may go on without
@@ -86,44 +90,52 @@ impl Backlog {
     }
 }
 
+/// How the replica stands.
+#[derive(Clone)]
+pub(crate) struct Standing {
+    pub(crate) engine: EngineStatus,
+    pub(crate) applied_index: LogIndex,
+    pub(crate) snapshot_index: LogIndex,
+}
+
 /// What others may see of the engine without asking its task.
 #[derive(Clone)]
 pub(crate) struct Outlook {
-    pub(crate) status: Arc<Mutex<(EngineStatus, LogIndex)>>,
+    pub(crate) status: Arc<Mutex<Standing>>,
     pub(crate) role: Arc<watch::Sender<RoleChange>>,
 }
 
 impl Outlook {
-    pub(crate) fn of<E: Engine>(engine: &E, applied: LogIndex) -> Outlook {
-        let status = engine.status();
-        let role = RoleChange { role: status.role, leader: status.leader, ballot: status.ballot };
-        Outlook { status: Arc::new(Mutex::new((status, applied))), role: Arc::new(watch::Sender::new(role)) }
+    pub(crate) fn of<E: Engine>(core: &Core<E>, snapshot_index: LogIndex) -> Outlook {
+        let engine = core.engine().status();
+        let role = RoleChange { role: engine.role, leader: engine.leader, ballot: engine.ballot };
+        let standing = Standing { engine, applied_index: core.applied(), snapshot_index };
+        Outlook { status: Arc::new(Mutex::new(standing)), role: Arc::new(watch::Sender::new(role)) }
     }
 
-    pub(crate) fn read(&self) -> (EngineStatus, LogIndex) {
+    pub(crate) fn read(&self) -> Standing {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn write(&self, status: EngineStatus, applied: LogIndex) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = (status, applied);
+    fn write(&self, standing: Standing) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
 }
 
 impl<E: Engine, T: Transport> Driver<E, T> {
     /// Runs until it is told to stop (`Ok`) or cannot go on (the reason).
     pub(crate) async fn run(mut self) -> Result<(), String> {
-        let mut applied = self.outlook.read().1;
         loop {
             let wait = self.core.engine().deadline().since(clock::now()).min(Duration::from_secs(1));
             let mut batch: Vec<Input<E::Message>> = Vec::new();
             let mut stop = false;
             tokio::select! {
                 biased;
-                Some(completion) = self.completions.recv() => batch.push(completion.into_input()?),
+                Some(completion) = self.completions.recv() => batch.extend(self.complete(completion)?),
                 Some(peer) = self.inbox.recv() => batch.push(Input::Message { from: peer.from, message: peer.message }),
                 request = self.requests.recv() => match request.unwrap_or(Request::Stop) {
                     Request::Stop => stop = true,
-                    request => batch.push(request.into_input()),
+                    request => batch.extend(self.request(request)),
                 },
                 () = tokio::time::sleep(wait) => batch.push(Input::Tick),
             }
@@ -135,7 +147,6 @@ impl<E: Engine, T: Transport> Driver<E, T> {
             let now = clock::now();
             for input in batch {
                 match &input {
-                    Input::Applied { through } => applied = *through,
                     Input::Persisted { write } => self.backlog.persisted(*write),
                     Input::Propose { id, .. } if self.backlog.bytes > BACKLOG_BYTES_MAX => {
                         self.pending.answer([(*id, Answer::Refused(Refusal::Busy))]);
@@ -146,7 +157,14 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 self.core.step(now, input);
             }
             self.core.take().hand_out(&mut self)?;
-            self.outlook.write(self.core.engine().status(), applied);
+            if self.snapshots.policy.is_due(now) {
+                self.snapshots.order(None);
+            }
+            self.outlook.write(Standing {
+                engine: self.core.engine().status(),
+                applied_index: self.core.applied(),
+                snapshot_index: self.snapshots.policy.last(),
+            });
         }
     }
 
@@ -154,7 +172,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
     fn gather(&mut self, batch: &mut Vec<Input<E::Message>>) -> Result<bool, String> {
         for _ in 0..INPUTS_PER_BATCH_MAX {
             let Ok(completion) = self.completions.try_recv() else { break };
-            batch.push(completion.into_input()?);
+            batch.extend(self.complete(completion)?);
         }
         for _ in 0..INPUTS_PER_BATCH_MAX {
             let Ok(peer) = self.inbox.try_recv() else { break };
@@ -163,11 +181,70 @@ impl<E: Engine, T: Transport> Driver<E, T> {
         for _ in 0..INPUTS_PER_BATCH_MAX {
             match self.requests.try_recv() {
                 Ok(Request::Stop) => return Ok(true),
-                Ok(request) => batch.push(request.into_input()),
+                Ok(request) => batch.extend(self.request(request)),
                 Err(_) => break,
             }
         }
         Ok(false)
+    }
+
+    /// What a thread's report means to the engine, if anything; or the reason to stop.
+    fn complete(&mut self, completion: Completion) -> Result<Option<Input<E::Message>>, String> {
+        match completion {
+            Completion::Persisted(write) => return Ok(Some(Input::Persisted { write })),
+            Completion::Applied(through) => {
+                self.snapshots.applied = through;
+                return Ok(Some(Input::Applied { through }));
+            }
+            Completion::EntriesRead(id, entries) => return Ok(Some(Input::EntriesRead { id, entries })),
+            Completion::Trimmed(base) => return Ok(Some(self.trimmed(base))),
+            Completion::TrimWanted(position) if self.snapshots.may_trim(position) => self.trim(position)?,
+            Completion::TrimWanted(_) => {}
+            Completion::Taken(Ok(index)) => self.snapshots.policy.taken(index),
+            Completion::Taken(Err(_)) => self.snapshots.policy.failed(clock::now()),
+            Completion::Installed(state) => {
+                self.snapshots.applied = state.position.index;
+                self.snapshots.policy.taken(state.position.index);
+                self.trim(state.position)?;
+                self.snapshots.installing.push_back(state);
+            }
+            Completion::Fatal(reason) => return Err(reason),
+        }
+        Ok(None)
+    }
+
+    fn trim(&self, position: LogPosition) -> Result<(), String> {
+        self.changes.send(Change::Trim(position)).map_err(|_| gone("writer"))
+    }
+
+    /// The log begins after `base`: by a snapshot that was installed, or behind one that was taken.
+    fn trimmed(&mut self, base: LogPosition) -> Input<E::Message> {
+        tracing::debug!(base = base.index.0, "log trimmed");
+        match self.snapshots.trimmed(base) {
+            Some(AppliedState { log_time, membership, .. }) => {
+                // Tables that name no members are of a time when the founders were all there is.
+                let membership = membership.unwrap_or_else(|| self.core.engine().status().membership);
+                Input::SnapshotInstalled { base, log_time, membership }
+            }
+            None => Input::Trimmed { base },
+        }
+    }
+
+    /// What a client's request means to the engine, if anything.
+    fn request(&mut self, request: Request) -> Option<Input<E::Message>> {
+        Some(match request {
+            Request::Propose { id, data } => Input::Propose { id, data: consensus_api::Blob(data) },
+            Request::Read { id } => Input::Read { id },
+            Request::ChangeMembership { id, target } => Input::ChangeMembership { id, target },
+            Request::TransferLeadership { id, to } => Input::TransferLeadership { id, to },
+            Request::Campaign => Input::Campaign,
+            Request::Snapshot(demand) => {
+                self.snapshots.order(Some(demand));
+                return None;
+            }
+            // The loop looks for it before it comes here.
+            Request::Stop => return None,
+        })
     }
 }
 
@@ -187,7 +264,7 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
 
     fn write(&mut self, write: Write) -> Result<(), String> {
         self.backlog.written(&write);
-        self.writes.send(write).map_err(|_| gone("writer"))
+        self.changes.send(Change::Write(write)).map_err(|_| gone("writer"))
     }
 
     fn send(&mut self, messages: Vec<Outgoing<E::Message>>) -> Result<(), String> {
@@ -201,7 +278,8 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
     }
 
     fn apply(&mut self, entries: Vec<SharedEntry>) -> Result<(), String> {
-        self.jobs.send(Job::Apply(entries)).map_err(|_| gone("applier"))
+        self.snapshots.policy.count(&entries);
+        self.jobs.send(Job::Apply { epoch: self.snapshots.epoch, entries }).map_err(|_| gone("applier"))
     }
 
     fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), String> {
@@ -220,21 +298,7 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
     }
 
     fn send_snapshot(&mut self, wanted: SendSnapshot) -> Result<(), String> {
-        tracing::warn!(to = wanted.to.0, at_least = wanted.at_least.0, "snapshot wanted, none can be sent");
+        self.snapshots.send(wanted);
         Ok(())
-    }
-}
-
-impl Request {
-    fn into_input<M>(self) -> Input<M> {
-        match self {
-            Request::Propose { id, data } => Input::Propose { id, data: consensus_api::Blob(data) },
-            Request::Read { id } => Input::Read { id },
-            Request::ChangeMembership { id, target } => Input::ChangeMembership { id, target },
-            Request::TransferLeadership { id, to } => Input::TransferLeadership { id, to },
-            Request::Campaign => Input::Campaign,
-            // The loop looks for it before it comes here.
-            Request::Stop => Input::Tick,
-        }
     }
 }

@@ -11,6 +11,9 @@ pub enum ReplicaError {
     /// The state machine's tables could not be read.
     #[error("state machine: {0}")]
     Machine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The snapshots could not be looked at.
+    #[error("snapshots: {0}")]
+    Snapshots(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The tables hold what the log does not.
     #[error(
         "the tables have applied {applied}, but the log ends at {last} and begins after {base}: the disk lost writes that it had confirmed, and with them perhaps a promise; restore the data directory from a backup"

@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::applier::Job;
-use crate::driver::{Outlook, Request};
-use crate::pending::{Answer, Pending};
+use crate::driver::{Outlook, Request, Standing};
+use crate::pending::{Answer, Awaits, Pending};
 
 /// How long to wait for a change of leader before a refused request is tried again all the same: this node may still
 /// believe in a leader that has stepped down.
@@ -68,9 +68,10 @@ impl Replica {
         &self,
         deadline: Instant,
         role: &mut watch::Receiver<RoleChange>,
+        awaits: Awaits,
         request: impl FnOnce(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
-        let (id, answer) = match self.pending.register() {
+        let (id, answer) = match self.pending.register(awaits) {
             Ok(registered) => registered,
             Err(Answer::Refused(reason)) => return Err(reason.into()),
             Err(_) => return Err(self.stopped_error()),
@@ -95,13 +96,14 @@ impl Replica {
     async fn ask_leader(
         &self,
         timeout: Duration,
+        awaits: Awaits,
         request: impl Fn(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
         let deadline = Instant::now() + timeout;
         let mut role = self.outlook.role.subscribe();
         loop {
             role.mark_unchanged();
-            match self.ask(deadline, &mut role, &request).await? {
+            match self.ask(deadline, &mut role, awaits, &request).await? {
                 Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
                     let again = (Instant::now() + RETRY_PAUSE).min(deadline);
                     // Either way the next attempt tells; the sender of roles lives as long as this handle.
@@ -125,7 +127,7 @@ impl Replica {
         match answer {
             Some(Answer::Refused(reason)) => reason.into(),
             Some(Answer::Stopped(reason)) => RequestError::Stopped { reason },
-            Some(Answer::Applied(_) | Answer::Ready(_)) | None => {
+            Some(Answer::Applied(_) | Answer::Ready(_) | Answer::Unknown) | None => {
                 RequestError::Unknown { waited_ms: millis(since.elapsed()) }
             }
         }
@@ -152,7 +154,7 @@ impl ReplicatedLog for Replica {
     async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError> {
         let since = Instant::now();
         let request = |id| Request::Propose { id, data: command.clone() };
-        match self.ask_leader(timeout, request).await? {
+        match self.ask_leader(timeout, Awaits::Entry, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied),
             other => Err(self.unexpected(other, since)),
         }
@@ -160,7 +162,7 @@ impl ReplicatedLog for Replica {
 
     async fn read_barrier(&self, timeout: Duration) -> Result<LogIndex, RequestError> {
         let since = Instant::now();
-        match self.ask_leader(timeout, |id| Request::Read { id }).await? {
+        match self.ask_leader(timeout, Awaits::Index, |id| Request::Read { id }).await? {
             Some(Answer::Ready(index)) => Ok(index),
             // A read changes nothing, so "unknown" would be a riddle: what is missing is a quorum.
             None => Err(Refusal::NoQuorum { waited_ms: millis(since.elapsed()) }.into()),
@@ -169,20 +171,14 @@ impl ReplicatedLog for Replica {
     }
 
     fn status(&self) -> ReplicaStatus {
-        let (engine, applied_index) = self.outlook.read();
-        ReplicaStatus {
-            engine_name: self.engine_name,
-            node: self.node,
-            engine,
-            applied_index,
-            snapshot_index: LogIndex::ZERO,
-        }
+        let Standing { engine, applied_index, snapshot_index } = self.outlook.read();
+        ReplicaStatus { engine_name: self.engine_name, node: self.node, engine, applied_index, snapshot_index }
     }
 
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
         let since = Instant::now();
         let request = |id| Request::ChangeMembership { id, target: target.clone() };
-        match self.ask_leader(timeout, request).await? {
+        match self.ask_leader(timeout, Awaits::Entry, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied.index),
             other => Err(self.unexpected(other, since)),
         }
@@ -190,7 +186,7 @@ impl ReplicatedLog for Replica {
 
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError> {
         let since = Instant::now();
-        match self.ask_leader(timeout, |id| Request::TransferLeadership { id, to }).await? {
+        match self.ask_leader(timeout, Awaits::Index, |id| Request::TransferLeadership { id, to }).await? {
             Some(Answer::Ready(_)) => Ok(()),
             other => Err(self.unexpected(other, since)),
         }
@@ -201,7 +197,10 @@ impl ReplicatedLog for Replica {
     }
 
     async fn snapshot(&self) -> Result<LogIndex, RequestError> {
-        Err(Refusal::Unsupported { what: "taking a snapshot".into() }.into())
+        let (demand, outcome) = oneshot::channel();
+        self.requests.send(Request::Snapshot(demand)).await.map_err(|_| self.stopped_error())?;
+        let outcome = outcome.await.map_err(|_| self.stopped_error())?;
+        outcome.map_err(|reason| RequestError::SnapshotFailed { reason })
     }
 
     async fn digest(&self) -> Result<(LogIndex, [u8; 32]), RequestError> {

@@ -7,7 +7,9 @@
 //!                 ▼                                writer     one thread, one fsync for all that waits
 //!   receiver ─▶ driver(core(engine)) ─▶ transport  applier    one thread, owns the state machine
 //!                 │        │      │                reader     one thread, fetches old entries
-//!               writer  applier  reader            recovery   from the disk to a running engine
+//!               writer  applier  reader            snapshots  two threads: they take and trim, send and receive
+//!                                                  transfer   how a snapshot travels, free of threads and clocks
+//!                                                  recovery   from the disk to a running engine
 //! ```
 //!
 //! A storage error, a broken invariant or a thread that ends stops the whole replica: it answers everything that waits
@@ -24,32 +26,40 @@ mod pending;
 mod reader;
 mod receiver;
 mod recovery;
+mod snapshots;
+pub mod transfer;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc as threads;
 use std::thread::JoinHandle;
 
-use consensus_api::{Engine, EngineConfig, LogStore, Membership, StateMachine, Transport};
+use consensus_api::{Engine, EngineConfig, LogStore, Membership, SnapshotStore, StateMachine, Transport};
 use tokio::sync::{mpsc, watch};
 
-use crate::applier::Job;
+use crate::applier::{Applier, Job};
 use crate::completions::{Completion, Completions};
 use crate::driver::{Driver, Outlook};
 use crate::pending::Pending;
+use crate::receiver::FromPeer;
+use crate::snapshots::{Surroundings, Task};
 
 pub use error::ReplicaError;
 pub use handle::Replica;
 pub use recovery::recover;
+pub use snapshots::{NoSnapshots, NoSnapshotsError, Policy, SnapshotSettings};
 
 /// What a replica is made of.
-pub struct Parts<L, T, S> {
+pub struct Parts<L, T, S, N> {
     /// The log.
     pub log: Arc<L>,
     /// The links to the peers.
     pub transport: Arc<T>,
     /// The state machine.
     pub machine: S,
+    /// The snapshots of its tables; [`NoSnapshots`] where it has none.
+    pub snapshots: Arc<N>,
 }
 
 /// The replica's own settings.
@@ -61,6 +71,8 @@ pub struct ReplicaConfig {
     pub founders: Membership,
     /// The most requests of this node's clients that wait for an answer.
     pub requests_max: usize,
+    /// When snapshots are taken and how they travel.
+    pub snapshots: SnapshotSettings,
 }
 
 /// A thread of the replica, and how its work ended.
@@ -70,67 +82,105 @@ type Worker = JoinHandle<Result<(), String>>;
 const INBOX_MAX: usize = 4096;
 
 /// Recovers what is on disk and starts the replica. Must be called within a tokio runtime.
-pub fn start<E, L, T, S>(config: ReplicaConfig, parts: Parts<L, T, S>) -> Result<Replica, ReplicaError>
+pub fn start<E, L, T, S, N>(config: ReplicaConfig, parts: Parts<L, T, S, N>) -> Result<Replica, ReplicaError>
 where
     E: Engine,
     L: LogStore,
     T: Transport,
     S: StateMachine,
+    N: SnapshotStore,
 {
-    let ReplicaConfig { engine, founders, requests_max } = config;
+    let ReplicaConfig { engine, founders, requests_max, snapshots: settings } = config;
     let (node, boot) = (engine.node, engine.boot);
-    let Parts { log, transport, machine } = parts;
-    let core = recover::<E, L, S>(engine, founders, &log, &machine, clock::now())?;
+    let Parts { log, transport, machine, snapshots } = parts;
+    let snapshot_error = |error: N::Error| ReplicaError::Snapshots(error.into());
+    let installed = snapshots.installed().map_err(snapshot_error)?;
+    let kept = snapshots.kept().map_err(snapshot_error)?;
+    let newest = kept.first().map(|manifest| manifest.position.index).unwrap_or_default();
+    let core = recover::<E, L, S>(engine, founders, &log, &machine, installed, clock::now())?;
     transport.set_membership(&core.engine().status().membership);
 
     let pending = Arc::new(Pending::new(node, boot, requests_max));
-    let outlook = Outlook::of(core.engine(), core.applied());
+    let outlook = Outlook::of(&core, newest);
     let (request_sender, requests) = mpsc::channel(requests_max);
     let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
     let (completion_sender, completions) = mpsc::unbounded_channel();
     let completion_sender = Completions(completion_sender);
-    let (writes, write_receiver) = threads::channel();
+    let (changes, change_receiver) = threads::channel();
     let (jobs, job_receiver) = threads::channel();
     let (read_backs, read_back_receiver) = threads::channel();
     let (stopped_sender, stopped) = watch::channel(None);
 
+    let applied = Arc::new(AtomicU64::new(core.applied().0));
+    let around = Surroundings {
+        store: snapshots.clone(),
+        log: log.clone(),
+        transport: transport.clone(),
+        jobs: jobs.clone(),
+        completions: completion_sender.clone(),
+        applied: applied.clone(),
+    };
+    let (desk, taker, mover) = snapshots::rooms(settings, newest, around);
+    let tasks = desk.tasks.clone();
+    let applier = Applier {
+        machine,
+        snapshots,
+        pending: pending.clone(),
+        completions: completion_sender.clone(),
+        tasks: tasks.clone(),
+        applied,
+        epoch: 0,
+    };
     let workers = vec![
         thread("writer", &completion_sender, {
             let (log, completions) = (log.clone(), completion_sender.clone());
-            move || writer::run(&log, &write_receiver, &completions)
+            move || writer::run(&log, &change_receiver, &completions)
         })?,
         thread("reader", &completion_sender, {
             let completions = completion_sender.clone();
             move || reader::run(&log, &read_back_receiver, &completions)
         })?,
-        thread("applier", &completion_sender, {
-            let (pending, completions) = (pending.clone(), completion_sender.clone());
-            move || applier::run(machine, &job_receiver, &pending, &completions)
-        })?,
+        thread("applier", &completion_sender, move || applier.run(&job_receiver))?,
+        thread("snapshots", &completion_sender, move || taker.run())?,
+        thread("transfers", &completion_sender, move || mover.run())?,
     ];
-    let receiving = {
-        let transport = transport.clone();
-        let ending = Ending { worker: "receiver", completions: completion_sender };
-        tokio::spawn(async move {
-            let _ending = ending;
-            receiver::run::<E, T>(transport, inbox_sender).await;
-        })
-    };
+    let receiving = listen::<E, T>(transport.clone(), inbox_sender, tasks.clone(), completion_sender);
     let driver = Driver {
         core,
         requests,
         inbox,
         completions,
-        writes,
+        changes,
         jobs: jobs.clone(),
         read_backs,
         transport: transport.clone(),
         pending: pending.clone(),
         outlook: outlook.clone(),
         backlog: Default::default(),
+        snapshots: desk,
     };
-    tokio::spawn(supervise(driver, workers, jobs.clone(), pending.clone(), stopped_sender, receiving));
+    let ends = Ends { jobs: jobs.clone(), tasks };
+    tokio::spawn(supervise(driver, workers, ends, pending.clone(), stopped_sender, receiving));
     Ok(Replica { engine_name: E::NAME, node, requests: request_sender, jobs, pending, outlook, stopped })
+}
+
+/// Starts to take in what peers send.
+fn listen<E: Engine, T: Transport>(
+    transport: Arc<T>,
+    inbox: mpsc::Sender<FromPeer<E::Message>>,
+    tasks: threads::SyncSender<Task>,
+    completions: Completions,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let _ending = Ending { worker: "receiver", completions };
+        receiver::run::<E, T>(transport, inbox, tasks).await;
+    })
+}
+
+/// The threads that are told to end; the others end when nobody is left to tell them anything.
+struct Ends {
+    jobs: threads::Sender<Job>,
+    tasks: threads::SyncSender<Task>,
 }
 
 /// Starts a thread whose end, a panic included, the driver hears of at once.
@@ -168,7 +218,7 @@ impl Drop for Ending {
 async fn supervise<E: Engine, T: Transport>(
     driver: Driver<E, T>,
     workers: Vec<Worker>,
-    jobs: threads::Sender<Job>,
+    ends: Ends,
     pending: Arc<Pending>,
     stopped: watch::Sender<Option<Result<(), String>>>,
     receiving: tokio::task::JoinHandle<()>,
@@ -178,9 +228,12 @@ async fn supervise<E: Engine, T: Transport>(
         Ok(outcome) => outcome,
         Err(panic) => Err(format!("an invariant of the engine is broken: {panic}")),
     };
-    // The applier may have gone already, with the reason that brought us here.
-    let _ = jobs.send(Job::Finish);
-    let joined = tokio::task::spawn_blocking(move || workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>());
+    let joined = tokio::task::spawn_blocking(move || {
+        // They may have gone already, with the reason that brought us here.
+        let _ = ends.jobs.send(Job::Finish);
+        let _ = ends.tasks.send(Task::Finish);
+        workers.into_iter().map(JoinHandle::join).collect::<Vec<_>>()
+    });
     for ended in joined.await.unwrap_or_default() {
         // What failed after the driver had ended would otherwise be heard by nobody.
         outcome = outcome.and(ended.unwrap_or_else(|_| Err("a thread of the replica panicked".into())));

@@ -12,12 +12,23 @@ use tokio::sync::oneshot;
 pub(crate) enum Answer {
     /// A command was applied.
     Applied(Applied),
+    /// It may have been carried out, or may yet be.
+    Unknown,
     /// A read may be served.
     Ready(LogIndex),
     /// It was definitely not carried out.
     Refused(Refusal),
     /// The replica stopped.
     Stopped(String),
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// That the machine applies its entry.
+    Entry,
+    /// That the machine has come to an index.
+    Index,
 }
 
 /// Waiting requests by sequence number, bounded.
@@ -31,7 +42,7 @@ pub(crate) struct Pending {
 
 #[derive(Default)]
 struct State {
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: HashMap<u64, (Awaits, oneshot::Sender<Answer>)>,
     stopped: Option<String>,
 }
 
@@ -46,7 +57,7 @@ impl Pending {
     }
 
     /// Names a request and begins to wait for its answer; refuses where too many wait or the replica has stopped.
-    pub(crate) fn register(&self) -> Result<(RequestId, oneshot::Receiver<Answer>), Answer> {
+    pub(crate) fn register(&self, awaits: Awaits) -> Result<(RequestId, oneshot::Receiver<Answer>), Answer> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         if let Some(reason) = &state.stopped {
@@ -56,7 +67,7 @@ impl Pending {
             return Err(Answer::Refused(Refusal::Busy));
         }
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
-        state.waiting.insert(sequence, sender);
+        state.waiting.insert(sequence, (awaits, sender));
         Ok((RequestId { origin: self.node, boot: self.boot, sequence }, receiver))
     }
 
@@ -66,11 +77,20 @@ impl Pending {
         for (id, answer) in answers {
             if id.origin == self.node
                 && id.boot == self.boot
-                && let Some(sender) = state.waiting.remove(&id.sequence)
+                && let Some((_, sender)) = state.waiting.remove(&id.sequence)
             {
                 // Nobody receives when the client gave up meanwhile.
                 let _ = sender.send(answer);
             }
+        }
+    }
+
+    /// Answers those that wait for an entry with an unknown outcome: a snapshot stands for entries that will never be
+    /// applied here one by one.
+    pub(crate) fn lose_track_of_entries(&self) {
+        for (_, (_, sender)) in self.lock().waiting.extract_if(|_, (awaits, _)| *awaits == Awaits::Entry) {
+            // Nobody receives when the client gave up meanwhile.
+            let _ = sender.send(Answer::Unknown);
         }
     }
 
@@ -83,7 +103,7 @@ impl Pending {
     pub(crate) fn stop(&self, reason: &str) {
         let mut state = self.lock();
         let reason = state.stopped.get_or_insert_with(|| reason.to_owned()).clone();
-        for (_, sender) in state.waiting.drain() {
+        for (_, (_, sender)) in state.waiting.drain() {
             let _ = sender.send(Answer::Stopped(reason.clone()));
         }
     }

@@ -140,7 +140,7 @@ impl<P: Protocol> Node<P> {
             Ok(machine) => machine,
             Err(error) => return Err(replica::ReplicaError::Machine(error.into())),
         };
-        let core = replica::recover::<P, _, _>(config, founders, &self.disk, &machine, self.local(now))?;
+        let core = replica::recover::<P, _, _>(config, founders, &self.disk, &machine, None, self.local(now))?;
         let status = core.engine().status();
         self.process = Some(Process {
             core,

@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use consensus_api::codec::CodecError;
-use consensus_api::{ClusterId, EngineName, Era, GroupId, NodeId};
+use consensus_api::{ClusterId, EngineName, Era, GroupId, LogIndex, NodeId};
 
-/// Why a store cannot be opened, read or written. Final: the replica above it stops.
+/// Why a store cannot be opened, read or written. Final: the replica above it stops. Only of a snapshot that cannot be
+/// taken or received it is not, nor of one that is not installed, except for [`StorageError::PointerUnsure`].
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The operating system refused.
@@ -188,6 +189,85 @@ pub enum StorageError {
     Background {
         /// How many.
         errors: u64,
+    },
+    /// The directory of the live tables is not there, or not whole.
+    #[error(
+        "{} should hold the live tables and does not: the disk is damaged; restore the data directory from a backup",
+        .path.display()
+    )]
+    NoTables {
+        /// Where they should be.
+        path: PathBuf,
+    },
+    /// It cannot be told whether the old or the new tables would come back. Final.
+    #[error(
+        "{} was replaced and the disk does not say whether durably ({source}); restart the node: it finds the old tables or the new ones",
+        .path.display()
+    )]
+    PointerUnsure {
+        /// The pointer to the tables.
+        path: PathBuf,
+        /// Why it is not sure.
+        source: Box<StorageError>,
+    },
+    /// The tables name no members, and so nobody could go on from a snapshot of them.
+    #[error("the tables name no members yet, so that nobody could go on from a snapshot; found the cluster first")]
+    NotFounded,
+    /// The tables do not say how far they have come.
+    #[error("the tables of {what} do not say how far they have come ({source}); run the build that wrote them")]
+    Unreadable {
+        /// Whose tables.
+        what: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A manifest is none that this build writes.
+    #[error("the manifest of snapshot {id} is refused: {what}; run the same build on every node")]
+    BadManifest {
+        /// The snapshot that it names.
+        id: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A snapshot is not what its manifest says.
+    #[error("snapshot {id} is damaged: {what}; it is thrown away, and to be fetched or taken anew")]
+    DamagedSnapshot {
+        /// Which.
+        id: String,
+        /// Which file, and what is wrong with it.
+        what: String,
+    },
+    /// A snapshot that is to be installed or exported is not there.
+    #[error("of snapshot {id} {have} bytes are here; receive the rest of it first")]
+    MissingSnapshot {
+        /// Which.
+        id: String,
+        /// How many of its bytes are.
+        have: u64,
+    },
+    /// A snapshot is older than the tables that it should replace.
+    #[error("snapshot {id} ends at {index}, but the tables have applied {applied}; install a newer one, or none")]
+    Outdated {
+        /// Which.
+        id: String,
+        /// The last entry that it covers.
+        index: LogIndex,
+        /// The last entry that is applied.
+        applied: LogIndex,
+    },
+    /// A file that should hold an exported snapshot does not, or not all of it.
+    #[error("this is no whole snapshot file: {what}; use another copy of it, or save one anew")]
+    BadExport {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Reading or writing an exported snapshot failed.
+    #[error("cannot {doing} the snapshot file: {source}; check where it is stored")]
+    ExportIo {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
     },
     /// A write failed before, and so none is trusted again.
     #[error("an earlier write failed, and what it left behind is not trusted; restart the node")]

@@ -6,16 +6,17 @@ use std::path::Path;
 use bytes::Bytes;
 use consensus_api::ballot_runs::{BallotRuns, Run};
 use consensus_api::engine::decode_ballot;
-use consensus_api::{Ballot, EngineError, LogIndex, LogPosition};
+use consensus_api::{Ballot, EngineError, LogIndex, LogPosition, SnapshotId};
 
 use crate::directory;
 use crate::error::StorageError;
+use crate::generations;
 use crate::log;
 use crate::peek::Peek;
 use crate::record::{Place, STAMP_KEY};
 use crate::settings::{DEFAULT, ENTRIES};
+use crate::snapshots;
 use crate::stamp::Stamp;
-use crate::tables;
 
 /// The most damages that are listed.
 const DAMAGES_MAX: usize = 100;
@@ -41,8 +42,25 @@ pub struct Inspection {
     pub torn_batches: u64,
     /// The tables there are.
     pub tables: Vec<String>,
+    /// Where the tables were installed from a snapshot, if they ever were.
+    pub installed: Option<LogPosition>,
+    /// The snapshots that are kept, the newest first.
+    pub snapshots: Vec<InspectedSnapshot>,
     /// What is wrong, at most the first hundred of it.
     pub damage: Vec<String>,
+}
+
+/// A snapshot that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InspectedSnapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// The last entry that it covers.
+    pub position: LogPosition,
+    /// How long its stream is.
+    pub bytes: u64,
+    /// Whether all of its files are what its manifest says. What is wrong is part of the damage.
+    pub sound: bool,
 }
 
 impl Inspection {
@@ -76,11 +94,8 @@ impl Inspection {
 pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
     let _lock = directory::claim_to_read(path)?;
     let mut inspection = Inspection::default();
-    if path.join(directory::TABLES).join("CURRENT").exists() {
-        let listed = tables::list(&path.join(directory::TABLES));
-        inspection.tables = inspection.note(listed);
-        inspection.tables.retain(|name| name != DEFAULT);
-    }
+    inspect_tables(&mut inspection, path);
+    inspect_snapshots(&mut inspection, path);
     let peek = Peek::open(&path.join(directory::LOG));
     let Some(peek) = inspection.note(peek) else { return Ok(inspection) };
     inspection.torn_batches = inspection.note(peek.check());
@@ -93,6 +108,30 @@ pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
         inspect_log(&mut inspection, &peek, place);
     }
     Ok(inspection)
+}
+
+fn inspect_tables(inspection: &mut Inspection, root: &Path) {
+    let live = inspection.note(generations::read_live(root).map(Some));
+    let Some(live) = live else { return };
+    inspection.installed = live.installed;
+    let Some(tables) = inspection.note(generations::live_path(root, live).map(Some)) else { return };
+    if tables.join("CURRENT").exists() {
+        inspection.tables = inspection.note(generations::list(&tables));
+        inspection.tables.retain(|name| name != DEFAULT);
+    }
+}
+
+fn inspect_snapshots(inspection: &mut Inspection, root: &Path) {
+    for path in inspection.note(snapshots::list(&root.join(snapshots::SNAPSHOTS))) {
+        // What a snapshot that was cut short has left has no name of one; the next start removes it.
+        let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.len() == 32);
+        let found = if named { inspection.note(snapshots::look_at(&path).map(Some)) } else { None };
+        let Some(manifest) = found else { continue };
+        let sound = inspection.note(snapshots::check_files(&path, &manifest).map(|()| true));
+        let (position, bytes) = (manifest.position, manifest.bytes());
+        inspection.snapshots.push(InspectedSnapshot { id: manifest.id, position, bytes, sound });
+    }
+    inspection.snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.position.index));
 }
 
 fn inspect_log(inspection: &mut Inspection, peek: &Peek, place: Place) {

@@ -6,14 +6,18 @@
 //!     default       batch mark · stamp · base · hard state
 //!     entries       group, era, index ──▶ record
 //!   DIR/tables/   another RocksDB: no write-ahead log; what its memory loses is replayed from the log
-//!     one column family for each table
+//!     one column family for each table     tables-000001/ and so on once a snapshot was installed
+//!   DIR/live      which of these directories it is, and where it was installed
+//!   DIR/snapshots/
+//!     ID/           the files of one, hard links where they can be, and its manifest
+//!     incoming/     the one that is being received
 //! ```
 //!
 //! Opening goes from the outside in, and nothing is changed before everything is checked:
 //!
 //! ```text
 //!   directory ──▶ peek (read only) ──▶ stamp ──▶ chain ──▶ database ──▶ RocksLog
-//!   ours? free?   what would come     whose?     all that          ╰──▶ RocksTables
+//!   ours? free?   what would come     whose?     all that          ╰──▶ RocksTables ──▶ RocksSnapshots
 //!                 back?                          was synced?
 //! ```
 
@@ -21,19 +25,23 @@ mod chain;
 mod database;
 mod directory;
 mod error;
+mod files;
+mod generations;
 mod inspect;
 mod log;
 mod peek;
 mod record;
 mod settings;
+mod snapshots;
 mod stamp;
 mod store;
 mod tables;
 mod wal;
 
 pub use error::StorageError;
-pub use inspect::{Inspection, inspect};
+pub use inspect::{InspectedSnapshot, Inspection, inspect};
 pub use log::RocksLog;
+pub use snapshots::{ReadApplied, RocksSnapshots, check_export};
 pub use stamp::{Expected, FORMAT, Stamp, cluster_id};
 pub use store::{Store, StoreOptions};
 pub use tables::RocksTables;

@@ -77,16 +77,16 @@ pub(crate) fn tables_open() -> Options {
 }
 
 /// The tables' column families.
-pub(crate) fn table_families(names: &[&str]) -> Vec<ColumnFamilyDescriptor> {
+pub(crate) fn table_families<N: AsRef<str>>(names: &[N]) -> Vec<ColumnFamilyDescriptor> {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(TABLES_CACHE_BYTES));
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    let describe = |name: &&str| {
+    let describe = |name: &N| {
         let mut table = family(TABLE_BUFFER_BYTES);
         table.set_block_based_table_factory(&blocks);
-        ColumnFamilyDescriptor::new(*name, table)
+        ColumnFamilyDescriptor::new(name.as_ref(), table)
     };
     names.iter().map(describe).collect()
 }

@@ -9,9 +9,11 @@ use consensus_api::{ClusterId, NodeId, StoreId};
 use crate::database::{Database, Durability};
 use crate::directory;
 use crate::error::StorageError;
+use crate::generations::Generations;
 use crate::log::RocksLog;
 use crate::peek::Peek;
 use crate::record::STAMP_KEY;
+use crate::snapshots::{Parts, ReadApplied, RocksSnapshots, Shelf};
 use crate::stamp::{Expected, Stamp};
 use crate::tables::RocksTables;
 
@@ -31,6 +33,7 @@ pub struct Store {
     pub log: Arc<RocksLog>,
     /// The state machine's tables.
     pub tables: Arc<RocksTables>,
+    snapshots: Arc<Parts>,
     stamp: Mutex<Stamp>,
     path: PathBuf,
     _lock: File,
@@ -49,7 +52,7 @@ impl Store {
             Some(peek) => examine(path, &peek, expected)?,
             None => (None, 0),
         };
-        let tables = RocksTables::open(&path.join(directory::TABLES), options.tables)?;
+        let (generations, tables) = Generations::open(path, options.tables)?;
         if stamp.is_none() && !tables.is_blank()? {
             return Err(StorageError::NotOurs { path: path.to_owned(), found: "tables without their log".into() });
         }
@@ -59,14 +62,29 @@ impl Store {
         stamp.boots += 1;
         write_stamp(&database, &stamp)?;
         let log = RocksLog::open(database, stamp.place())?;
+        let (log, tables) = (Arc::new(log), Arc::new(RocksTables::new(tables)));
+        generations.remove_strays()?;
+        let shelf = Shelf::open(path)?;
         tracing::info!(path = %path.display(), store = %stamp.store, boots = stamp.boots, "store opened");
         Ok(Store {
-            log: Arc::new(log),
-            tables: Arc::new(tables),
+            snapshots: Arc::new(Parts {
+                generations,
+                shelf,
+                tables: tables.clone(),
+                log: log.clone(),
+                taking: Mutex::new(()),
+            }),
+            log,
+            tables,
             stamp: Mutex::new(stamp),
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// The snapshots of the tables. `applied` reads from the tables how far they have come.
+    pub fn snapshots(&self, applied: ReadApplied) -> RocksSnapshots {
+        RocksSnapshots::new(self.snapshots.clone(), applied)
     }
 
     /// What the directory says of itself.

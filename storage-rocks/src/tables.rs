@@ -8,42 +8,47 @@
 //! There is no write-ahead log: the replicated log is one. What a crash takes from memory is applied again from there,
 //! which is why the log is trimmed no further than what [`get_persisted`](Tables::get_persisted) says was applied. The
 //! files are the state after some batch, never between two: the column families are flushed together.
+//!
+//! The database can be exchanged for another one in a single step, as an installation does. Who is reading holds the old
+//! one, and ends on it.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use consensus_api::tables::Visit;
 use consensus_api::{Table, TableBatch, TableRead, Tables};
 use rocksdb::{
-    ColumnFamily, DB, DBAccess, DBRawIteratorWithThreadMode, FlushOptions, ReadOptions, ReadTier, Snapshot, WriteBatch,
+    ColumnFamily, DBAccess, DBRawIteratorWithThreadMode, FlushOptions, ReadOptions, ReadTier, Snapshot, WriteBatch,
     WriteOptions, properties,
 };
+use self_cell::self_cell;
 
-use crate::database::refused;
 use crate::error::StorageError;
-use crate::settings::{self, DEFAULT};
+use crate::generations::Generation;
 
 /// Ordered [`Tables`] on RocksDB. Opened by [`Store::open`](crate::Store::open).
 pub struct RocksTables {
-    db: DB,
-    names: Vec<String>,
+    live: RwLock<Arc<Generation>>,
 }
 
 impl RocksTables {
-    pub(crate) fn open(path: &Path, names: &[&str]) -> Result<RocksTables, StorageError> {
-        let options = settings::tables_open();
-        if path.join("CURRENT").exists() {
-            let known = |found: &String| found == DEFAULT || names.contains(&found.as_str());
-            if let Some(found) = list(path)?.into_iter().find(|found| !known(found)) {
-                return Err(StorageError::UnknownTable { path: path.to_owned(), found });
-            }
-        }
-        let db = DB::open_cf_descriptors(&options, path, settings::table_families(names))
-            .map_err(|source| refused(path, "open the tables", source))?;
-        Ok(RocksTables { db, names: names.iter().map(|name| (*name).to_owned()).collect() })
+    pub(crate) fn new(live: Generation) -> RocksTables {
+        RocksTables { live: RwLock::new(Arc::new(live)) }
     }
 
+    /// The database as of now.
+    pub(crate) fn live(&self) -> Arc<Generation> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another database in the place of this one; returns this one.
+    pub(crate) fn exchange(&self, next: Generation) -> Arc<Generation> {
+        std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), Arc::new(next))
+    }
+}
+
+impl Generation {
     /// Whether no table holds anything.
     pub(crate) fn is_blank(&self) -> Result<bool, StorageError> {
         let mut blank = true;
@@ -56,19 +61,28 @@ impl RocksTables {
         Ok(blank)
     }
 
+    /// How many bytes of the tables are in memory only: more than a flush will write.
+    pub(crate) fn unflushed_bytes(&self) -> Result<u64, StorageError> {
+        let sizes = self.families().into_iter().map(|family| {
+            let size = self.db.property_int_value_cf(family, properties::CUR_SIZE_ALL_MEM_TABLES);
+            Ok(size.map_err(StorageError::rocks("ask RocksDB for its memory"))?.unwrap_or(0))
+        });
+        sizes.sum()
+    }
+
     fn family(&self, table: Table) -> &ColumnFamily {
         let family = self.names.get(usize::from(table.0)).and_then(|name| self.db.cf_handle(name));
         let Some(family) = family else { unreachable!("{table:?} is none of {:?}", self.names) };
         family
     }
+
+    /// Every table, in order.
+    fn families(&self) -> Vec<&ColumnFamily> {
+        (0..=u8::MAX).map(Table).take(self.names.len()).map(|table| self.family(table)).collect()
+    }
 }
 
-/// The tables that a database has, RocksDB's own among them.
-pub(crate) fn list(path: &Path) -> Result<Vec<String>, StorageError> {
-    DB::list_cf(&settings::tables_open(), path).map_err(StorageError::rocks("list the tables"))
-}
-
-impl TableRead for RocksTables {
+impl TableRead for Generation {
     type Error = StorageError;
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
@@ -81,16 +95,26 @@ impl TableRead for RocksTables {
     }
 }
 
+impl TableRead for RocksTables {
+    type Error = StorageError;
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.live().get(table, key)
+    }
+
+    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, visit: Visit<'_>) -> Result<(), StorageError> {
+        self.live().scan(table, start, end, visit)
+    }
+}
+
 impl Tables for RocksTables {
     fn view(&self) -> Box<dyn TableRead<Error = StorageError> + '_> {
-        Box::new(View { tables: self, snapshot: self.db.snapshot() })
+        Box::new(View(Frozen::new(self.live(), |live| live.db.snapshot())))
     }
 
     fn write(&self, batch: TableBatch) -> Result<(), StorageError> {
-        let families: Vec<&ColumnFamily> = (0..self.names.len())
-            .map_while(|table| u8::try_from(table).ok())
-            .map(|table| self.family(Table(table)))
-            .collect();
+        let live = self.live();
+        let families = live.families();
         let bytes =
             |(_, key, value): &(Table, Bytes, Option<Bytes>)| key.len() + value.as_ref().map_or(0, Bytes::len) + 16;
         let mut changes = WriteBatch::with_capacity_bytes(batch.changes.iter().map(bytes).sum());
@@ -103,8 +127,8 @@ impl Tables for RocksTables {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db.write_opt(changes, &options).map_err(StorageError::rocks("write to the tables"))?;
-        let errors = self.db.property_int_value(properties::BACKGROUND_ERRORS);
+        live.db.write_opt(changes, &options).map_err(StorageError::rocks("write to the tables"))?;
+        let errors = live.db.property_int_value(properties::BACKGROUND_ERRORS);
         match errors.map_err(StorageError::rocks("ask RocksDB for errors"))? {
             None | Some(0) => Ok(()),
             Some(errors) => Err(StorageError::Background { errors }),
@@ -116,34 +140,42 @@ impl Tables for RocksTables {
         // everything is. Before the first write of a life memory is empty.
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
-        let value = self.db.get_pinned_cf_opt(self.family(table), key, &options);
+        let live = self.live();
+        let value = live.db.get_pinned_cf_opt(live.family(table), key, &options);
         Ok(value.map_err(StorageError::rocks("read a table"))?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn flush(&self) -> Result<(), StorageError> {
-        let families: Vec<&ColumnFamily> = self.names.iter().filter_map(|name| self.db.cf_handle(name)).collect();
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.db.flush_cfs_opt(&families, &options).map_err(StorageError::rocks("flush the tables"))
+        let live = self.live();
+        live.db.flush_cfs_opt(&live.families(), &options).map_err(StorageError::rocks("flush the tables"))
     }
 }
 
-/// The tables as they were.
-struct View<'a> {
-    tables: &'a RocksTables,
-    snapshot: Snapshot<'a>,
-}
+self_cell!(
+    /// A snapshot together with the database that it is of, which may have been exchanged meanwhile.
+    struct Frozen {
+        owner: Arc<Generation>,
+        #[covariant]
+        dependent: Snapshot,
+    }
+);
 
-impl TableRead for View<'_> {
+/// The tables as they were.
+struct View(Frozen);
+
+impl TableRead for View {
     type Error = StorageError;
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.snapshot.get_pinned_cf(self.tables.family(table), key);
+        let value = self.0.borrow_dependent().get_pinned_cf(self.0.borrow_owner().family(table), key);
         Ok(value.map_err(StorageError::rocks("read a table"))?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, visit: Visit<'_>) -> Result<(), StorageError> {
-        walk(self.snapshot.raw_iterator_cf_opt(self.tables.family(table), before(end)), start, visit)
+        let family = self.0.borrow_owner().family(table);
+        walk(self.0.borrow_dependent().raw_iterator_cf_opt(family, before(end)), start, visit)
     }
 }
 

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod log_store;
+pub mod snapshot_store;
 pub mod transport;

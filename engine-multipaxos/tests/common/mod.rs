@@ -67,7 +67,7 @@ impl Disk {
         Recovered {
             era: Era(0),
             base: self.base,
-            applied: self.applied,
+            applied: LogPosition { index: self.applied, ballot: runs.get(self.applied).unwrap_or(self.base.ballot) },
             log_time: LogTime::default(),
             membership: Arc::new(membership),
             log: RecoveredLog {

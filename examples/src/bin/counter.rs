@@ -13,7 +13,7 @@ use bytes::Bytes;
 use consensus_api::*;
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
-use replica::{Parts, Replica, ReplicaConfig};
+use replica::{NoSnapshots, Parts, Replica, ReplicaConfig, SnapshotSettings};
 use storage_rocks::{Expected, Store, StoreOptions, cluster_id};
 use transport_quic::{LinkTiming, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
@@ -50,6 +50,10 @@ impl StateMachine for Counter {
 
     fn flush(&mut self) -> Result<(), Infallible> {
         Ok(())
+    }
+
+    fn reopened(&mut self) -> Result<AppliedState, Infallible> {
+        Ok(self.applied.clone())
     }
 
     fn digest(&self) -> Result<[u8; 32], Infallible> {
@@ -89,8 +93,11 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
         engine: EngineConfig { node, boot: stamp.boots, seed: 1, timing: Timing::default(), limits: Limits::default() },
         founders: Membership::of_voters([(node, Member { address, store: stamp.store })]),
         requests_max: 1024,
+        // The machine is in memory alone, so the log is all there is of it.
+        snapshots: SnapshotSettings::on_demand(),
     };
-    Ok(replica::start::<E, _, _, _>(config, Parts { log: store.log.clone(), transport, machine: Counter::default() })?)
+    let (machine, snapshots) = (Counter::default(), Arc::new(NoSnapshots));
+    Ok(replica::start::<E, _, _, _, _>(config, Parts { log: store.log.clone(), transport, machine, snapshots })?)
 }
 
 #[tokio::main]

@@ -5,5 +5,6 @@ mod durability;
 mod properties;
 mod reads;
 mod short_forms;
+mod snapshots;
 mod txn;
 mod world;

@@ -6,7 +6,7 @@ use clap::Args;
 use consensus_api::ballot_runs::Run;
 use consensus_api::{Ballot, NodeId, StoreId};
 use serde_json::{Value, json};
-use storage_rocks::{Inspection, Stamp};
+use storage_rocks::{InspectedSnapshot, Inspection, Stamp};
 
 use super::output;
 use crate::error::ServiceError;
@@ -51,6 +51,10 @@ fn text(found: &Inspection) -> String {
     }
     lines.push(("batches", batches(found)));
     lines.push(("tables", if found.tables.is_empty() { "none".into() } else { found.tables.join(", ") }));
+    if let Some(installed) = found.installed {
+        lines.push(("installed", format!("from a snapshot at {}, ballot {}", installed.index, installed.ballot)));
+    }
+    lines.extend(found.snapshots.iter().map(|snapshot| ("snapshot", describe(snapshot))));
     match found.damage.is_empty() {
         true => lines.push(("damage", "none".into())),
         false => lines.extend(found.damage.iter().map(|damage| ("damage", damage.clone()))),
@@ -97,6 +101,12 @@ fn batches(found: &Inspection) -> String {
     }
 }
 
+fn describe(snapshot: &InspectedSnapshot) -> String {
+    let InspectedSnapshot { id, position, bytes, sound } = snapshot;
+    let checked = if *sound { "checked" } else { "damaged" };
+    format!("{:032x} through {} at ballot {}, {bytes} bytes, {checked}", id.0, position.index, position.ballot)
+}
+
 fn latest_runs(found: &Inspection) -> Vec<Run> {
     let runs: Vec<_> = found.runs().collect();
     runs[runs.len().saturating_sub(RUNS_MAX)..].to_vec()
@@ -122,6 +132,15 @@ fn object(found: &Inspection) -> Value {
     });
     let ballot = |ballot: Ballot| json!({"round": ballot.round, "node": ballot.node.0});
     let run = |run: &Run| json!({"first": run.first.0, "last": run.last.0, "ballot": ballot(run.ballot)});
+    let snapshot = |snapshot: &InspectedSnapshot| {
+        json!({
+            "id": format!("{:032x}", snapshot.id.0),
+            "index": snapshot.position.index.0,
+            "ballot": ballot(snapshot.position.ballot),
+            "bytes": snapshot.bytes,
+            "sound": snapshot.sound,
+        })
+    };
     json!({
         "stamp": stamp,
         "hard_state": found.hard_state.as_ref().map(|bytes| hex(bytes)),
@@ -133,6 +152,8 @@ fn object(found: &Inspection) -> Value {
         "last_batch": found.last_batch,
         "torn_batches": found.torn_batches,
         "tables": found.tables,
+        "installed_index": found.installed.map(|installed| installed.index.0),
+        "snapshots": found.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         "damage": found.damage,
     })
 }

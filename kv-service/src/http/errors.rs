@@ -101,6 +101,7 @@ impl ApiError {
     pub(super) fn of_write(error: RequestError, leader: Option<NodeId>) -> ApiError {
         let answer = match error {
             RequestError::Refused(refusal) => ApiError::of_refusal(refusal),
+            RequestError::SnapshotFailed { .. } => ApiError::internal(error.to_string()),
             // What was in flight when the replica stopped may be in the log already.
             RequestError::Unknown { .. } | RequestError::Stopped { .. } => {
                 ApiError::new(ErrorCode::UnknownOutcome, error.to_string())
@@ -117,6 +118,7 @@ impl ApiError {
                 ErrorCode::NoQuorum,
                 format!("no quorum confirmed the read within {waited_ms} ms; retry, or read with consistency=stale"),
             ),
+            RequestError::SnapshotFailed { .. } => ApiError::internal(error.to_string()),
             RequestError::Stopped { .. } => ApiError::new(ErrorCode::Stopping, error.to_string()),
         };
         answer.led_by(leader)

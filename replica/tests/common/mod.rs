@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_api::log_writer::LogWriter;
 use consensus_api::*;
-use replica::{Parts, Replica, ReplicaConfig};
+use replica::{NoSnapshots, Parts, Replica, ReplicaConfig, SnapshotSettings};
 
-/// An engine that leads alone: what it has written is committed. A command `panic` breaks one of its invariants.
+/// An engine that leads alone: what it has written is committed. A command `panic` breaks one of its invariants. To hand
+/// leadership over means here to send a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Solo {
     node: NodeId,
@@ -26,6 +27,8 @@ pub struct Solo {
     reads: Vec<RequestId>,
     refused: Vec<Refused>,
     leads: bool,
+    base: LogIndex,
+    snapshots: Vec<SendSnapshot>,
     membership: Arc<Membership>,
 }
 
@@ -35,17 +38,19 @@ impl Engine for Solo {
 
     fn recover(config: EngineConfig, recovered: Recovered, _: MonoTime) -> Result<Solo, EngineError> {
         let last = recovered.log.runs.last().unwrap_or(recovered.base.index);
-        let open = recovered.log.tail.into_iter().filter(|entry| entry.index > recovered.applied).collect();
+        let open = recovered.log.tail.into_iter().filter(|entry| entry.index > recovered.applied.index).collect();
         Ok(Solo {
             node: config.node,
             last,
             commit: last,
-            handed_out: recovered.applied,
+            handed_out: recovered.applied.index,
             writer: LogWriter::default(),
             open,
             reads: Vec::new(),
             refused: Vec::new(),
             leads: true,
+            base: recovered.base.index,
+            snapshots: Vec::new(),
             membership: recovered.membership,
         })
     }
@@ -73,6 +78,22 @@ impl Engine for Solo {
                 self.commit = runs.iter().map(|(_, last)| *last).fold(self.commit, LogIndex::max);
             }
             Input::Campaign => self.leads = !self.leads,
+            Input::Applied { through } => {
+                assert!(through <= self.handed_out, "{through} applied, but {} was handed out", self.handed_out);
+            }
+            Input::Trimmed { base } => {
+                assert!(base.index <= self.handed_out, "trimmed past what is applied");
+                self.base = self.base.max(base.index);
+            }
+            Input::SnapshotInstalled { base, .. } => {
+                assert!(base.index > self.handed_out, "an older one was installed");
+                (self.base, self.commit, self.handed_out) = (base.index, base.index, base.index);
+                self.last = self.last.max(base.index);
+                self.open.retain(|entry| entry.index > base.index);
+            }
+            Input::TransferLeadership { to: Some(to), .. } => {
+                self.snapshots.push(SendSnapshot { to, at_least: LogIndex(1) });
+            }
             Input::ChangeMembership { id, .. } | Input::TransferLeadership { id, .. } => {
                 self.refused.push(Refused { id, reason: Refusal::Unsupported { what: "this".into() } });
             }
@@ -93,6 +114,7 @@ impl Engine for Solo {
             committed,
             reads_ready: reads.map(|id| ReadReady { id, index: self.commit }).collect(),
             refused: std::mem::take(&mut self.refused),
+            snapshots: std::mem::take(&mut self.snapshots),
             role: Some(RoleChange { role: Role::Leader, leader: Some(self.node), ballot: Ballot::new(1, self.node) }),
             ..Effects::default()
         }
@@ -109,7 +131,7 @@ impl Engine for Solo {
             ballot: Ballot::new(1, self.node),
             commit_index: self.commit,
             last_index: self.last,
-            base_index: LogIndex::ZERO,
+            base_index: self.base,
             membership: self.membership.clone(),
         }
     }
@@ -123,6 +145,7 @@ pub struct Failure(pub &'static str);
 #[derive(Default)]
 pub struct MemoryLog {
     entries: Mutex<BTreeMap<LogIndex, SharedEntry>>,
+    base: Mutex<LogPosition>,
     pub groups: AtomicU64,
     pub fails: AtomicBool,
     held: Mutex<bool>,
@@ -145,7 +168,7 @@ impl LogStore for MemoryLog {
     type Error = Failure;
 
     fn base(&self) -> LogPosition {
-        LogPosition::default()
+        *self.base.lock().unwrap()
     }
 
     fn recover(&self, _: usize) -> Result<RecoveredLog, Failure> {
@@ -164,6 +187,8 @@ impl LogStore for MemoryLog {
         }
         self.groups.fetch_add(1, Ordering::SeqCst);
         let mut entries = self.entries.lock().unwrap();
+        let below = writes.iter().flat_map(|write| &write.entries).any(|entry| entry.index <= self.base().index);
+        assert!(!below, "written below the base");
         entries.extend(writes.iter().flat_map(|write| &write.entries).map(|entry| (entry.index, entry.clone())));
         Ok(())
     }
@@ -172,7 +197,11 @@ impl LogStore for MemoryLog {
         Ok(self.entries.lock().unwrap().range(range).map(|(_, entry)| entry.clone()).collect())
     }
 
-    fn trim(&self, _: LogPosition) -> Result<(), Failure> {
+    fn trim(&self, base: LogPosition) -> Result<(), Failure> {
+        if base.index > self.base().index {
+            *self.base.lock().unwrap() = base;
+            self.entries.lock().unwrap().retain(|index, _| *index > base.index);
+        }
         Ok(())
     }
 
@@ -213,7 +242,7 @@ impl StateMachine for Counter {
                 return Err(Failure("the tables are gone"));
             }
             self.count += 1;
-            self.applied.position.index = entry.index;
+            self.applied.position = LogPosition { index: entry.index, ballot: entry.ballot };
             replies.push(Bytes::from(self.count.to_string()));
         }
         Ok(replies)
@@ -225,6 +254,10 @@ impl StateMachine for Counter {
         }
         self.flushed.store(true, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn reopened(&mut self) -> Result<AppliedState, Failure> {
+        Ok(self.applied.clone())
     }
 
     fn digest(&self) -> Result<[u8; 32], Failure> {
@@ -271,9 +304,11 @@ pub fn try_start(
         engine: EngineConfig { node, boot: 1, seed: 1, timing: Timing::default(), limits: Limits::default() },
         founders: Membership::of_voters([(node, member)]),
         requests_max,
+        snapshots: SnapshotSettings::on_demand(),
     };
-    let parts = Parts { log: log.clone(), transport: Arc::new(NoPeers::default()), machine };
-    replica::start::<Solo, _, _, _>(config, parts)
+    let transport = Arc::new(NoPeers::default());
+    let parts = Parts { log: log.clone(), transport, machine, snapshots: Arc::new(NoSnapshots) };
+    replica::start::<Solo, _, _, _, _>(config, parts)
 }
 
 /// Long enough that a test which needs it has failed.

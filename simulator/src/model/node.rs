@@ -105,7 +105,7 @@ impl<P: Protocol> Node<P> {
         let recovered = Recovered {
             era: Era(0),
             base: LogPosition::default(),
-            applied: LogIndex::ZERO,
+            applied: LogPosition::default(),
             log_time: LogTime::default(),
             membership: Arc::new(founders()),
             log: self.platter.recover(),

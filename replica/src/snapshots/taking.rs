@@ -1,0 +1,117 @@
+//! The snapshots thread: takes them beside everything else, and finds out how far the log may be trimmed behind.
+
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, PoisonError};
+
+use consensus_api::{LogIndex, LogPosition, LogStore, SnapshotStore};
+use tokio::sync::oneshot;
+
+use super::SharedHeld;
+use crate::applier::Job;
+use crate::completions::{Completion, Completions};
+use crate::transfer::Held;
+
+/// Who waits for a snapshot: told what it covers, or why there is none.
+pub(crate) type Demand = oneshot::Sender<Result<LogIndex, String>>;
+
+/// What the thread is asked.
+pub(crate) enum Order {
+    /// Take one; somebody may wait for it.
+    Take(Option<Demand>),
+}
+
+/// What the thread works with.
+pub(crate) struct Taker<L, N> {
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) store: Arc<N>,
+    pub(crate) log: Arc<L>,
+    pub(crate) jobs: Sender<Job>,
+    pub(crate) held: SharedHeld,
+    pub(crate) tail_entries: u64,
+    pub(crate) completions: Completions,
+}
+
+impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
+    /// Takes what is asked for until the senders are gone. Only a log that cannot be read is final.
+    pub(crate) fn run(self) -> Result<(), String> {
+        // The last life may have ended between a snapshot and the trimming.
+        self.trim()?;
+        while let Ok(Order::Take(first)) = self.orders.recv() {
+            // Whoever waits by now shares one. Who comes while it is taken gets the next: what they have seen
+            // acknowledged need not be in this one.
+            let more = self.orders.try_iter().map(|Order::Take(demand)| demand);
+            let demands: Vec<Demand> = [first].into_iter().chain(more).flatten().collect();
+            let outcome = self.take(!demands.is_empty());
+            for demand in demands {
+                // Nobody receives when the asker gave up meanwhile.
+                let _ = demand.send(outcome.clone());
+            }
+            let is_taken = outcome.is_ok();
+            self.completions.send(Completion::Taken(outcome));
+            if is_taken {
+                self.trim()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, is_demanded: bool) -> Result<LogIndex, String> {
+        if !is_demanded && self.would_remove_what_is_sent() {
+            return Err("the one before the last is on its way to a peer".into());
+        }
+        match self.store.take() {
+            Ok(manifest) => {
+                let index = manifest.position.index;
+                tracing::info!(index = index.0, bytes = manifest.bytes(), "snapshot taken");
+                Ok(index)
+            }
+            Err(error) => {
+                tracing::error!(%error, "snapshot not taken");
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// A peer that is slower than snapshots are taken would never get one whole. So taking waits for sending, which
+    /// ends: with the snapshot, or with a peer that is given up.
+    fn would_remove_what_is_sent(&self) -> bool {
+        let sending = self.held().sending;
+        let kept = self.store.kept().unwrap_or_default();
+        kept.iter().skip(1).any(|manifest| sending.contains(&manifest.id))
+    }
+
+    fn held(&self) -> Held {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the log trimmed as far as that is safe.
+    fn trim(&self) -> Result<(), String> {
+        let newest = match self.store.kept() {
+            Ok(kept) => kept.first().map(|manifest| manifest.position.index),
+            Err(error) => {
+                tracing::warn!(%error, "kept snapshots not listed, log not trimmed");
+                None
+            }
+        };
+        let (Some(newest), Some(persisted)) = (newest, self.persisted()) else { return Ok(()) };
+        let behind = LogIndex(newest.0.saturating_sub(self.tail_entries));
+        let target = behind.min(persisted).min(self.held().log_from.unwrap_or(behind));
+        if target <= self.log.base().index {
+            return Ok(());
+        }
+        let entries = self.log.read(target..=target, 0).map_err(|error| format!("log read failed: {error}"))?;
+        // Nothing stands there where another snapshot was installed meanwhile, and the log trimmed to that.
+        if let Some(entry) = entries.first() {
+            let position = LogPosition { index: entry.index, ballot: entry.ballot };
+            self.completions.send(Completion::TrimWanted(position));
+        }
+        Ok(())
+    }
+
+    /// What the tables would keep through a power loss; `None` once the applier is gone.
+    fn persisted(&self) -> Option<LogIndex> {
+        let (reply, persisted) = std::sync::mpsc::channel();
+        self.jobs.send(Job::Persisted(reply)).ok()?;
+        persisted.recv().ok()
+    }
+}
