@@ -208,7 +208,7 @@ impl<P: Protocol> Life<P> {
     }
 
     /// True where the search was given up.
-    fn check_history(&self) -> Result<bool, Broken> {
+    pub(super) fn check_history(&self) -> Result<bool, Broken> {
         let limits = linearizability::Limits { states_max: STATES_MAX, time_max: None };
         let history = self.clients.history();
         match linearizability::check(history, Model::Kv, &limits) {
@@ -270,7 +270,7 @@ impl<P: Protocol> Life<P> {
         for node in self.world.ids() {
             self.world.compare_digest(node)?;
             if self.random.below(2) == 0 {
-                self.world.flush_tables(node);
+                self.world.flush_tables(node)?;
             }
         }
         if self.knobs.trims {
