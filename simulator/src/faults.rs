@@ -216,7 +216,8 @@ impl<P: Protocol> World<P> {
         // Others that are lost for good never ask for anything again.
         let counted = self.nodes.values().filter(|node| node.id == id || !self.atlas.is_lost(node.id));
         let persisted = counted.map(|node| node.persisted()).min().unwrap_or_default();
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        // Damage that is trimmed before anybody meets it is none; where there is some it is to be met.
+        let Some(node) = self.nodes.get(&id).filter(|node| !node.disk.is_damaged()) else { return Ok(()) };
         let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
         let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
         match node.disk.trim(base) {

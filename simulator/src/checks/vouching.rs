@@ -39,7 +39,7 @@ impl Vouching {
         {
             return broken(format!("ballot {ballot}, where the disk holds {on_disk}"));
         }
-        match vouched.held.iter().find(|held| !self.holds(disk, held)) {
+        match vouched.held.iter().find(|held| !self.holds(disk, on_disk, held)) {
             Some(missing) => broken(format!("{} {}", missing.index, missing.under)),
             None => Ok(()),
         }
@@ -65,9 +65,12 @@ impl Vouching {
         on_disk >= ballot
     }
 
-    /// What is trimmed was there.
-    fn holds(&self, disk: &Disk, held: &Held) -> bool {
-        if disk.base().index >= held.index {
+    /// What is trimmed was there. And an answer of an earlier term may leave late: node 2 takes in 245 of term 1 and answers,
+    /// then a leader of term 2 replaces it, and both are durable before the answer leaves. It was true when term 1 ended
+    /// for this node, and whoever leads term 2 without 245 was not elected by it.
+    fn holds(&self, disk: &Disk, on_disk: Ballot, held: &Held) -> bool {
+        let is_replaced = |ballot: Ballot| self.round_is_epoch && on_disk.round > ballot.round;
+        if disk.base().index >= held.index || matches!(held.under, Under::LeaderOf(ballot) if is_replaced(ballot)) {
             return true;
         }
         let Some(entry) = disk.durable_entry(held.index) else { return false };
