@@ -145,9 +145,22 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 }
                 self.core.step(now, input);
             }
-            self.core.take().hand_out(&mut self)?;
+            if let Err(reason) = self.core.take().hand_out(&mut self) {
+                return Err(self.reported().await.unwrap_or(reason));
+            }
             self.outlook.write(self.core.engine().status(), applied);
         }
+    }
+
+    /// Why a thread has ended, as it tells itself. Its channel closes a moment before its report arrives, and the report
+    /// says what the operator must know: a full disk, and not the end of a thread.
+    async fn reported(&mut self) -> Option<String> {
+        while let Some(completion) = self.completions.recv().await {
+            if let Completion::Fatal(reason) = completion {
+                return Some(reason);
+            }
+        }
+        None
     }
 
     /// Adds what else waits; true where a stop is among it.
@@ -171,7 +184,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
     }
 }
 
-/// A thread that ended has reported why, and that report is on its way.
+/// A thread that ended reports why, and that report is on its way.
 fn gone(thread: &str) -> String {
     format!("the {thread} thread has ended")
 }
