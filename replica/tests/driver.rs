@@ -72,33 +72,6 @@ async fn a_failed_write_stops_the_replica_and_tells_everyone() {
     panic!("the end was not announced");
 }
 
-/// Under load the engine's task meets the closed channel of the thread before the thread's report.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fails_under_load_is_named_and_not_the_thread_that_died_of_it() {
-    for _ in 0..50 {
-        let log = Arc::new(MemoryLog::default());
-        let replica = Arc::new(start(&log, Counter::default(), 256));
-        let writers: Vec<_> = (0..32)
-            .map(|_| {
-                let replica = replica.clone();
-                tokio::spawn(async move { while replica.propose(Bytes::from("x"), PATIENCE).await.is_ok() {} })
-            })
-            .collect();
-        let mut events = replica.events();
-        replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
-        log.fails.store(true, Ordering::SeqCst);
-        while let Some(event) = events.next().await {
-            if let Event::Stopped { reason } = event {
-                assert!(reason.contains("on fire"), "{reason}");
-                break;
-            }
-        }
-        for writer in writers {
-            writer.await.unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_state_machine_that_fails_stops_the_replica() {
     let replica = start(&Arc::default(), Counter::default(), 16);
