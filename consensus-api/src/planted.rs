@@ -97,6 +97,8 @@ bugs! {
     DamageTakenForTornEnd,
     /// Records that follow a gap at the end of the log are taken back.
     TailGapSkipped,
+    /// A node whose disk was wiped is admitted under its old id, though it has forgotten what it promised.
+    WipedDiskAdmitted,
     /// What was sent and lost is never sent again.
     LossNeverNoticed,
     /// A leader that hears no quorum does not step down.

@@ -45,6 +45,9 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     tokio::pin!(stop);
     let waiting = http::founding_router(config.peers.keys().copied());
     let founded = tokio::select! {
+        // In this order: where the cluster was founded long ago nobody is served by a node that is not there yet. A
+        // connection that it took would be closed under the client's first write, which could not tell what became of it.
+        biased;
         founded = founding::found(&config, &store, &transport) => founded,
         () = server.serve(waiting, std::future::pending()) => return Ok(()),
         reason = &mut stop => {

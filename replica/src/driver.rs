@@ -156,7 +156,9 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 }
                 self.core.step(now, input);
             }
-            self.core.take().hand_out(&mut self)?;
+            if let Err(reason) = self.core.take().hand_out(&mut self) {
+                return Err(self.reported().await.unwrap_or(reason));
+            }
             if self.snapshots.policy.is_due(now) {
                 self.snapshots.order(None);
             }
@@ -166,6 +168,17 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 snapshot_index: self.snapshots.policy.last(),
             });
         }
+    }
+
+    /// Why a thread has ended, as it tells itself. Its channel closes a moment before its report arrives, and the report
+    /// says what the operator must know: a full disk, and not the end of a thread.
+    async fn reported(&mut self) -> Option<String> {
+        while let Some(completion) = self.completions.recv().await {
+            if let Completion::Fatal(reason) = completion {
+                return Some(reason);
+            }
+        }
+        None
     }
 
     /// Adds what else waits; true where a stop is among it.
@@ -248,7 +261,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
     }
 }
 
-/// A thread that ended has reported why, and that report is on its way.
+/// A thread that ended reports why, and that report is on its way.
 fn gone(thread: &str) -> String {
     format!("the {thread} thread has ended")
 }

@@ -18,7 +18,7 @@ mod vouching;
 use consensus_api::{Ballot, EngineStatus, Entry, LogIndex, NodeId, Refusal, RequestId, SharedEntry, Write};
 
 use crate::disk::Disk;
-use crate::protocol::Vouched;
+use crate::protocol::{Carried, Vouched};
 
 use agreement::Agreement;
 use ballots::Ballots;
@@ -104,13 +104,13 @@ pub enum Violation {
         what: String,
     },
     /// Two leaders in one epoch.
-    #[error("leadership: node {node} leads in {ballot}, and node {other} led in the same epoch")]
+    #[error("leadership: node {node} leads in {ballot}, and node {other} led in that epoch, maybe in an earlier life")]
     TwoLeaders {
         /// The epoch.
         ballot: Ballot,
         /// The one.
         node: NodeId,
-        /// The other.
+        /// The other; the same where it led in an earlier life.
         other: NodeId,
     },
     /// Something went back that must not.
@@ -126,18 +126,32 @@ pub enum Violation {
         to: String,
     },
     /// Two different values stand under one index and ballot.
-    #[error("log matching: disk {node} holds {found:?} at {index} under {ballot}, another one held {expected:?}")]
+    #[error("log matching: node {node} has {found:?} at {index} under {ballot}, where {expected:?} was seen before")]
     LogMatching {
-        /// Whose disk.
+        /// Who has it on disk, or sends it.
         node: NodeId,
         /// Where.
         index: LogIndex,
         /// Under which ballot.
         ballot: Ballot,
-        /// What it holds.
+        /// What it has.
         found: SharedEntry,
-        /// What another disk held.
+        /// What was seen there before.
         expected: SharedEntry,
+    },
+    /// Entries of one index and term have different logs below them.
+    #[error("log matching: node {node} has {below:?} below {index} of {ballot}, where {expected:?} was seen before")]
+    LogsPart {
+        /// Who has it on disk, or sends it.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// The entry's term.
+        ballot: Ballot,
+        /// The term of the entry below; `None` where there is none.
+        below: Option<Ballot>,
+        /// The term of the entry that was below.
+        expected: Ballot,
     },
     /// A request was carried out twice, or although its client was told that it was not.
     #[error("requests: {id} {what}")]
@@ -182,9 +196,15 @@ pub(crate) fn same_value(a: &Entry, b: &Entry) -> bool {
     a.payload == b.payload && a.log_time == b.log_time
 }
 
+/// What has at most one leader: a ballot, or in Raft all ballots of a round.
+fn epoch(round_is_epoch: bool, ballot: Ballot) -> Ballot {
+    if round_is_epoch { Ballot::new(ballot.round, NodeId::NONE) } else { ballot }
+}
+
 /// All properties.
 #[derive(Debug)]
 pub(crate) struct Checks {
+    muted: bool,
     agreement: Agreement,
     chosen: Chosen,
     chain: Chain,
@@ -204,51 +224,77 @@ pub(crate) type OwnedDisk<'a> = (NodeId, &'a Disk);
 impl Checks {
     pub(crate) fn new(round_is_epoch: bool) -> Checks {
         Checks {
+            muted: false,
             agreement: Agreement::default(),
             chosen: Chosen::new(round_is_epoch),
             chain: Chain::default(),
             durability: Durability,
-            vouching: Vouching { round_is_epoch },
+            vouching: Vouching::new(round_is_epoch),
             leadership: Leadership::new(round_is_epoch),
             ballots: Ballots::new(round_is_epoch),
-            log_matching: LogMatching::default(),
+            log_matching: LogMatching::new(round_is_epoch),
             requests: Requests::default(),
             reads: Reads::default(),
             digests: Digests::default(),
         }
     }
 
+    /// From now on nothing that is found is told: what clients see must speak for itself.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub(crate) fn mute(&mut self) {
+        self.muted = true;
+    }
+
+    fn tell(&self, found: Result<(), Violation>) -> Result<(), Violation> {
+        if self.muted { Ok(()) } else { found }
+    }
+
     /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
     pub(crate) fn started(&mut self, node: NodeId, status: &EngineStatus, applied: LogIndex) -> Result<(), Violation> {
-        self.chain.started(node, applied);
-        self.ballots.started(node, status)
+        self.leadership.started(node);
+        let (chain, ballots) = (self.chain.started(node, applied), self.ballots.started(node, status));
+        self.tell(chain.and(ballots))
     }
 
     /// A node's disk is blank from now on: what it had promised is forgotten.
     pub(crate) fn wiped(&mut self, node: NodeId) {
+        self.chain.wiped(node);
         self.ballots.wiped(node);
+        self.log_matching.wiped(node);
     }
 
     /// A node has taken inputs in and handed its effects out.
     pub(crate) fn stepped(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
-        self.leadership.stepped(node, status)?;
-        self.ballots.stepped(node, status)
+        let found = self.leadership.stepped(node, status).and_then(|()| self.ballots.stepped(node, status));
+        self.tell(found)
     }
 
     /// A node's disk has performed writes.
     pub(crate) fn written(&mut self, node: NodeId, writes: &[Write], disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
-        for write in writes {
-            self.ballots.written(node, write)?;
-            self.chosen.written(node, self.ballots.on_disk(node), write, disks)?;
-            self.log_matching.written(node, write)?;
-            self.durability.written(write, self.agreement.committed(), disks)?;
-        }
-        Ok(())
+        let found = writes.iter().try_for_each(|write| self.written_one(node, write, disks));
+        self.tell(found)
+    }
+
+    fn written_one(&mut self, node: NodeId, write: &Write, disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
+        self.ballots.written(node, write)?;
+        self.chosen.written(node, self.ballots.on_disk(node), write, disks)?;
+        self.log_matching.written(node, write)?;
+        self.durability.written(write, self.agreement.committed(), disks)
     }
 
     /// A message leaves.
-    pub(crate) fn sent(&self, own: OwnedDisk<'_>, vouched: &Vouched) -> Result<(), Violation> {
-        self.vouching.sent(own, vouched)
+    pub(crate) fn sent(
+        &mut self,
+        own: OwnedDisk<'_>,
+        vouched: &Vouched,
+        carried: Option<&Carried<'_>>,
+    ) -> Result<(), Violation> {
+        let mut found = self.vouching.sent(own, vouched);
+        if let Some(carried) = carried {
+            self.vouching.led(carried);
+            found = found.and_then(|()| self.log_matching.sent(own.0, carried));
+        }
+        self.tell(found)
     }
 
     /// A node hands committed entries to its state machine.
@@ -258,33 +304,44 @@ impl Checks {
         entries: &[SharedEntry],
         disks: &[OwnedDisk<'_>],
     ) -> Result<(), Violation> {
-        for entry in entries {
-            let is_new = self.agreement.committed_by(own.0, entry)?;
-            self.durability.handed_out(own, entry)?;
-            if is_new {
-                self.chosen.committed(own.0, entry)?;
-                self.durability.on_a_quorum(entry, disks)?;
-                self.requests.committed(entry)?;
-            }
+        let found = entries.iter().try_for_each(|entry| self.committed_one(own, entry, disks));
+        self.tell(found)
+    }
+
+    fn committed_one(
+        &mut self,
+        own: OwnedDisk<'_>,
+        entry: &SharedEntry,
+        disks: &[OwnedDisk<'_>],
+    ) -> Result<(), Violation> {
+        let is_new = self.agreement.committed_by(own.0, entry)?;
+        self.durability.handed_out(own, entry)?;
+        if is_new {
+            self.chosen.committed(own.0, entry)?;
+            self.durability.on_a_quorum(entry, disks)?;
+            self.requests.committed(entry)?;
         }
         Ok(())
     }
 
     /// A node has applied entries.
     pub(crate) fn applied(&mut self, node: NodeId, entries: &[SharedEntry]) -> Result<(), Violation> {
-        self.chain.applied(node, entries)
+        let found = self.chain.applied(node, entries);
+        self.tell(found)
     }
 
     /// A client is told that its command is applied.
     pub(crate) fn acknowledged(&mut self, id: RequestId, index: LogIndex) -> Result<(), Violation> {
         self.reads.visible(index);
-        self.requests.acknowledged(id, index)
+        let found = self.requests.acknowledged(id, index);
+        self.tell(found)
     }
 
     /// A client is told that its request was not carried out, and never will be.
     pub(crate) fn refused(&mut self, id: RequestId, reason: &Refusal) -> Result<(), Violation> {
         self.reads.refused(id);
-        self.requests.refused(id, reason)
+        let found = self.requests.refused(id, reason);
+        self.tell(found)
     }
 
     /// A client asks to read.
@@ -294,12 +351,14 @@ impl Checks {
 
     /// A client reads tables that have applied up to `served`.
     pub(crate) fn read_served(&mut self, id: RequestId, served: LogIndex) -> Result<(), Violation> {
-        self.reads.served(id, served)
+        let found = self.reads.served(id, served);
+        self.tell(found)
     }
 
     /// A node's tables hash to this.
     pub(crate) fn digest(&mut self, node: NodeId, index: LogIndex, digest: [u8; 32]) -> Result<(), Violation> {
-        self.digests.seen(node, index, digest)
+        let found = self.digests.seen(node, index, digest);
+        self.tell(found)
     }
 
     /// The last index that anybody has handed out as committed.

@@ -1,5 +1,6 @@
 //! A node's clock: where it stood when its rate last changed, and how fast it goes since.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use consensus_api::MonoTime;
@@ -14,6 +15,8 @@ pub(crate) struct Clock {
     local: MonoTime,
     ppm: i64,
     base_ppm: i64,
+    /// The last answer of [`Clock::world`]: a deadline is asked for again and again, and a division takes its time.
+    asked: Cell<(MonoTime, MonoTime)>,
 }
 
 /// The fastest and the slowest that a clock goes.
@@ -22,7 +25,8 @@ pub(crate) const PPM_MAX: i64 = 500_000;
 impl Clock {
     /// A clock that is ahead of the world's by `offset` and gains `ppm` microseconds a second on it, or loses them.
     pub(crate) fn new(offset: Duration, ppm: i64) -> Clock {
-        let mut clock = Clock { world: MonoTime::default(), local: MonoTime::default() + offset, ppm: 0, base_ppm: 0 };
+        let (world, local) = (MonoTime::default(), MonoTime::default() + offset);
+        let mut clock = Clock { world, local, ppm: 0, base_ppm: 0, asked: Cell::new((local, world)) };
         clock.set_rate(MonoTime::default(), ppm);
         clock.base_ppm = clock.ppm;
         clock
@@ -32,6 +36,7 @@ impl Clock {
     pub(crate) fn set_rate(&mut self, now: MonoTime, ppm: i64) {
         (self.local, self.world) = (self.local(now), now);
         self.ppm = ppm.clamp(-PPM_MAX, PPM_MAX);
+        self.asked.set((self.local, self.world));
     }
 
     /// From `now` on it goes as it did at first.
@@ -47,9 +52,15 @@ impl Clock {
 
     /// The first moment, by the world's clock, at which this one reads `local` or more.
     pub(crate) fn world(&self, local: MonoTime) -> MonoTime {
+        let (asked, answer) = self.asked.get();
+        if asked == local {
+            return answer;
+        }
         let ahead = local.micros.saturating_sub(self.local.micros);
         // Rounded up: a microsecond too early, and the engine would be woken again and again before its time.
-        self.world + Duration::from_micros(ahead.saturating_mul(PARTS).div_ceil(self.rate()))
+        let answer = self.world + Duration::from_micros(ahead.saturating_mul(PARTS).div_ceil(self.rate()));
+        self.asked.set((local, answer));
+        answer
     }
 
     /// How many parts of a million it advances while the world's advances a million. What the products above saturate

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The world performs a write only when its sync is done, so what is under way is the node's; it is handed over when the
-//! power fails. Only records below a synced mark are ever damaged: damage to the last one looks like a torn write, and
-//! no log of this kind can tell the two apart.
+//! power fails. Only records below a synced mark are ever damaged or lost: damage to the last one looks like a torn write,
+//! and no log of this kind can tell the two apart. The node's tables are on the same disk, and fail with it.
 
 mod contents;
 mod error;
@@ -48,7 +48,12 @@ pub enum Damage {
     Corrupt,
     /// Its checksum is right, but it belongs to another index, or another group.
     Misplaced,
+    /// It is not there.
+    Lost,
 }
+
+/// How far back a record can be lost: what stands before is soon trimmed away.
+const RECORDS_TO_LOSE_MAX: u64 = 8;
 
 #[derive(Debug, Default)]
 struct State {
@@ -60,13 +65,28 @@ struct State {
     hard_state_unsealed: bool,
     ailments: Vec<Ailment>,
     /// What is written over a damaged record leaves it where it is: a start reads them all.
-    damage: BTreeMap<LogIndex, Damage>,
-    hard_state_damage: Option<Damage>,
+    damage: BTreeMap<LogIndex, DiskError>,
+    hard_state_damage: Option<DiskError>,
+    /// The number of a record that is not there any more. Who had the log open before goes on reading it, as a file that
+    /// was unlinked.
+    gone: Option<u64>,
 }
 
 impl State {
     fn fails(&self, ailment: Ailment) -> bool {
         self.ailments.contains(&ailment)
+    }
+
+    /// What a sync comes to, of the log or of the tables.
+    fn sync(&mut self) -> Result<(), DiskError> {
+        if self.fails(Ailment::Full) {
+            return Err(DiskError::Full);
+        }
+        if self.fails(Ailment::SyncFails) {
+            self.ailments.retain(|ailment| *ailment != Ailment::SyncFails);
+            return Err(DiskError::SyncFailed);
+        }
+        Ok(())
     }
 
     /// One record with all of these writes, synced.
@@ -81,15 +101,41 @@ impl State {
         }
     }
 
+    /// Whether all records are there that later ones say were synced.
+    fn examine_numbers(&self) -> Result<(), DiskError> {
+        let Some(gone) = self.gone else { return Ok(()) };
+        let behind = gone + 1..=self.last;
+        let behind: Vec<Found> = behind.map(|number| Found { number, synced: number - 1, legible: true }).collect();
+        platter::returning(gone - 1, &behind).map(|_| ())
+    }
+
     /// Whether the records of these entries are legible and in their place.
     fn examine(&self, mut range: impl Iterator<Item = LogIndex>) -> Result<(), DiskError> {
         if self.damage.is_empty() {
             return Ok(());
         }
-        match range.find_map(|index| Some((index, *self.damage.get(&index)?))) {
-            Some((index, damage)) => Err(damage.error(Spot::Entry(index))),
-            None => Ok(()),
+        range.find_map(|index| self.damage.get(&index)).map_or(Ok(()), |error| Err(*error))
+    }
+
+    /// A record to damage, of those that are known to have been synced. Nearly all of them hold entries, and damage to
+    /// the few others is another matter: so every fourth choice is the hard state.
+    fn sealed(&self, choice: u64) -> Option<Spot> {
+        let hard_state = self.contents.hard_state.is_some() && !self.hard_state_unsealed;
+        let sealed = self.contents.entries.keys().filter(|index| !self.unsealed.contains(index));
+        let sealed: Vec<LogIndex> = sealed.copied().collect();
+        if hard_state && (sealed.is_empty() || choice.is_multiple_of(4)) {
+            return Some(Spot::HardState);
         }
+        let place = (choice / 4).checked_rem(sealed.len() as u64)?;
+        Some(Spot::Entry(sealed[place as usize]))
+    }
+
+    /// One of the latest records that the last one says were synced is not there any more.
+    fn lose_record(&mut self, choice: u64) -> Option<DiskError> {
+        let through = self.last.checked_sub(1)?;
+        let gone = through - choice.checked_rem(through.min(RECORDS_TO_LOSE_MAX))?;
+        let first = *self.gone.get_or_insert(gone);
+        Some(DiskError::Lost { first, through })
     }
 }
 
@@ -100,15 +146,6 @@ impl Ailment {
             Ailment::SyncFails => DiskError::SyncFailed,
             Ailment::ReadsFail => DiskError::ReadFailed,
             Ailment::Full => DiskError::Full,
-        }
-    }
-}
-
-impl Damage {
-    fn error(self, spot: Spot) -> DiskError {
-        match self {
-            Damage::Corrupt => DiskError::Corrupt(spot),
-            Damage::Misplaced => DiskError::Misplaced(spot),
         }
     }
 }
@@ -162,25 +199,37 @@ impl Disk {
         self.state().fails(ailment)
     }
 
-    /// Damages a record that is known to have been synced, which one `choice` decides; `None` where there is none yet.
-    pub fn damage(&self, damage: Damage, choice: u64) -> Option<Spot> {
+    /// Damages a record that is known to have been synced, which one `choice` decides; returns what a start now would say
+    /// of it, and `None` where there is no such record yet.
+    pub fn damage(&self, damage: Damage, choice: u64) -> Option<DiskError> {
         let mut state = self.state();
-        let sealed = state.contents.entries.keys().filter(|index| !state.unsealed.contains(index));
-        let sealed: Vec<LogIndex> = sealed.copied().collect();
-        if sealed.is_empty() {
-            state.contents.hard_state.as_ref().filter(|_| !state.hard_state_unsealed)?;
-            state.hard_state_damage = Some(damage);
-            return Some(Spot::HardState);
+        let error = match damage {
+            Damage::Corrupt => DiskError::Corrupt,
+            Damage::Misplaced => DiskError::Misplaced,
+            Damage::Lost => return state.lose_record(choice),
+        };
+        let spot = state.sealed(choice)?;
+        match spot {
+            Spot::Entry(index) => drop(state.damage.insert(index, error(spot))),
+            Spot::HardState => state.hard_state_damage = Some(error(spot)),
         }
-        let index = sealed[(choice % sealed.len() as u64) as usize];
-        state.damage.insert(index, damage);
-        Some(Spot::Entry(index))
+        Some(error(spot))
     }
 
-    /// Whether a record that was synced is damaged.
+    /// The tables flush what waits, on the same disk.
+    pub fn flush_tables(&self) -> Result<(), DiskError> {
+        self.state().sync()
+    }
+
+    /// The tables read what they do not hold in memory, on the same disk.
+    pub fn read_tables(&self) -> Result<(), DiskError> {
+        if self.state().fails(Ailment::ReadsFail) { Err(DiskError::ReadFailed) } else { Ok(()) }
+    }
+
+    /// Whether a record that was synced is damaged or gone.
     pub fn is_damaged(&self) -> bool {
         let state = self.state();
-        state.hard_state_damage.is_some() || !state.damage.is_empty()
+        state.hard_state_damage.is_some() || !state.damage.is_empty() || state.gone.is_some()
     }
 
     /// The hard state that a power failure would leave.
@@ -225,24 +274,19 @@ impl LogStore for Disk {
         if state.fails(Ailment::ReadsFail) {
             return Err(DiskError::ReadFailed);
         }
-        if let Some(damage) = state.hard_state_damage {
-            return Err(damage.error(Spot::HardState));
+        if let Some(error) = state.hard_state_damage {
+            return Err(error);
         }
         state.examine(state.damage.keys().copied())?;
+        state.examine_numbers()?;
         Ok(state.contents.recover(tail_bytes_max))
     }
 
     fn write(&self, writes: &[Write]) -> Result<(), DiskError> {
         let mut state = self.state();
-        if state.fails(Ailment::Full) {
-            return Err(DiskError::Full);
-        }
-        if state.fails(Ailment::SyncFails) {
-            state.ailments.retain(|ailment| *ailment != Ailment::SyncFails);
-            if is_planted(Bug::FailedSyncIgnored) {
-                return Ok(());
-            }
-            return Err(DiskError::SyncFailed);
+        match state.sync() {
+            Err(DiskError::SyncFailed) if is_planted(Bug::FailedSyncIgnored) => return Ok(()),
+            outcome => outcome?,
         }
         state.append(writes);
         Ok(())
@@ -278,6 +322,7 @@ impl LogStore for Disk {
         }
         state.contents.restart_at(base);
         state.damage.clear();
+        state.gone = None;
         Ok(())
     }
 }

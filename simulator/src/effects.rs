@@ -7,8 +7,10 @@
 //!                   └─▶ read-back ─▶ log ─────▶ EntriesRead ─▶ step
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Input, LogStore, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry,
@@ -26,6 +28,10 @@ use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 use crate::world::World;
 
+/// Tables are compared after each application that ends at a multiple of this, and now and then besides: a hash over
+/// all of them each time would be most of the work.
+const DIGEST_EVERY: u64 = 8;
+
 impl<P: Protocol> World<P> {
     /// Gives a running node an input, and hands its effects out, now or a little later with those of more inputs.
     pub(crate) fn input(
@@ -34,7 +40,13 @@ impl<P: Protocol> World<P> {
         cause: Happening<P::Message>,
         input: Input<P::Message>,
     ) -> Result<(), Violation> {
-        let Some(boot) = self.step(id, cause, input) else { return Ok(()) };
+        match self.step(id, cause, input) {
+            Some(boot) => self.settle_soon(id, boot),
+            None => Ok(()),
+        }
+    }
+
+    fn settle_soon(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
         if self.random.below(1000) >= self.config.batching_permille {
             return self.settle(id);
         }
@@ -45,11 +57,16 @@ impl<P: Protocol> World<P> {
 
     /// Gives a running node an input and leaves the effects where they are; returns its boot number.
     pub(crate) fn step(&mut self, id: NodeId, cause: Happening<P::Message>, input: Input<P::Message>) -> Option<u64> {
-        let now = self.now;
+        self.process(id).filter(|process| !process.paused)?;
+        self.note(cause);
+        self.feed(id, input)
+    }
+
+    /// As [`World::step`], where the cause is noted already.
+    fn feed(&mut self, id: NodeId, input: Input<P::Message>) -> Option<u64> {
         let node = self.nodes.get_mut(&id)?;
-        let local = node.local(now);
+        let local = node.local(self.now);
         let process = node.process.as_mut().filter(|process| !process.paused)?;
-        self.trace.note(now, cause);
         process.core.step(local, input);
         Some(node.boot)
     }
@@ -78,10 +95,10 @@ impl<P: Protocol> World<P> {
     fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) -> Result<(), Violation> {
         let Outgoing { to, lane, message, .. } = outgoing;
         if let Some(node) = self.nodes.get(&from) {
-            self.checks.sent((from, &node.disk), &P::vouched(&message))?;
+            self.checks.sent((from, &node.disk), &P::vouched(&message), P::carried(&message).as_ref())?;
         }
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
-        let parcel = Parcel { from, to, lane, message };
+        let parcel = Parcel { from, to, lane, message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::NotDelivered(parcel, Lost::OnTheWay),
             Fate::NoRoom => Happening::NotDelivered(parcel, Lost::NoRoom),
@@ -108,9 +125,9 @@ impl<P: Protocol> World<P> {
             return Ok(());
         }
         // Through the codec, as on a wire: what the engine hears is what was encoded.
-        let over_the_wire = codec::encode(&parcel.message).and_then(|bytes| codec::decode::<P::Message>(&bytes));
+        let over_the_wire = codec::encode(&*parcel.message).and_then(|bytes| codec::decode::<P::Message>(&bytes));
         match over_the_wire {
-            Ok(message) if message == parcel.message => {
+            Ok(message) if message == *parcel.message => {
                 self.input(to, Happening::Received(parcel), Input::Message { from, message })
             }
             other => {
@@ -133,7 +150,8 @@ impl<P: Protocol> World<P> {
     /// In service both ends know each other's store id, from the log or from the first contact: a node that comes with
     /// another one, as after its disk was wiped, is neither heard nor talked to.
     fn admits(&self, from: NodeId, to: NodeId) -> bool {
-        let is_stranger = |id| self.nodes.get(&id).is_some_and(Node::is_stranger);
+        let is_stranger =
+            |id| self.nodes.get(&id).is_some_and(Node::is_stranger) && !is_planted(Bug::WipedDiskAdmitted);
         !is_stranger(from) && !is_stranger(to)
     }
 
@@ -213,14 +231,24 @@ impl<P: Protocol> World<P> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let boot = node.boot;
         let Some(process) = node.process.as_mut() else { return Ok(()) };
+        // Most of what the machine reads is in the tables' memory.
+        if let Err(error) = node.disk.read_tables()
+            && self.random.below(4) == 0
+        {
+            return self.disk_failed(id, error);
+        }
         let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
         let entries: Vec<SharedEntry> = applied.iter().map(|(entry, _)| entry.clone()).collect();
         self.checks.applied(id, &entries)?;
+        if through.0.is_multiple_of(DIGEST_EVERY) {
+            self.compare_digest(id)?;
+        }
+        self.note(Happening::Applied(id, through));
         if self.moment(id, Moment::NextApply)? {
             return Ok(());
         }
-        self.input(id, Happening::Applied(id, through), Input::Applied { through })?;
+        // As the applier does: the clients first, one by one, and then the engine.
         for (entry, reply) in applied {
             if let Some(request) = entry.payload.request_id()
                 && (request.origin, request.boot) == (id, boot)
@@ -228,9 +256,15 @@ impl<P: Protocol> World<P> {
                 self.note(Happening::Acknowledged(request, entry.index));
                 self.checks.acknowledged(request, entry.index)?;
                 self.answer(Answer::Done { id: request, reply });
+                if self.moment(id, Moment::NextAnswer)? {
+                    return Ok(());
+                }
             }
         }
-        Ok(())
+        match self.feed(id, Input::Applied { through }) {
+            Some(boot) => self.settle_soon(id, boot),
+            None => Ok(()),
+        }
     }
 
     fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {

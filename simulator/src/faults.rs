@@ -5,6 +5,7 @@ use consensus_api::{Input, LogIndex, LogStore, NodeId, Write};
 use crate::agenda::{Place, Task};
 use crate::checks::Violation;
 use crate::disk::Fate;
+use crate::node::Node;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 use crate::world::World;
@@ -43,7 +44,6 @@ impl<P: Protocol> World<P> {
     pub fn crash_with(&mut self, id: NodeId, fates: &[Fate], batches: usize) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.take() else { return Ok(()) };
-        node.armed = None;
         node.tables.crash(batches);
         let writes = Vec::from(process.writes);
         let records: Vec<&[Write]> = writes.iter().map(std::slice::from_ref).collect();
@@ -216,7 +216,8 @@ impl<P: Protocol> World<P> {
         // Others that are lost for good never ask for anything again.
         let counted = self.nodes.values().filter(|node| node.id == id || !self.atlas.is_lost(node.id));
         let persisted = counted.map(|node| node.persisted()).min().unwrap_or_default();
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        // Damage that is trimmed before anybody meets it is none; where there is some it is to be met.
+        let Some(node) = self.nodes.get(&id).filter(|node| !node.disk.is_damaged()) else { return Ok(()) };
         let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
         let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
         match node.disk.trim(base) {
@@ -225,15 +226,22 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Lets a node's tables reach its disk, as a store does in its own time.
-    pub fn flush_tables(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get(&id) {
-            node.tables.persist(usize::MAX);
+    /// Lets a running node's tables reach its disk, as a store does in its own time. Where the disk fails that, the process
+    /// ends.
+    pub fn flush_tables(&mut self, id: NodeId) -> Result<(), Violation> {
+        let waits = |node: &&Node<P>| node.process.is_some() && node.tables.unflushed() > 0;
+        let Some(node) = self.nodes.get(&id).filter(waits) else { return Ok(()) };
+        match node.disk.flush_tables() {
+            Ok(()) => {
+                node.tables.persist(usize::MAX);
+                Ok(())
+            }
+            Err(error) => self.disk_failed(id, error),
         }
     }
 
     /// The last index that a node's tables hold durably.
     pub fn persisted(&self, id: NodeId) -> LogIndex {
-        self.nodes.get(&id).map_or(LogIndex::ZERO, crate::node::Node::persisted)
+        self.nodes.get(&id).map_or(LogIndex::ZERO, Node::persisted)
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) clock: Clock,
     /// How many times as long its work and its syncs take.
     pub(crate) slowness: Slowness,
+    /// Whether a start has found that it must never run on its disk again.
+    pub(crate) condemned: bool,
     /// The fault that waits for its moment.
     pub(crate) armed: Option<Armed>,
     pub(crate) process: Option<Process<P>>,
@@ -76,6 +78,7 @@ impl<P: Protocol> Node<P> {
             former_disk: None,
             clock,
             slowness: Slowness::NONE,
+            condemned: false,
             armed: None,
             process: None,
         }

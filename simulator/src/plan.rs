@@ -10,7 +10,8 @@
 //!
 //! What depends on the run (who leads, which writes are under way) is resolved when the moment comes, with the planned
 //! fault's own seed. Each profile promises kinds of faults: its plans contain them, one after another in slots of their
-//! own, and a run in which one of them did not take place is vacuous.
+//! own, and a run in which one of them did not take place is vacuous. It is the event that counts: a disk that would have
+//! failed the next sync has not failed one.
 
 mod draw;
 mod words;
@@ -32,7 +33,7 @@ pub const FAULTS: Duration = Duration::from_secs(6);
 pub enum Target {
     /// This node.
     Node(NodeId),
-    /// Whoever leads then; anybody where nobody does.
+    /// Whoever leads then; where nobody does, whom the fault's seed says.
     Leader,
     /// The how-manyth of the others, from 0, around and around.
     Follower(u64),
@@ -53,17 +54,20 @@ pub enum Moment {
     NextElected,
     /// Just after its tables have applied entries, before anybody hears of it.
     NextApply,
+    /// Just after it has told a client that its command is applied, before other clients and its own engine hear of it.
+    NextAnswer,
 }
 
 impl Moment {
     /// All of them.
-    pub const ALL: [Moment; 6] = [
+    pub const ALL: [Moment; 7] = [
         Moment::Now,
         Moment::NextSend,
         Moment::NextWriteBegun,
         Moment::NextSyncDone,
         Moment::NextElected,
         Moment::NextApply,
+        Moment::NextAnswer,
     ];
 }
 
@@ -84,7 +88,7 @@ pub enum Fault {
     SlowDisk(Target, u32),
     /// Its disk fails. The node stops, and comes back when the disk is well.
     Disk(Target, Ailment),
-    /// A record that was synced is damaged: when the node finds it, it stops for good.
+    /// A record that was synced is damaged or gone: when the node finds that out, it stops for good.
     Damage(Target, Damage),
     /// Disk and tables are blank, under the old node id: a stranger to its peers.
     Wipe(Target),
@@ -115,6 +119,7 @@ pub enum Kind {
     DiskFull,
     Corrupt,
     Misplaced,
+    LostRecord,
     Wipe,
     Partition,
     OneWayCut,
@@ -126,7 +131,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::Crash,
         Kind::CrashAll,
         Kind::TornWrite,
@@ -138,6 +143,7 @@ impl Kind {
         Kind::DiskFull,
         Kind::Corrupt,
         Kind::Misplaced,
+        Kind::LostRecord,
         Kind::Wipe,
         Kind::Partition,
         Kind::OneWayCut,
@@ -149,7 +155,7 @@ impl Kind {
 
     /// Whether it costs a node for good.
     pub fn is_for_good(self) -> bool {
-        matches!(self, Kind::Corrupt | Kind::Misplaced | Kind::Wipe)
+        matches!(self, Kind::Corrupt | Kind::Misplaced | Kind::LostRecord | Kind::Wipe)
     }
 }
 
@@ -168,6 +174,7 @@ impl Fault {
             Fault::Disk(_, Ailment::Full) => Kind::DiskFull,
             Fault::Damage(_, Damage::Corrupt) => Kind::Corrupt,
             Fault::Damage(_, Damage::Misplaced) => Kind::Misplaced,
+            Fault::Damage(_, Damage::Lost) => Kind::LostRecord,
             Fault::Wipe(_) => Kind::Wipe,
             Fault::Partition(_, Shape::Deaf | Shape::Mute | Shape::Link) => Kind::OneWayCut,
             Fault::Partition(..) => Kind::Partition,
@@ -240,7 +247,7 @@ pub struct FaultPlan {
     pub profile: Profile,
     /// Among how many nodes.
     pub nodes: u64,
-    /// When the last fault is over; where nothing breaks, as long as things break elsewhere.
+    /// When the last fault is over, and never before things would break elsewhere.
     pub lasts: Duration,
     /// In the order of their beginnings.
     pub faults: Vec<Planned>,

@@ -9,6 +9,7 @@
 //!
 //! Which engine can have which bug is said here. Everything else about a bug is where it is planted.
 
+mod clients_alone;
 mod stories;
 mod table;
 
@@ -24,6 +25,7 @@ use engine_raft::Raft;
 use crate::protocol::Protocol;
 use crate::schedule::{Case, run_case};
 
+pub use clients_alone::{VISIBLE_SEEDS_MAX, clients_table, first_seen, see_all};
 pub use stories::Story;
 pub use table::table;
 
@@ -123,21 +125,34 @@ fn find_in<P: Protocol>(Plant { bug, engine }: Plant) -> Option<Found> {
     })
 }
 
-/// What breaks in the history of a seed.
+/// What breaks in the history of a seed. That nothing much happened in it breaks nothing.
 fn broken_by<P: Protocol>(seed: u64) -> Option<String> {
-    run_case::<P>(&Case::of_seed(seed)).err().map(|failure| failure.what)
+    let failure = run_case::<P>(&Case::of_seed(seed)).err()?;
+    (failure.property() != "vacuous").then_some(failure.what)
 }
 
 /// Looks for all of them, on this many threads, and tells each as it comes.
 pub fn find_all(threads: usize, tell: impl Fn(Plant, Option<&Found>) + Sync) -> Vec<(Plant, Option<Found>)> {
-    let (plants, next) = (plants(), AtomicUsize::new(0));
-    let outcomes: Vec<Mutex<Option<Found>>> = plants.iter().map(|_| Mutex::new(None)).collect();
+    on_threads(&plants(), threads, |plant| {
+        let found = find(plant);
+        tell(plant, found.as_ref());
+        found
+    })
+}
+
+/// What comes of each plant; the threads take them in turn.
+fn on_threads<T: Send>(
+    plants: &[Plant],
+    threads: usize,
+    look: impl Fn(Plant) -> Option<T> + Sync,
+) -> Vec<(Plant, Option<T>)> {
+    let next = AtomicUsize::new(0);
+    let outcomes: Vec<Mutex<Option<T>>> = plants.iter().map(|_| Mutex::new(None)).collect();
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((plant, outcome)) = take(&next, &plants, &outcomes) {
-                    let found = find(plant);
-                    tell(plant, found.as_ref());
+                while let Some((plant, outcome)) = take(&next, plants, &outcomes) {
+                    let found = look(plant);
                     if let Ok(mut outcome) = outcome.lock() {
                         *outcome = found;
                     }
@@ -146,14 +161,14 @@ pub fn find_all(threads: usize, tell: impl Fn(Plant, Option<&Found>) + Sync) -> 
         }
     });
     let outcomes = outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap_or_default());
-    plants.into_iter().zip(outcomes).collect()
+    plants.iter().copied().zip(outcomes).collect()
 }
 
-fn take<'a>(
+fn take<'a, T>(
     next: &AtomicUsize,
     plants: &[Plant],
-    outcomes: &'a [Mutex<Option<Found>>],
-) -> Option<(Plant, &'a Mutex<Option<Found>>)> {
+    outcomes: &'a [Mutex<Option<T>>],
+) -> Option<(Plant, &'a Mutex<Option<T>>)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
     Some((*plants.get(at)?, outcomes.get(at)?))
 }

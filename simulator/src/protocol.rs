@@ -4,8 +4,10 @@
 mod paxos;
 mod raft;
 
+use std::fmt;
+
 use consensus_api::errands::Errand;
-use consensus_api::{Ballot, Engine, LogIndex, LogPosition, Refused, RequestId};
+use consensus_api::{Ballot, Engine, LogIndex, LogPosition, Refused, RequestId, SharedEntry};
 
 use crate::transcript;
 
@@ -28,13 +30,42 @@ impl Vouched {
     }
 }
 
-/// An entry, under this ballot or a higher one.
+/// An entry that a log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Where.
     pub index: LogIndex,
-    /// Under which ballot at least.
-    pub ballot: Ballot,
+    /// Under which ballot.
+    pub under: Under,
+}
+
+/// What is said about a held entry's ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// It is this one, or a higher one that took its place.
+    AtLeast(Ballot),
+    /// It is the one under which the leader of this ballot has the entry.
+    LeaderOf(Ballot),
+}
+
+impl fmt::Display for Under {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Under::AtLeast(ballot) => write!(f, "under {ballot}"),
+            Under::LeaderOf(ballot) => write!(f, "as the leader of {ballot} has it"),
+        }
+    }
+}
+
+/// Log entries that a message carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried<'a> {
+    /// The ballot of the leader in whose log they stand, where a leader sends its own.
+    pub ballot: Option<Ballot>,
+    /// What the first of them follows, where entries follow each other.
+    pub prev: Option<LogPosition>,
+    /// The entries, each under its own ballot.
+    pub entries: &'a [SharedEntry],
 }
 
 /// An engine that the simulator can describe.
@@ -48,6 +79,9 @@ pub trait Protocol: Engine {
 
     /// What must be on the sender's disk when the message leaves.
     fn vouched(message: &Self::Message) -> Vouched;
+
+    /// The log entries that it carries, if it is of a kind that does: whether or not any disk holds them yet.
+    fn carried(message: &Self::Message) -> Option<Carried<'_>>;
 
     /// The message's name.
     fn name(message: &Self::Message) -> String {

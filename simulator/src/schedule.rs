@@ -29,6 +29,8 @@ use crate::transcript;
 pub use knobs::Knobs;
 pub use outcome::{Failure, Operations, Report};
 
+#[cfg(feature = "planted-bugs")]
+use life::Broken;
 use life::Life;
 
 /// How much of what happened a failure shows.
@@ -80,6 +82,22 @@ impl fmt::Display for Case {
 /// Runs one case to its end.
 pub fn run_case<P: Protocol>(case: &Case) -> Result<Report, Box<Failure>> {
     play::<P>(case, EVENTS_MAX).0
+}
+
+/// Runs it with all checks muted, and looks at nothing but what its clients saw until it ended, well or not: tells what no
+/// order of their operations explains.
+#[cfg(feature = "planted-bugs")]
+pub fn seen_by_clients<P: Protocol>(case: &Case) -> Option<String> {
+    let knobs = Knobs::draw(case);
+    let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes);
+    let mut life = Life::<P>::new(case, &knobs, &plan, EVENTS_MAX).ok()?;
+    life.world.checks.mute();
+    // It may stop early, by an assertion of the engine's or without progress.
+    match catch_unwind(AssertUnwindSafe(|| life.live())) {
+        Ok(Ok(_)) => None,
+        Ok(Err(Broken::NotLinearizable(offence))) => Some(offence),
+        _ => life.check_history().err().map(|broken| broken.to_string()),
+    }
 }
 
 /// Runs it again, and keeps all that happens.

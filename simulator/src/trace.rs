@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use consensus_api::{
     Lane, LogIndex, MonoTime, NodeId, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry, Write,
@@ -9,6 +10,7 @@ use consensus_api::{
 };
 
 use crate::disk::DiskError;
+use crate::inflict::LeftBroken;
 use crate::plan::Kind;
 
 /// Why a message did not arrive.
@@ -27,7 +29,7 @@ pub enum Lost {
 }
 
 /// A message and its ends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Parcel<M> {
     /// Who sent it.
     pub from: NodeId,
@@ -35,8 +37,15 @@ pub struct Parcel<M> {
     pub to: NodeId,
     /// On which of the link's lanes.
     pub lane: Lane,
-    /// What it says.
-    pub message: M,
+    /// What it says; shared by all who keep it.
+    pub message: Arc<M>,
+}
+
+// Derived, it would ask for messages that can be cloned.
+impl<M> Clone for Parcel<M> {
+    fn clone(&self) -> Parcel<M> {
+        Parcel { from: self.from, to: self.to, lane: self.lane, message: self.message.clone() }
+    }
 }
 
 /// One thing that happened. Causes come from the world; effects are what a node answers to the cause before them.
@@ -91,6 +100,8 @@ pub enum Happening<M> {
     DiskFailed(NodeId, DiskError),
     /// Cause: the node does not start on such a disk.
     NotStarted(NodeId, DiskError),
+    /// Cause: a majority is repaired, and this node stays broken.
+    LeftBroken(NodeId, LeftBroken),
     /// Cause: of what was being written when the power failed, so many records are there and so many come back.
     TailCut {
         /// Whose disk.
@@ -144,6 +155,8 @@ pub struct Counts {
     pub faults: [u64; Kind::ALL.len()],
     /// Processes that ended because their disk failed.
     pub disk_failures: u64,
+    /// Nodes that ran while they were left broken beside a repaired majority.
+    pub left_broken: u64,
     /// Starts that a disk prevented.
     pub starts_refused: u64,
     /// Times that records were cut off because one before them was missing or torn.
@@ -191,6 +204,7 @@ impl Counts {
         self.pauses += other.pauses;
         self.cuts += other.cuts;
         self.disk_failures += other.disk_failures;
+        self.left_broken += other.left_broken;
         self.starts_refused += other.starts_refused;
         self.tails_cut += other.tails_cut;
         self.overflows += other.overflows;
@@ -225,6 +239,7 @@ impl Counts {
             }
             Happening::Struck(kind, _) => self.faults[*kind as usize] += 1,
             Happening::DiskFailed(..) => self.disk_failures += 1,
+            Happening::LeftBroken(_, how) => self.left_broken += u64::from(*how != LeftBroken::Down),
             Happening::NotStarted(..) => self.starts_refused += 1,
             Happening::TailCut { .. } => self.tails_cut += 1,
             Happening::Committed(_, entries) => self.committed += entries.len() as u64,

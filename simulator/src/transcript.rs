@@ -12,6 +12,7 @@ use consensus_api::engine::decode_ballot;
 use consensus_api::{Entry, MonoTime, NodeId, Payload, Role, RoleChange, SharedEntry, Write};
 use kv_machine::Command;
 
+use crate::inflict::LeftBroken;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 
@@ -96,6 +97,19 @@ fn at(node: Option<NodeId>) -> String {
     node.map(|node| format!(" at {node}")).unwrap_or_default()
 }
 
+/// What a node is that was not repaired.
+fn left(how: LeftBroken) -> String {
+    match how {
+        LeftBroken::Down => "down".into(),
+        LeftBroken::Paused => "paused".into(),
+        LeftBroken::Deaf => "deaf".into(),
+        LeftBroken::Mute => "mute".into(),
+        LeftBroken::Chained(link) => format!("with no link but to {link}"),
+        LeftBroken::SlowDisk(times) => format!("with a disk {times} times as slow"),
+        LeftBroken::Drifting(ppm) => format!("with a clock that drifts by {ppm} ppm"),
+    }
+}
+
 fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
     Some(match happening {
         Happening::Ticked(node) => format!("{node} ticks"),
@@ -121,6 +135,7 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Over(kind, node) => format!("the {kind}{} is over", at(*node)),
         Happening::DiskFailed(node, error) => format!("{node} stops: {error}"),
         Happening::NotStarted(node, error) => format!("{node} does not start: {error}"),
+        Happening::LeftBroken(node, how) => format!("{node} is left {}", left(*how)),
         Happening::TailCut { node, found, kept } => {
             format!("{node} finds {found} records that were not synced, and keeps {kept}")
         }

@@ -20,20 +20,20 @@ use consensus_api::{
     Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
     StoreId, Timing,
 };
-use replica::ReplicaError;
 
 use crate::agenda::{Agenda, Place, Scope, Task};
 use crate::answers::Answer;
 use crate::atlas::Atlas;
 use crate::checks::{Checks, Violation};
 use crate::clock::{Clock, PPM_MAX};
-use crate::disk::{Disk, DiskError};
+use crate::disk::Disk;
 use crate::inflict::Afflictions;
 use crate::network::Network;
 use crate::node::{Node, Process};
 use crate::protocol::Protocol;
 use crate::trace::{Counts, Happening, Trace};
 
+pub use crate::inflict::LeftBroken;
 pub use crate::network::{LinkFaults, Shape, SpanUs};
 
 /// What a world is made of.
@@ -167,21 +167,6 @@ impl<P: Protocol> World<P> {
             self.checks.started(id, &status, applied)?;
         }
         self.settle(id)
-    }
-
-    /// A disk that is ill or damaged keeps its node down; any other reason is a finding, and so is damage that nobody did.
-    fn not_started(&mut self, id: NodeId, error: &ReplicaError) -> Result<(), Violation> {
-        let found = match error {
-            ReplicaError::Log(error) => error.downcast_ref::<DiskError>(),
-            _ => None,
-        };
-        match found {
-            Some(error) if !error.is_for_good() || self.atlas.is_lost(id) => {
-                self.note(Happening::NotStarted(id, *error));
-                Ok(())
-            }
-            _ => Err(Violation::Engine { node: id, what: format!("does not start: {error}") }),
-        }
     }
 
     /// The time, by a clock that nobody in the world can read.

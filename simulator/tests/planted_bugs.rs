@@ -8,7 +8,7 @@ use std::thread;
 use consensus_api::planted::{Bug, is_planted, plant};
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
-use simulator::planted::{Engine, SEEDS_MAX, Story, find_all, plants};
+use simulator::planted::{Engine, Plant, SEEDS_MAX, Story, VISIBLE_SEEDS_MAX, find_all, plants, see_all};
 
 #[test]
 fn every_planted_bug_is_found() {
@@ -16,6 +16,32 @@ fn every_planted_bug_is_found() {
     let outcomes = find_all(threads, |plant, found| println!("{plant:?}: {found:?}"));
     let missed: Vec<_> = outcomes.iter().filter(|(_, found)| found.is_none()).map(|(plant, _)| plant).collect();
     assert!(missed.is_empty(), "not found in {SEEDS_MAX} seeds: {missed:?}");
+}
+
+/// What clients alone would see, in the histories of a few seeds.
+const VISIBLE: [(Bug, Engine); 13] = [
+    (Bug::WatermarkOfOtherBallot, Engine::Paxos),
+    (Bug::PromiseCountedEarly, Engine::Paxos),
+    (Bug::AcceptedValuesIgnored, Engine::Paxos),
+    (Bug::OpenEntriesRefused, Engine::Raft),
+    (Bug::OpenEntriesRefused, Engine::Paxos),
+    (Bug::CopiesAdmitted, Engine::Raft),
+    (Bug::CopiesAdmitted, Engine::Paxos),
+    (Bug::ReadBeforeOwnEpoch, Engine::Raft),
+    (Bug::ReadBeforeOwnEpoch, Engine::Paxos),
+    (Bug::ReadBeforeApplied, Engine::Raft),
+    (Bug::ReadBeforeApplied, Engine::Paxos),
+    (Bug::AppliedIndexNotAtomic, Engine::Raft),
+    (Bug::AppliedIndexNotAtomic, Engine::Paxos),
+];
+
+#[test]
+fn clients_alone_see_these_bugs_when_every_other_check_is_mute() {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let visible = VISIBLE.map(|(bug, engine)| Plant { bug, engine });
+    let outcomes = see_all(&visible, VISIBLE_SEEDS_MAX, threads, |plant, seed| println!("{plant:?}: {seed:?}"));
+    let missed: Vec<_> = outcomes.iter().filter(|(_, seed)| seed.is_none()).map(|(plant, _)| plant).collect();
+    assert!(missed.is_empty(), "not seen in {VISIBLE_SEEDS_MAX} seeds: {missed:?}");
 }
 
 #[test]

@@ -17,9 +17,19 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// A node starts from tables that have applied this much.
-    pub(super) fn started(&mut self, node: NodeId, applied: LogIndex) {
-        self.stands.insert(node, applied);
+    /// A node starts from tables that have applied this much: as much as before the crash, or less.
+    pub(super) fn started(&mut self, node: NodeId, applied: LogIndex) -> Result<(), Violation> {
+        let stood = self.stands.insert(node, applied).unwrap_or_default();
+        if applied <= stood {
+            return Ok(());
+        }
+        let what = format!("starts from tables that have applied more than {stood}");
+        Err(Violation::Chain { node, index: applied, what })
+    }
+
+    /// A node's tables are blank from now on.
+    pub(super) fn wiped(&mut self, node: NodeId) {
+        self.stands.remove(&node);
     }
 
     /// A node has applied these.

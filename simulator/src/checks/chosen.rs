@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus_api::quorum::majority;
-use consensus_api::{Ballot, LogIndex, NodeId, SharedEntry, Write};
+use consensus_api::{Ballot, LogIndex, LogStore, NodeId, SharedEntry, Write};
 
 use super::{OwnedDisk, Violation, same_value};
 
@@ -21,11 +21,14 @@ pub(super) struct Chosen {
     chosen: BTreeMap<LogIndex, SharedEntry>,
     /// Every index up to here is chosen.
     through: LogIndex,
+    /// The last Raft term of which an entry has been seen to choose the whole log below it.
+    walked: u64,
 }
 
 impl Chosen {
     pub(super) fn new(round_is_epoch: bool) -> Chosen {
-        Chosen { round_is_epoch, accepted: BTreeMap::new(), chosen: BTreeMap::new(), through: LogIndex::ZERO }
+        let (accepted, chosen) = (BTreeMap::new(), BTreeMap::new());
+        Chosen { round_is_epoch, accepted, chosen, through: LogIndex::ZERO, walked: 0 }
     }
 
     /// A disk that holds `promised` has performed the write.
@@ -67,11 +70,14 @@ impl Chosen {
 
     fn choose_below(&mut self, node: NodeId, entry: &SharedEntry, disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
         let Some((_, disk)) = disks.iter().find(|(id, _)| *id == node) else { return Ok(()) };
-        let mut index = self.through.next();
         // A later write of the same sync may have replaced the entry: then the disk no longer tells what lay below it.
         if disk.durable_entry(entry.index).is_none_or(|held| held.ballot != entry.ballot) {
             return Ok(());
         }
+        // The first entry of its term shows whether this leader lacks what was chosen before. By log matching, later
+        // ones have the same log below that one.
+        let is_first = std::mem::replace(&mut self.walked, entry.ballot.round) != entry.ballot.round;
+        let mut index = if is_first { disk.base().index.next() } else { self.through.next() };
         while index < entry.index {
             if let Some(below) = disk.durable_entry(index) {
                 self.choose(&below)?;

@@ -82,7 +82,7 @@ fn a_damaged_record_is_found_when_it_is_read_and_when_the_log_is_opened() {
         (Damage::Misplaced, DiskError::Misplaced(Spot::Entry(LogIndex(2)))),
     ] {
         let disk = disk(4);
-        assert_eq!(disk.damage(damage, 1), Some(Spot::Entry(LogIndex(2))));
+        assert_eq!(disk.damage(damage, 5), Some(error));
         assert_eq!(disk.read(LogIndex(1)..=LogIndex(4), PLENTY_BYTES), Err(error));
         assert!(disk.read(LogIndex(3)..=LogIndex(4), PLENTY_BYTES).is_ok(), "the others are legible");
         assert_eq!(disk.recover(PLENTY_BYTES).map(|_| ()), Err(error));
@@ -94,7 +94,7 @@ fn a_damaged_record_is_found_when_it_is_read_and_when_the_log_is_opened() {
 fn only_what_a_later_record_says_was_synced_is_damaged() {
     let disk = disk(3);
     for choice in 0..10 {
-        assert_ne!(disk.damage(Damage::Corrupt, choice), Some(Spot::Entry(LogIndex(3))));
+        assert_ne!(disk.damage(Damage::Corrupt, choice), Some(DiskError::Corrupt(Spot::Entry(LogIndex(3)))));
     }
     assert_eq!(Disk::new().damage(Damage::Corrupt, 0), None);
 }
@@ -106,14 +106,52 @@ fn where_there_is_no_entry_the_hard_state_is_damaged() {
     assert_eq!(disk.damage(Damage::Corrupt, 0), None, "it might be torn");
     disk.write(&[put(1)]).expect("writes");
     disk.write(&[Write { remove_from: Some(LogIndex(1)), ..Write::default() }]).expect("writes");
-    assert_eq!(disk.damage(Damage::Corrupt, 0), Some(Spot::HardState));
+    assert_eq!(disk.damage(Damage::Corrupt, 1), Some(DiskError::Corrupt(Spot::HardState)));
     assert_eq!(disk.recover(PLENTY_BYTES).map(|_| ()), Err(DiskError::Corrupt(Spot::HardState)));
 }
 
 #[test]
 fn damage_goes_with_what_is_trimmed() {
     let disk = disk(4);
-    assert_eq!(disk.damage(Damage::Corrupt, 0), Some(Spot::Entry(LogIndex(1))));
+    assert_eq!(disk.damage(Damage::Corrupt, 0), Some(DiskError::Corrupt(Spot::Entry(LogIndex(1)))));
     disk.trim(LogPosition { index: LogIndex(1), ..LogPosition::default() }).expect("trims");
     assert!(disk.recover(PLENTY_BYTES).is_ok());
+}
+
+#[test]
+fn the_hard_state_is_damaged_now_and_then_where_there_are_entries() {
+    let mut hard_states = 0;
+    for choice in 0..100 {
+        let disk = disk(2);
+        disk.write(&[promise()]).expect("writes");
+        disk.write(&[put(3)]).expect("writes");
+        let error = disk.damage(Damage::Misplaced, choice);
+        hard_states += u32::from(error == Some(DiskError::Misplaced(Spot::HardState)));
+        assert_eq!(disk.recover(PLENTY_BYTES).err(), error);
+    }
+    assert_eq!(hard_states, 25);
+}
+
+#[test]
+fn a_lost_record_is_refused_wherever_others_say_that_it_was_synced() {
+    for (records, choice) in (2..6).flat_map(|records| (0..6).map(move |choice| (records, choice))) {
+        let disk = disk(records);
+        let error = disk.damage(Damage::Lost, choice);
+        assert!(disk.is_damaged() && error.is_some_and(DiskError::is_for_good), "{error:?}");
+        assert!(disk.read(LogIndex(1)..=LogIndex(records), PLENTY_BYTES).is_ok(), "the log is open");
+        assert_eq!(disk.recover(PLENTY_BYTES).err(), error, "record {choice} from the end of {records}");
+    }
+    assert_eq!(disk(1).damage(Damage::Lost, 0), None, "nobody says that it was synced");
+}
+
+#[test]
+fn the_tables_fail_with_their_disk() {
+    let disk = disk(2);
+    disk.fall_ill(Ailment::SyncFails);
+    assert_eq!(disk.flush_tables(), Err(DiskError::SyncFailed));
+    assert_eq!((disk.flush_tables(), disk.read_tables()), (Ok(()), Ok(())));
+    disk.fall_ill(Ailment::Full);
+    assert_eq!((disk.flush_tables(), disk.read_tables()), (Err(DiskError::Full), Ok(())));
+    disk.fall_ill(Ailment::ReadsFail);
+    assert_eq!(disk.read_tables(), Err(DiskError::ReadFailed));
 }

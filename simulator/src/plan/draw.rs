@@ -39,7 +39,7 @@ const SWARM: [Offer; 15] = [
     (Kind::Campaign, 400, 12),
 ];
 
-const DISK: [Offer; 11] = [
+const DISK: [Offer; 12] = [
     (Kind::Crash, 900, 6),
     (Kind::CrashAll, 700, 3),
     (Kind::TornWrite, 700, 3),
@@ -49,6 +49,7 @@ const DISK: [Offer; 11] = [
     (Kind::SlowDisk, 500, 3),
     (Kind::Corrupt, 300, 1),
     (Kind::Misplaced, 300, 1),
+    (Kind::LostRecord, 300, 1),
     (Kind::Wipe, 300, 1),
     (Kind::Campaign, 500, 6),
 ];
@@ -93,7 +94,7 @@ pub(super) fn promises(profile: Profile, nodes: u64) -> Vec<Promise> {
             &[Kind::DiskFull],
             &[Kind::TornWrite],
             &[Kind::CrashAll],
-            &[Kind::Corrupt, Kind::Misplaced, Kind::Wipe],
+            &[Kind::Corrupt, Kind::Misplaced, Kind::LostRecord, Kind::Wipe],
         ],
         Profile::Partition => &[&[Kind::Partition], &[Kind::OneWayCut], &[Kind::Clog], &[Kind::Weather]],
         Profile::Clock => &[&[Kind::Drift], &[Kind::Pause], &[Kind::SlowNode]],
@@ -104,7 +105,7 @@ pub(super) fn promises(profile: Profile, nodes: u64) -> Vec<Promise> {
 
 fn is_possible(kind: Kind, nodes: u64) -> bool {
     match kind {
-        Kind::Corrupt | Kind::Misplaced | Kind::Wipe => nodes >= 3,
+        Kind::Corrupt | Kind::Misplaced | Kind::LostRecord | Kind::Wipe => nodes >= 3,
         Kind::Partition | Kind::OneWayCut | Kind::Clog => nodes >= 2,
         _ => true,
     }
@@ -122,7 +123,8 @@ impl FaultPlan {
         for (planned, number) in faults.iter_mut().zip(0..) {
             planned.number = number;
         }
-        let lasts = faults.iter().map(|planned| planned.at + planned.lasting).max().unwrap_or(FAULTS);
+        let ends = faults.iter().map(|planned| planned.at + planned.lasting);
+        let lasts = ends.fold(FAULTS, Duration::max);
         FaultPlan { profile, nodes, lasts, faults }
     }
 }
@@ -207,6 +209,7 @@ impl Drawing<'_> {
             Kind::DiskFull => Fault::Disk(target, Ailment::Full),
             Kind::Corrupt => Fault::Damage(target, Damage::Corrupt),
             Kind::Misplaced => Fault::Damage(target, Damage::Misplaced),
+            Kind::LostRecord => Fault::Damage(target, Damage::Lost),
             Kind::Wipe => Fault::Wipe(target),
             Kind::Partition => Fault::Partition(target, one_of(random, &TWO_WAY)),
             Kind::OneWayCut => Fault::Partition(target, one_of(random, &ONE_WAY)),

@@ -25,6 +25,7 @@ impl fmt::Display for Moment {
             Moment::NextSyncDone => "just after a sync",
             Moment::NextElected => "just after its election",
             Moment::NextApply => "just after it has applied",
+            Moment::NextAnswer => "just after it has answered a client",
         })
     }
 }
@@ -43,6 +44,7 @@ impl fmt::Display for Kind {
             Kind::DiskFull => "full disk",
             Kind::Corrupt => "corrupt record",
             Kind::Misplaced => "misplaced record",
+            Kind::LostRecord => "lost record",
             Kind::Wipe => "wiped disk",
             Kind::Partition => "partition",
             Kind::OneWayCut => "one-way cut",

@@ -3,7 +3,7 @@
 use consensus_api::LogIndex;
 use engine_multipaxos::{Message, MultiPaxos};
 
-use super::{Held, Protocol, Vouched, errand, granted, list};
+use super::{Carried, Held, Protocol, Under, Vouched, errand, granted, list};
 use crate::transcript;
 
 impl Protocol for MultiPaxos {
@@ -13,13 +13,14 @@ impl Protocol for MultiPaxos {
         match message {
             Message::Prepare(it) => Vouched::ballot(it.ballot),
             Message::Promise(it) => {
-                let held = it.accepted.iter().map(|entry| Held { index: entry.index, ballot: entry.ballot });
+                let held =
+                    it.accepted.iter().map(|entry| Held { index: entry.index, under: Under::AtLeast(entry.ballot) });
                 Vouched { held: held.collect(), ..Vouched::ballot(it.ballot) }
             }
             Message::Accept(it) => Vouched::ballot(it.ballot),
             Message::Accepted(it) => {
                 let slots = it.slots.iter().flat_map(|(first, last)| first.0..=last.0);
-                let held = slots.map(|slot| Held { index: LogIndex(slot), ballot: it.ballot });
+                let held = slots.map(|slot| Held { index: LogIndex(slot), under: Under::AtLeast(it.ballot) });
                 Vouched { held: held.collect(), ..Vouched::ballot(it.ballot) }
             }
             Message::Heartbeat(it) => Vouched::ballot(it.ballot),
@@ -31,6 +32,16 @@ impl Protocol for MultiPaxos {
             | Message::LearnRequest(_)
             | Message::Learned(_)
             | Message::Errand(_) => Vouched::nothing(),
+        }
+    }
+
+    fn carried(message: &Message) -> Option<Carried<'_>> {
+        let of = |ballot, entries| Some(Carried { ballot, prev: None, entries });
+        match message {
+            Message::Accept(it) => of(Some(it.ballot), &it.entries),
+            Message::Promise(it) => of(None, &it.accepted),
+            Message::Learned(it) => of(None, &it.entries),
+            _ => None,
         }
     }
 

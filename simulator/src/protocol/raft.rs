@@ -4,7 +4,7 @@ use consensus_api::{Ballot, LogIndex, NodeId};
 use engine_raft::message::AppendOutcome;
 use engine_raft::{Message, Raft};
 
-use super::{Held, Protocol, Vouched, errand, granted, position};
+use super::{Carried, Held, Protocol, Under, Vouched, errand, granted, position};
 use crate::transcript;
 
 impl Protocol for Raft {
@@ -19,9 +19,9 @@ impl Protocol for Raft {
             Message::Append(it) => Vouched::ballot(it.ballot),
             Message::Heartbeat(it) => Vouched::ballot(it.ballot),
             Message::AppendReply(it) => match it.outcome {
-                // Under any ballot: the prefix is the leader's, entries of earlier terms included.
+                // The prefix is the leader's, entries of earlier terms included.
                 AppendOutcome::Matched { through } if through > LogIndex::ZERO => {
-                    let held = vec![Held { index: through, ballot: Ballot::ZERO }];
+                    let held = vec![Held { index: through, under: Under::LeaderOf(it.ballot) }];
                     Vouched { held, ..term(it.ballot) }
                 }
                 _ => term(it.ballot),
@@ -30,6 +30,13 @@ impl Protocol for Raft {
             Message::Nack(it) => term(it.promised),
             // They ask and answer what would be, and bind nobody.
             Message::PreVote(_) | Message::PreVoteReply(_) | Message::Errand(_) => Vouched::nothing(),
+        }
+    }
+
+    fn carried(message: &Message) -> Option<Carried<'_>> {
+        match message {
+            Message::Append(it) => Some(Carried { ballot: Some(it.ballot), prev: Some(it.prev), entries: &it.entries }),
+            _ => None,
         }
     }
 

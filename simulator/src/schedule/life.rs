@@ -11,7 +11,7 @@ use super::{Case, Knobs, Operations, Report};
 use crate::checks::Violation;
 use crate::clients::{ClientError, Clients};
 use crate::linearizability::{self, Model, Outcome, Verdict};
-use crate::plan::{FaultPlan, Planned};
+use crate::plan::{FaultPlan, Planned, Promise};
 use crate::protocol::Protocol;
 use crate::trace::Counts;
 use crate::world::{LinkFaults, SpanUs, World};
@@ -29,6 +29,8 @@ const RECOVERY_PER_ENTRY: Duration = Duration::from_millis(10);
 const OPERATIONS_PER_TURN: usize = 25;
 /// How long a turn is.
 const TURN: Duration = Duration::from_millis(100);
+/// For how many turns what was promised and has not come about is tried again.
+const PROMISE_TURNS_MAX: u32 = 50;
 /// How many states the search for an order may visit for one key.
 const STATES_MAX: usize = 200_000;
 
@@ -152,7 +154,31 @@ impl<P: Protocol> Life<P> {
         for planned in self.plan.faults.clone() {
             self.enter(planned.at, Act::Inflict(planned));
         }
-        self.go_on_until(began + self.plan.lasts)
+        self.go_on_until(began + self.plan.lasts)?;
+        self.keep_promises()
+    }
+
+    /// What was promised and found nobody whom it could hit, as where every synced record was trimmed, tries again.
+    fn keep_promises(&mut self) -> Result<(), Broken> {
+        for _ in 0..PROMISE_TURNS_MAX {
+            let Some(broken) = self.broken_promise() else { break };
+            let kept_by = |planned: &&Planned| planned.promised && broken.0.contains(&planned.fault.kind());
+            let again: Vec<Planned> = self.plan.faults.iter().filter(kept_by).copied().collect();
+            for planned in again {
+                // Where it has begun and not struck, it is provoked once more.
+                self.act(Act::Relieve(planned))?;
+                if self.broken_promise() == Some(broken) {
+                    self.act(Act::Inflict(planned))?;
+                }
+            }
+            self.go_on_until(self.world.now() + TURN)?;
+        }
+        Ok(())
+    }
+
+    fn broken_promise(&self) -> Option<Promise> {
+        let counts = self.world.counts();
+        self.plan.promises().into_iter().find(|promise| promise.count(&counts) == 0)
     }
 
     /// A majority is repaired, and the rest stays broken; tells how long it took until a new command was committed.
@@ -201,14 +227,14 @@ impl<P: Protocol> Life<P> {
         if counts.reads_served == before.reads_served {
             return Err(Broken::Vacuous("read".to_owned()));
         }
-        match self.plan.promises().into_iter().find(|promise| promise.count(&counts) == 0) {
+        match self.broken_promise() {
             Some(broken) => Err(Broken::Vacuous(broken.to_string())),
             None => Ok(()),
         }
     }
 
     /// True where the search was given up.
-    fn check_history(&self) -> Result<bool, Broken> {
+    pub(super) fn check_history(&self) -> Result<bool, Broken> {
         let limits = linearizability::Limits { states_max: STATES_MAX, time_max: None };
         let history = self.clients.history();
         match linearizability::check(history, Model::Kv, &limits) {
@@ -270,7 +296,7 @@ impl<P: Protocol> Life<P> {
         for node in self.world.ids() {
             self.world.compare_digest(node)?;
             if self.random.below(2) == 0 {
-                self.world.flush_tables(node);
+                self.world.flush_tables(node)?;
             }
         }
         if self.knobs.trims {

@@ -1,7 +1,7 @@
 //! Elections: votes that come late, entries of earlier epochs, beliefs that block each other, links of which half works,
 //! and candidates that disturb each other. Progress is demanded within a stated number of election timeouts.
 
-use consensus_api::{Limits, LogIndex, NodeId, Payload, RequestId, Timing};
+use consensus_api::{Limits, LogIndex, NodeId, Payload, Timing};
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
 use simulator::WorldConfig;
@@ -14,6 +14,7 @@ stories! {
         a_later_epoch_with_a_shorter_log_and_an_earlier_one_with_a_longer_log_find_a_leader,
         belief_in_a_dead_leader_blocks_votes_no_longer_than_a_timeout,
         in_a_chain_of_three_one_leader_is_found_and_stays,
+        a_leader_at_the_end_of_a_chain_is_not_deposed,
         a_leader_without_a_quorum_steps_down_though_one_node_still_hears_it,
         a_leader_that_can_only_send_is_replaced,
         a_leader_that_can_only_receive_is_replaced,
@@ -111,9 +112,16 @@ fn an_entry_of_an_earlier_term_on_a_majority_is_not_committed_by_counting() {
 }
 
 /// Slot 1 was accepted under two ballots, slot 2 by nobody whom the new leader hears, slot 3 behind it. It proposes the
-/// value of the highest ballot for slot 1, a no-op for slot 2, and for slot 3 what was accepted there.
+/// value of the highest ballot for slot 1, a no-op for slot 2, and for slot 3 what was accepted there: also where the
+/// promise that tells of slot 3 comes in two pages.
 fn a_new_leader_proposes_the_highest_accepted_values_again_and_fills_holes() {
-    let mut stage = Stage::<MultiPaxos>::led_by_one(5, Limits::default());
+    for message_bytes_max in [1 << 20, 64] {
+        takes_over_open_slots(Limits { message_bytes_max, ..Limits::default() });
+    }
+}
+
+fn takes_over_open_slots(limits: Limits) {
+    let mut stage = Stage::<MultiPaxos>::led_by_one(5, limits);
     let x = stage.append(ONE, "k", "x");
     stage.write(ONE);
     stage.lose_all();
@@ -136,7 +144,10 @@ fn a_new_leader_proposes_the_highest_accepted_values_again_and_fills_holes() {
 
     stage.restart(ONE);
     stage.campaign_in_vain(ONE);
-    stage.elect(ONE, &[TWO, FOUR]);
+    stage.campaign(ONE);
+    stage.lose(ONE, THREE);
+    stage.exchange(&[ONE, TWO, FOUR]);
+    assert!(stage.leads(ONE));
     stage.exchange(&[ONE, TWO, THREE, FOUR]);
     for node in [ONE, TWO, THREE, FOUR] {
         let entries = stage.world.disk(node).expect("it has one").durable_entries();
@@ -212,12 +223,25 @@ fn in_a_chain_of_three_one_leader_is_found_and_stays<P: Words>() {
     }
 }
 
-/// Of five nodes 1 leads, and only 2 hears it and answers. 1 steps down; the others, 2 with them, elect somebody who
-/// stays.
+/// 1 leads, and 2 follows it; 3 hears nothing of 1 and asks 2 for its vote, again and again.
+fn a_leader_at_the_end_of_a_chain_is_not_deposed<P: Words>() {
+    for seed in 0..SEEDS {
+        let mut stage = Stage::<P>::running_under_one(3, seed);
+        stage.part(ONE, THREE);
+        stage.stays_settled_for(TIMEOUTS_TO_WATCH);
+        assert!(stage.received(TWO, THREE, P::PRE_ANSWER) > 10, "3 has hardly asked");
+        assert!(stage.leads(ONE));
+        stage.must_acknowledge(TWO);
+    }
+}
+
+/// Of five nodes, one of them down, 1 leads, and only 2 hears it and answers. Without 2 there is no quorum, and 2 helps
+/// nobody while it hears 1. So 1 must step down; then the others elect somebody who stays.
 fn a_leader_without_a_quorum_steps_down_though_one_node_still_hears_it<P: Words>() {
     for seed in 0..SEEDS {
         let mut stage = Stage::<P>::running_under_one(5, seed);
-        for other in [THREE, FOUR, FIVE] {
+        stage.crash(FIVE);
+        for other in [THREE, FOUR] {
             stage.part(ONE, other);
         }
         let heard = stage.received(ONE, TWO, P::HEARTBEAT);
@@ -228,6 +252,7 @@ fn a_leader_without_a_quorum_steps_down_though_one_node_still_hears_it<P: Words>
         stage.must_acknowledge(leader);
         assert!(stage.counts().elections <= 4, "{} elections until one lasts", stage.counts().elections);
         stage.world.heal();
+        stage.restart(FIVE);
         stage.converges(&[ONE, TWO, THREE, FOUR, FIVE]);
     }
 }
@@ -316,7 +341,7 @@ fn candidates_that_duel_end_with_a_leader<P: Words>() {
         assert!(stage.ballot(ONE).round.max(stage.ballot(THREE).round) >= ROUNDS / 2);
         let leader = stage.settles_within(TIMEOUTS_TO_SETTLE);
         stage.stays_settled_for(TIMEOUTS_TO_WATCH);
-        let id: RequestId = stage.append(leader, "k", "x");
+        let id = stage.append(leader, "k", "x");
         stage.converges(&[ONE, TWO, THREE]);
         assert!(stage.acknowledged(id));
     }

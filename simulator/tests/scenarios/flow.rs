@@ -19,14 +19,15 @@ stories! {
     multi_paxos {}
 }
 
-/// A heartbeat tells 3 that so much is committed before the entries have come; at that index stands what only an earlier
-/// leader has proposed.
+/// A heartbeat tells 3 that so much is committed before the entries have come; at that index, and behind it, stands what
+/// only an earlier leader has proposed.
 fn a_commit_index_never_passes_what_is_verified_to_match<P: Words>() {
     let mut stage = Stage::<P>::led_by_one(5, Limits::default());
-    let x = stage.append(ONE, "k", "x");
+    let [x, behind, far_behind] = ["x", "x", "x"].map(|letter| stage.append(ONE, "k", letter));
     stage.deliver(ONE, THREE);
     stage.write(THREE);
     let index = stage.index_on_disk(THREE, x).expect("3 has it");
+    assert!(stage.on_disk(THREE, behind) && stage.on_disk(THREE, far_behind));
     stage.lose_all();
     stage.elect(TWO, &[FOUR, FIVE]);
     let y = stage.append(TWO, "k", "y");
@@ -45,6 +46,8 @@ fn a_commit_index_never_passes_what_is_verified_to_match<P: Words>() {
     stage.run(1);
     stage.converges(&[TWO, THREE, FOUR, FIVE]);
     assert!(!stage.on_disk(THREE, x));
+    // In Paxos what is accepted stays until something is chosen there; in Raft it goes with what it followed.
+    assert_eq!(stage.on_disk(THREE, behind) || stage.on_disk(THREE, far_behind), !P::ROUND_IS_EPOCH);
     assert_eq!(stage.value(THREE, "k").as_deref(), Some("y"));
 }
 

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use consensus_api::{Limits, Refusal};
+use consensus_api::Limits;
 use simulator::answers::Answer;
 use simulator::clients::{Clients, Habits};
 use simulator::faults::Survivors;
 use simulator::linearizability::{self, Action, Model, Outcome, Verdict};
 
-use crate::stage::{ONE, Stage, THREE, TWO, Words, holds};
+use crate::stage::{FIVE, FOUR, ONE, Stage, THREE, TWO, Words, holds};
 
 stories! {
     both {
         a_new_leader_serves_no_read_before_an_entry_of_its_own_epoch_is_committed,
         a_read_that_outlives_its_leader_is_refused_and_its_retry_sees_the_new_write,
+        a_late_answer_to_an_earlier_round_confirms_no_later_read,
+        a_late_answer_to_an_earlier_epoch_confirms_no_read,
         a_read_whose_question_or_answer_is_lost_is_asked_again,
         a_restart_applies_nothing_twice,
         a_client_that_gives_up_hears_unknown_and_the_checker_allows_both,
@@ -47,7 +49,8 @@ fn a_new_leader_serves_no_read_before_an_entry_of_its_own_epoch_is_committed<P: 
 }
 
 /// 3 forwards a read to 1, which is paused with the question unread; 2 is elected and acknowledges x; 1 goes on, for a
-/// short pause still in the belief that it leads. The read is refused and never served; asked again, it sees x.
+/// short pause still in the belief that it leads. The read is refused and never served, nor is another one that a client
+/// of 1 asks for now; asked again, it sees x.
 fn a_read_that_outlives_its_leader_is_refused_and_its_retry_sees_the_new_write<P: Words>() {
     for timeouts in [0, 3] {
         let mut stage = Stage::<P>::led_by_one(3, Limits::default());
@@ -66,15 +69,69 @@ fn a_read_that_outlives_its_leader_is_refused_and_its_retry_sees_the_new_write<P
         stage.stabilize();
 
         stage.world.resume(ONE);
+        let other = stage.read(ONE, "k");
         stage.stabilize();
         stage.run(2);
         assert_eq!(stage.received(THREE, ONE, "Read"), 1, "1 was not asked");
         assert!(!stage.leads(ONE));
-        let answers = stage.answers(first);
-        let is_refusal = |answer: &Answer| matches!(answer, Answer::Refused { reason: Refusal::NotLeader { .. }, .. });
-        assert!(!answers.is_empty() && answers.iter().all(is_refusal), "{answers:?}");
+        for read in [first, other] {
+            let answers = stage.answers(read);
+            let is_refusal = |answer: &Answer| matches!(answer, Answer::Refused { .. });
+            assert!(!answers.is_empty() && answers.iter().all(is_refusal), "{answers:?}");
+        }
         assert_eq!(stage.what_was_read(retry).as_deref(), Some("x"));
     }
+}
+
+/// 2 has answered a heartbeat of 1's, then it is elected and acknowledges x. The answer reaches 1 after a client of 1 has
+/// asked to read: it tells that 1 led before, and not that it does now.
+fn a_late_answer_to_an_earlier_round_confirms_no_later_read<P: Words>() {
+    let mut stage = Stage::<P>::led_by_one(3, Limits::default());
+    stage.elapse(1);
+    stage.deliver_kind(ONE, TWO, P::HEARTBEAT);
+    let late = stage.hold(TWO, ONE, P::HEARTBEAT_REPLY);
+    assert_eq!(late.len(), 1);
+    stage.lose_all();
+    stage.elect(TWO, &[THREE]);
+    let x = stage.append(TWO, "k", "x");
+    stage.exchange(&[TWO, THREE]);
+    assert!(stage.acknowledged(x) && stage.leads(ONE));
+
+    let read = stage.read(ONE, "k");
+    stage.hand_in(late);
+    assert!(stage.leads(ONE), "1 knows that it is deposed");
+    assert_eq!(stage.answers(read), [], "served by a leader that was deposed");
+    stage.exchange(&[ONE, TWO, THREE]);
+    let answers = stage.answers(read);
+    assert!(matches!(answers.as_slice(), [Answer::Refused { .. }]), "{answers:?}");
+}
+
+/// 1 leads once more, and its rounds are counted from the beginning. An answer to a late round of its earlier leadership
+/// would make up a quorum for an early one of this.
+fn a_late_answer_to_an_earlier_epoch_confirms_no_read<P: Words>() {
+    let mut stage = Stage::<P>::led_by_one(5, Limits::default());
+    for _ in 0..4 {
+        stage.elapse(1);
+        stage.exchange(&[ONE, THREE, FOUR, FIVE]);
+    }
+    stage.deliver(ONE, TWO);
+    let late = stage.hold(TWO, ONE, P::HEARTBEAT_REPLY);
+    assert!(!late.is_empty());
+    stage.lose_all();
+    stage.crash(ONE);
+    stage.restart(ONE);
+    stage.elect(ONE, &[FOUR, FIVE]);
+    let x = stage.append(ONE, "k", "x");
+    stage.exchange(&[ONE, FOUR, FIVE]);
+    assert!(stage.acknowledged(x));
+    let read = stage.read(ONE, "k");
+    assert!(stage.deliver_kind(ONE, FOUR, P::HEARTBEAT) > 0);
+    assert!(stage.deliver_kind(FOUR, ONE, P::HEARTBEAT_REPLY) > 0);
+    stage.hand_in(late);
+    assert_eq!(stage.answers(read), [], "two of five have confirmed 1");
+    stage.deliver_kind(ONE, FIVE, P::HEARTBEAT);
+    stage.deliver_kind(FIVE, ONE, P::HEARTBEAT_REPLY);
+    assert_eq!(stage.what_was_read(read).as_deref(), Some("x"));
 }
 
 /// The question, or the answer, gets lost while the leader stays: it is asked again under the same name, and the client
@@ -105,7 +162,7 @@ fn a_restart_applies_nothing_twice<P: Words>() {
     const LETTERS: [&str; 5] = ["a", "b", "c", "d", "e"];
     for (node, kept) in [ONE, TWO].into_iter().flat_map(|node| (0..=LETTERS.len()).map(move |kept| (node, kept))) {
         let mut stage = Stage::<P>::led_by_one(3, Limits::default());
-        stage.world.flush_tables(node);
+        holds(stage.world.flush_tables(node));
         let mut indexes = vec![stage.world.persisted(node)];
         for letter in LETTERS {
             let id = stage.append(ONE, "k", letter);
