@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use kv_client::ClientError;
 
-use crate::harness::{Cluster, free_port, program, run_to_end, wait_for_end};
+use crate::harness::{Cluster, program, run_to_end, wait_for_end};
+use crate::ports::free_port;
 
 /// Runs `command`, which must fail with `status` and say each of `words` in one line.
 fn fails(command: Command, status: i32, words: &[&str]) {

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::harness::{Cluster, GLANCE, PATIENCE, free_port, program, run_to_end};
+use crate::harness::{Cluster, GLANCE, PATIENCE, program, run_to_end};
+use crate::ports::{base_port, free_port};
 
 fn cli(endpoint: &str, arguments: &[&str]) -> Output {
     let mut command = program();
@@ -83,9 +84,7 @@ pub fn interrupt(child: &std::process::Child) {
 fn a_local_cluster_runs_serves_and_stops_at_ctrl_c() {
     for engine in ["raft", "paxos"] {
         let directory = TempDir::new().unwrap();
-        // Its nodes take base + i and base + 1000 + i: above the ports of `free_port`, below those of the system.
-        let base =
-            30_000 + u16::try_from(std::process::id() % 70).unwrap() * 20 + if engine == "raft" { 0 } else { 10 };
+        let (base, _held) = base_port();
         let mut command = program();
         command.env("XDG_STATE_HOME", directory.path().join("state"));
         command.args(["cluster", "--engine", engine, "--nodes", "3", "--base-port", &base.to_string()]);

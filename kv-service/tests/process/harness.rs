@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +14,8 @@ use kv_client::{ClientError, HttpClient, ReadOptions, WriteOptions};
 use link_relay::{LinkName, Relay};
 use tempfile::TempDir;
 
+use crate::ports::free_port;
+
 /// Long enough that a test which needs all of it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that has no event to wait for: another process.
@@ -22,19 +23,6 @@ pub const GLANCE: Duration = Duration::from_millis(10);
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kv-service");
-
-/// A port that is free for both UDP and TCP. Below the range from which the system draws ports for outgoing
-/// connections, and counted from a place of this process's own, so that tests side by side do not meet.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 200).unwrap() * 100;
-    loop {
-        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// One node: where it is found, and its process while it runs.
 pub struct Node {

@@ -7,6 +7,7 @@ mod commands;
 mod harness;
 mod kills;
 mod load;
+mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod quorums;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::commands::interrupt;
 use crate::harness::{Cluster, GLANCE, PATIENCE, program, run_to_end};
 use crate::load::{Load, check, nodes_agree};
+use crate::ports::base_port;
 
 /// How soon another leader must serve. Suspicion takes one to two election timeouts of 500 ms; connections to the node
 /// that was cut off are given up after 1.5 s; the rest is room for a busy machine.
@@ -168,8 +169,7 @@ fn kv(arguments: &[&str]) -> Output {
 #[test]
 fn a_local_cluster_with_a_relay_is_cut_shown_and_healed_by_commands() {
     let directory = TempDir::new().unwrap();
-    // Its ports are base + 1 … 3, + 100 … 199 and + 1001 … 1003: below the ports of other tests.
-    let base = 3000 + std::process::id() % 13 * 200;
+    let (base, _held) = base_port();
     let (control, endpoint) = (format!("127.0.0.1:{}", base + 100), format!("127.0.0.1:{}", base + 1002));
     let mut command = program();
     command.env("XDG_STATE_HOME", directory.path().join("state"));
