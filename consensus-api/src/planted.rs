@@ -107,6 +107,20 @@ bugs! {
     LiveLeaderDeposed,
     /// A refused pre-vote teaches the asker no higher term.
     RefusalTeachesNothing,
+    /// The log is compacted one entry too far.
+    CompactedTooFar,
+    /// The log is trimmed past what the tables have persisted.
+    TrimmedPastPersisted,
+    /// A snapshot lacks its membership.
+    SnapshotLacksMembership,
+    /// An installation is not atomic: a crash leaves tables of two times.
+    InstallationNotAtomic,
+    /// The log is not trimmed after an installation.
+    LogKeptByInstallation,
+    /// An installation drops what was accepted above it.
+    InstallationDropsAccepts,
+    /// An installation keeps the entries behind another one than the snapshot's last.
+    InstallationKeepsSuffix,
 }
 
 /// Whether this bug is planted in the present thread. Never, in a build without the feature `planted-bugs`.

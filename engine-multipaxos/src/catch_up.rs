@@ -37,6 +37,13 @@ pub(crate) struct Learning {
     asked: Option<(LogIndex, MonoTime)>,
 }
 
+impl Learning {
+    /// What was asked for has come by another way: the question is put again for what is still wanted.
+    pub(crate) fn ask_anew(&mut self) {
+        self.asked = None;
+    }
+}
+
 /// The reads of the log store that are not answered yet. Bounded: one for the hand-out, and one of each kind for each
 /// peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -161,7 +168,7 @@ impl MultiPaxos {
     /// Asks for the chosen values that are wanted, once the window, after eviction, is no longer full of what is not
     /// durable here.
     pub(crate) fn send_learn_request(&mut self) {
-        let full = self.log.window().size_bytes() > self.config.limits.window_bytes_max && self.log.is_volatile();
+        let full = self.log.waits_for_disk(self.config.limits.window_bytes_max);
         let Some(learning) = self.learning.filter(|learning| learning.asked.is_none() && !full) else { return };
         let (node, from, through) = (learning.node, self.log.chosen_through().next(), learning.through);
         if from > through {
@@ -173,10 +180,12 @@ impl MultiPaxos {
         self.send(node, Message::LearnRequest(LearnRequest { from, through }));
     }
 
-    /// Tells what was chosen, as far as this node knows and one message holds. What is trimmed comes as a snapshot.
+    /// Tells what was chosen, as far as this node knows and one message holds. What is trimmed comes as a snapshot, and
+    /// until then the answer is how far the log is chosen.
     pub(crate) fn on_learn_request(&mut self, to: NodeId, request: LearnRequest) {
         if request.from <= self.log.base().index {
-            return self.want_snapshot(to);
+            self.want_snapshot(to);
+            return self.send_learned(to, Vec::new());
         }
         let (from, through) = (request.from, request.through.min(self.log.chosen_through()));
         if from > through {
@@ -192,7 +201,24 @@ impl MultiPaxos {
 
     fn tell_chosen(&mut self, to: NodeId, entries: Vec<SharedEntry>) {
         if !entries.is_empty() {
-            self.send(to, Message::Learned(Learned { entries }));
+            self.send_learned(to, entries);
+        }
+    }
+
+    fn send_learned(&mut self, to: NodeId, entries: Vec<SharedEntry>) {
+        let chosen_through = self.log.chosen_through();
+        self.send(to, Message::Learned(Learned { entries, chosen_through }));
+    }
+
+    /// The values that are wanted come as a snapshot, which takes its time: the question is put again no sooner than an
+    /// election timeout from now.
+    fn wait_for_snapshot(&mut self, from: NodeId, chosen_through: LogIndex) {
+        if let Some(learning) = &mut self.learning
+            && let Some((begin, until)) = &mut learning.asked
+            && learning.node == from
+            && *begin <= chosen_through
+        {
+            *until = self.now + self.config.timing.election_timeout;
         }
     }
 
@@ -200,6 +226,9 @@ impl MultiPaxos {
     /// request that is under way may hold no news, if the values have come by other ways meanwhile; it is over all the
     /// same. A copy of an earlier answer, which begins elsewhere, ends nothing.
     pub(crate) fn on_learned(&mut self, from: NodeId, learned: Learned) {
+        if learned.entries.is_empty() {
+            return self.wait_for_snapshot(from, learned.chosen_through);
+        }
         let before = self.log.chosen_through();
         let first = learned.entries.first().map(|entry| entry.index);
         for entry in learned.entries {

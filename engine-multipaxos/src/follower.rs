@@ -31,6 +31,9 @@ impl MultiPaxos {
         if !under_one_ballot || !self.follow(from, accept.ballot) {
             return;
         }
+        if self.outruns_disk() {
+            return self.learn_watermark(accept.chosen_through);
+        }
         let owed = self.allegiance.owes_accepted.get_or_insert_default();
         for entry in accept.entries {
             if entry.index > self.log.chosen_through() {
@@ -61,6 +64,17 @@ impl MultiPaxos {
             let after = self.ballot_write();
             self.send_after(from, after, Message::HeartbeatReply(reply));
         }
+    }
+
+    /// Whether what this node has yet to write is more than the window should hold besides what a leader may have open.
+    /// Accepts are dropped until some of it is written, as if the network had lost them: the leader cannot tell how much
+    /// waits here, for a slot that others have chosen is no longer in flight to it, and so it sends the next. What is
+    /// open is always taken, or slots that need this node would wait for its disk one by one.
+    fn outruns_disk(&mut self) -> bool {
+        let limits = &self.config.limits;
+        let (window_bytes_max, open_bytes_max) = (limits.window_bytes_max, limits.open_bytes_max);
+        self.log.evict(window_bytes_max, false);
+        self.log.waits_for_disk(window_bytes_max + open_bytes_max)
     }
 
     /// Advances over what is chosen up to the watermark and accepted under its ballot. What is told too early is

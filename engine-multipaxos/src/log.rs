@@ -89,9 +89,9 @@ impl Log {
         self.writer.first_volatile().is_none_or(|volatile| slot < volatile) || self.writer.is_durable(slot)
     }
 
-    /// Whether a write of any slot is pending or under way.
-    pub(crate) fn is_volatile(&self) -> bool {
-        self.writer.first_volatile().is_some()
+    /// Whether the window, after eviction, is over `bytes_max` for what is not durable yet.
+    pub(crate) fn waits_for_disk(&self, bytes_max: usize) -> bool {
+        self.window.size_bytes() > bytes_max && self.writer.first_volatile().is_some()
     }
 
     /// What may be applied: what is chosen, as far as it is durable here too. So the state machine's tables never get
@@ -192,6 +192,11 @@ impl Log {
         self.chosen_through = self.chosen_through.max(base.index);
         self.time = self.time.max(time);
         self.trim(base);
+        if is_planted(Bug::InstallationDropsAccepts) {
+            self.window.remove_from(LogIndex::ZERO);
+            self.ballots.remove_from(LogIndex::ZERO);
+            self.writer.remove_from(base.index.next());
+        }
     }
 
     /// The write that the changes since the last one amount to.

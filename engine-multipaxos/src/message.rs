@@ -116,9 +116,11 @@ pub struct Promise {
     pub accepted: Vec<SharedEntry>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<LogIndex>,
-    /// The acceptor knows everything up to here to be chosen. Its log begins somewhere below: a page has no entries
-    /// that were compacted away, and so the candidate must get to here by other ways before it leads.
+    /// The acceptor knows everything up to here to be chosen. A page has no entries that were compacted away, and so the
+    /// candidate must get to here by other ways before it leads.
     pub chosen_through: LogIndex,
+    /// The acceptor's log begins after this: what was chosen up to here it can send as a snapshot only.
+    pub compacted_through: LogIndex,
 }
 
 /// "Accept these values" (phase 2a), each for its own slot, independent of all others. Does not wait for the leader's
@@ -190,6 +192,9 @@ pub struct LearnRequest {
 /// Chosen values, one after another. Chosen is chosen: it belongs to no ballot and waits for no write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Learned {
-    /// The values, from the first slot that was asked for on, without a hole.
+    /// The values, from the first slot that was asked for on, without a hole. None of them where that slot is compacted:
+    /// then a snapshot is on its way.
     pub entries: Vec<SharedEntry>,
+    /// The sender knows everything up to here to be chosen.
+    pub chosen_through: LogIndex,
 }

@@ -41,7 +41,7 @@ impl MultiPaxos {
             ballot,
             ballot_write: WriteId(0),
             writes_durable: WriteId(0),
-            round_seen: ballot.round,
+            round_seen: ballot.round.max(recovered.base.ballot.round),
             allegiance: Allegiance::default(),
             log,
             delivery: Delivery::after(applied),

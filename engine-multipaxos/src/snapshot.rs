@@ -3,8 +3,12 @@
 //!
 //! ```text
 //!   whoever lacks ──LearnRequest ≤ base──▶ whoever knows ──SendSnapshot──▶ driver ──bulk──▶ driver ──┐
+//!                 ◀─Learned{nothing, chosen through N}─┘                                              │
 //!                 ◀──────────────────── SnapshotInstalled ────────────────────────────────────────────┘
 //! ```
+//!
+//! Prepare, Accept and LearnRequest at slots up to the base are all answered with "chosen through N", by any node and
+//! not by a leader alone: a candidate may be what only a snapshot can bring up.
 //!
 //! Only what is chosen is trimmed, and a snapshot says nothing of slots above it. So every accept above the base stays,
 //! on disk as in memory: the driver trims the log store up to the base and removes nothing else.
@@ -54,7 +58,13 @@ impl MultiPaxos {
         // What the same batch handed out before belongs to the tables that were replaced.
         self.effects.committed.clear();
         self.read_backs.forget_delivery();
+        // The next campaign would otherwise fail against whoever has promised the ballot that this was chosen in.
+        self.round_seen = self.round_seen.max(base.ballot.round);
         self.log.choose_accepted(self.ballot, self.allegiance.watermark);
+        // Whoever was asked for what the snapshot has brought is asked at once for what follows it.
+        if let Some(learning) = &mut self.learning {
+            learning.ask_anew();
+        }
         self.try_to_lead();
     }
 }

@@ -56,6 +56,7 @@ struct Promising {
     asked_at: Option<MonoTime>,
     complete: bool,
     chosen_through: LogIndex,
+    compacted_through: LogIndex,
 }
 
 impl Candidate {
@@ -66,7 +67,13 @@ impl Candidate {
         resend_at: MonoTime,
         forced: bool,
     ) -> Candidate {
-        let promising = Promising { cursor: from, asked_at: None, complete: false, chosen_through: LogIndex::ZERO };
+        let promising = Promising {
+            cursor: from,
+            asked_at: None,
+            complete: false,
+            chosen_through: LogIndex::ZERO,
+            compacted_through: LogIndex::ZERO,
+        };
         let acceptors = acceptors.map(|node| (node, promising)).collect();
         Candidate { acceptors, reported: BTreeMap::new(), resend_at, forced }
     }
@@ -84,10 +91,32 @@ impl Candidate {
         }
     }
 
-    /// The complete promise that knows most to be chosen.
-    fn most_advanced(&self) -> Option<(LogIndex, NodeId)> {
-        let complete = self.acceptors.iter().filter(|(_, promising)| promising.complete);
-        complete.map(|(node, promising)| (promising.chosen_through, *node)).max()
+    /// Goes on with an acceptor's next page, and drops what has been reported up to `learnable`. A complete promise knows
+    /// that to be chosen, and the candidate does not lead before it has learnt it. So an acceptor with a hole at slot 5
+    /// and a million slots accepted above it is not asked for all of them, page after page, to be held in memory.
+    fn go_on(&mut self, acceptor: NodeId, next: Option<LogIndex>, learnable: LogIndex) {
+        if let (Some(promising), Some(next)) = (self.acceptors.get_mut(&acceptor), next) {
+            promising.cursor = next;
+        }
+        self.reported = self.reported.split_off(&learnable.next());
+    }
+
+    /// What must be learnt before this candidate leads: the highest "chosen through" of the complete promises.
+    fn learnable_through(&self) -> LogIndex {
+        self.complete().map(|(_, promising)| promising.chosen_through).max().unwrap_or_default()
+    }
+
+    /// From whom to learn what follows `known`, and how far it goes there: whoever knows most of those whose log still
+    /// holds it, for a snapshot takes its time; from anybody if none does.
+    fn teacher(&self, known: LogIndex) -> Option<(LogIndex, NodeId)> {
+        let ahead = self.complete().filter(|(_, promising)| promising.chosen_through > known);
+        let best = ahead
+            .max_by_key(|(node, promising)| (promising.compacted_through <= known, promising.chosen_through, **node));
+        best.map(|(node, promising)| (promising.chosen_through, *node))
+    }
+
+    fn complete(&self) -> impl Iterator<Item = (&NodeId, &Promising)> {
+        self.acceptors.iter().filter(|(_, promising)| promising.complete)
     }
 }
 
@@ -164,10 +193,11 @@ impl MultiPaxos {
     /// read back before there is one. Whoever asks from below the base must get to "chosen through" by other ways, so
     /// that what is held up to there would not help it.
     fn promise_page(&self, from: LogIndex, read: &[SharedEntry]) -> Result<Promise, (LogIndex, LogIndex)> {
-        let chosen_through = self.log.chosen_through();
-        let mut promise = Promise { ballot: self.ballot, from, accepted: Vec::new(), next: None, chosen_through };
+        let (chosen_through, compacted_through) = (self.log.chosen_through(), self.log.base().index);
+        let (ballot, accepted) = (self.ballot, Vec::new());
+        let mut promise = Promise { ballot, from, accepted, next: None, chosen_through, compacted_through };
         let mut bytes = 0;
-        let begin = if from <= self.log.base().index { chosen_through.next() } else { from };
+        let begin = if from <= compacted_through { chosen_through.next() } else { from };
         for run in self.log.runs_from(begin) {
             for slot in (run.first.0..=run.last.0).map(LogIndex) {
                 let Some(entry) = self.log.window().get(slot).or_else(|| find(read, slot, run.ballot)) else {
@@ -200,15 +230,18 @@ impl MultiPaxos {
         }
         let next = promise.next.filter(|_| !is_planted(Bug::PromiseCountedEarly));
         promising.chosen_through = promising.chosen_through.max(promise.chosen_through);
+        promising.compacted_through = promising.compacted_through.max(promise.compacted_through);
         promising.complete = next.is_none();
-        promising.cursor = next.unwrap_or(promising.cursor);
         promising.asked_at = Some(self.now);
+        let learnable = candidate.learnable_through();
+        let next = next.map(|next| next.max(learnable.next()));
+        candidate.go_on(from, next, learnable);
         let forced = candidate.forced;
         for entry in promise.accepted {
             assert!(entry.ballot < self.ballot, "{from} promised {} and reports {}", self.ballot, entry.ballot);
             if entry.index <= promise.chosen_through && entry.index == self.log.chosen_through().next() {
                 self.log.learn(entry);
-            } else if entry.index > self.log.chosen_through().max(promise.chosen_through) {
+            } else if entry.index > self.log.chosen_through().max(promise.chosen_through).max(learnable) {
                 candidate.report(entry);
             }
         }
@@ -230,10 +263,8 @@ impl MultiPaxos {
         if !self.quorums().reached(complete) {
             return;
         }
-        match candidate.most_advanced() {
-            Some((chosen_through, node))
-                if chosen_through > self.log.chosen_through() && !is_planted(Bug::LeadsBeforeCaughtUp) =>
-            {
+        match candidate.teacher(self.log.chosen_through()) {
+            Some((chosen_through, node)) if !is_planted(Bug::LeadsBeforeCaughtUp) => {
                 self.ask_to_learn(node, chosen_through);
             }
             _ => self.become_leader(),

@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     Disk, Node, accept, accepted, ballot, config, elect, entry, heartbeat, leader, learn_request, learned, prepare,
-    promise, under, voters,
+    promise, promise_above, under, voters,
 };
 use consensus_api::{Input, LogIndex, LogPosition, NodeId, Payload, Role, SharedEntry};
 use engine_multipaxos::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
@@ -215,11 +215,11 @@ fn a_promise_to_who_asks_from_below_the_base_begins_above_what_is_chosen() {
     node.step(Input::Trimmed { base: LogPosition { index: LogIndex(3), ballot: ballot(2, 9) } });
     node.hear(2, prepare(ballot(3, 2), 3));
     node.sync();
-    assert_eq!(node.sent(), [(2, promise(ballot(3, 2), 3, vec![entry(8, 2, 9), entry(9, 2, 9)], None, 7))]);
+    assert_eq!(node.sent(), [(2, promise_above(3, ballot(3, 2), 3, vec![entry(8, 2, 9), entry(9, 2, 9)], None, 7))]);
     node.hear(2, prepare(ballot(3, 2), 4));
     node.answer_read_backs();
     let accepted = (4..=9).map(|slot| entry(slot, 2, 9)).collect();
-    assert_eq!(node.sent(), [(2, promise(ballot(3, 2), 4, accepted, None, 7))], "who has the base gets all");
+    assert_eq!(node.sent(), [(2, promise_above(3, ballot(3, 2), 4, accepted, None, 7))], "who has the base gets all");
 }
 
 #[test]

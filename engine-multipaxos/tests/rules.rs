@@ -1,22 +1,18 @@
 //! The rules of Multi-Paxos in steady state, one claim each, driven by hand: durability, slots that are accepted and
-//! chosen by themselves, watermarks, learning, reads, proposals, snapshots. How a leader comes is in `election.rs`.
+//! chosen by themselves, watermarks, learning, reads, proposals. How a leader comes is in `election.rs`, how the
+//! log is trimmed and replaced in `snapshots.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
-use std::sync::Arc;
-
 use common::{
     Disk, Node, accept, accepted, ballot, config, elect, entry, heartbeat, heartbeat_reply, leader, learn_request,
-    learned, promise, request, under, voters,
+    learned, learned_of, promise, request, under, voters,
 };
 use consensus_api::engine::encode_ballot;
 use consensus_api::errands::{Errand, Proposal};
-use consensus_api::{
-    Blob, Engine, EngineError, Input, LogIndex, LogPosition, LogTime, MonoTime, NodeId, ReadReady, Refusal, Role,
-    SendSnapshot,
-};
+use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, MonoTime, ReadReady, Refusal, Role};
 use engine_multipaxos::MultiPaxos;
 use engine_multipaxos::message::{Message, Nack};
 
@@ -310,7 +306,8 @@ fn what_the_log_store_still_holds_under_an_earlier_ballot_is_told_to_nobody() {
     assert_eq!(node.chosen(), 2);
     node.hear(2, learn_request(1, 2));
     node.answer_read_backs();
-    assert_eq!(node.sent(), [(2, learned(vec![entry(1, 2, 9)]))], "the write of what was chosen in 2 is under way");
+    let told = learned_of(vec![entry(1, 2, 9)], 2);
+    assert_eq!(node.sent(), [(2, told)], "the write of what was chosen in 2 is under way");
 }
 
 #[test]
@@ -479,80 +476,7 @@ fn what_exceeds_a_bound_is_refused_by_name() {
     assert!(matches!(node.refused[2].reason, Refusal::Unsupported { .. }));
 }
 
-// Snapshots and recovery.
-
-#[test]
-fn a_peer_that_lacks_what_is_trimmed_gets_a_snapshot_asked_for_once_in_a_while() {
-    let mut disk = Disk::with(&[(1, 2), (2, 2), (3, 2)], ballot(2, 9), 3);
-    disk.applied = LogIndex(3);
-    let mut node = Node::with_disk(1, disk);
-    let base = LogPosition { index: LogIndex(2), ballot: ballot(2, 9) };
-    node.disk.trim(base);
-    node.step(Input::Trimmed { base });
-    node.hear(2, learn_request(1, 3));
-    node.hear(2, learn_request(1, 3));
-    assert_eq!(node.snapshots, [SendSnapshot { to: NodeId(2), at_least: LogIndex(2) }]);
-    assert_eq!(node.sent(), []);
-    node.pass(100);
-    node.hear(2, learn_request(1, 3));
-    assert_eq!(node.snapshots.len(), 2);
-    node.hear(2, learn_request(3, 3));
-    assert_eq!(node.sent(), [(2, learned(vec![entry(3, 2, 9)]))]);
-}
-
-fn snapshot(index: u64) -> Input<Message> {
-    let base = LogPosition { index: LogIndex(index), ballot: ballot(4, 2) };
-    Input::SnapshotInstalled { base, log_time: LogTime::default(), membership: Arc::new(voters(&[1, 2, 3])) }
-}
-
-#[test]
-fn an_installed_snapshot_keeps_every_accept_above_it() {
-    let mut node = Node::blank(1);
-    let b = ballot(4, 2);
-    node.hear(2, accept(b, vec![entry(7, 4, 2), entry(9, 4, 2)], 0));
-    node.sync();
-    node.step(snapshot(6));
-    assert_eq!((node.chosen(), node.last()), (6, 9));
-    node.hear(2, heartbeat(b, 9, 1));
-    assert_eq!((node.chosen(), node.handed_out()), (7, vec![7]));
-    node.step(snapshot(5));
-    assert_eq!(node.chosen(), 7, "an older one changes nothing");
-}
-
-#[test]
-fn after_an_installation_every_accept_above_it_is_there_whatever_stood_where_it_ends() {
-    let mut disk = Disk::with(&[(1, 2), (3, 2), (4, 2), (6, 3)], ballot(3, 9), 1);
-    let at = LogPosition { index: LogIndex(3), ballot: ballot(4, 2) };
-    disk.trim(at);
-    disk.applied = at.index;
-    let mut recovered = disk.recovered(voters(&[1, 2, 3]));
-    recovered.applied = at;
-    recovered.log.runs.set(at.index, ballot(2, 9));
-    let mut paxos = MultiPaxos::recover(config(1), recovered, MonoTime::default()).unwrap();
-    let status = paxos.status();
-    assert_eq!((status.base_index, status.commit_index, status.last_index), (LogIndex(3), LogIndex(3), LogIndex(6)));
-    assert_eq!(paxos.take_effects().write, None, "and nothing of it is removed");
-}
-
-#[test]
-fn what_was_to_be_handed_out_before_a_snapshot_in_the_same_batch_is_not() {
-    let slots: Vec<(u64, u64)> = (1..=9).map(|slot| (slot, 2)).collect();
-    let mut node = Node::with_disk(1, Disk::with(&slots, ballot(2, 9), 9));
-    node.step(Input::Tick);
-    let request = node.read_back.pop().unwrap();
-    let entries = node.disk.read(request);
-    node.paxos.step(node.now, Input::EntriesRead { id: request.id, entries });
-    node.step(snapshot(7));
-    assert_eq!(node.handed_out(), [8, 9]);
-}
-
-#[test]
-fn a_leader_that_a_snapshot_overtakes_steps_down() {
-    let mut node = leader();
-    node.propose(1);
-    node.step(snapshot(3));
-    assert_eq!((node.role(), node.chosen()), (Role::Follower, 3));
-}
+// Recovery.
 
 #[test]
 fn a_disk_that_contradicts_itself_is_refused() {

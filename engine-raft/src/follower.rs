@@ -23,7 +23,7 @@ use crate::message::{Append, AppendOutcome, AppendReply, Conflict, Heartbeat, He
 impl Raft {
     /// Takes the leader's entries, if the log has the entry before them.
     pub(crate) fn on_append(&mut self, from: NodeId, append: Append) {
-        if !is_consecutive(&append) || !self.follow(from, append.ballot) {
+        if !is_consecutive(&append) || !self.follow(from, append.ballot) || self.contradicts_base(&append) {
             return;
         }
         if let Some(conflict) = self.conflict_with(&append) {

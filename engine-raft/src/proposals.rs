@@ -97,6 +97,10 @@ impl Raft {
         {
             return Err(Refusal::Busy);
         }
+        // A quorum may go on without this node's disk; what that has yet to write cannot leave the window.
+        if self.log.window().size_bytes() >= limits.window_bytes_max + limits.open_bytes_max {
+            return Err(Refusal::Busy);
+        }
         self.append_own(Payload::Command { id: proposal.id, data: proposal.data });
         Ok(())
     }

@@ -11,7 +11,7 @@
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
-use consensus_api::engine::decode_ballot;
+use consensus_api::engine::{decode_ballot, encode_ballot};
 use consensus_api::errands::Errands;
 use consensus_api::{
     Ballot, Effects, EngineConfig, EngineError, LogIndex, MonoTime, NodeId, Recovered, RoleChange, WriteId,
@@ -42,21 +42,27 @@ impl Raft {
         recovered.log.runs.trim(recovered.base.index);
         let commit = recovered.log.commit.max(applied);
         validate(&recovered, ballot, commit).map_err(|reason| EngineError::Log { reason })?;
-        // A snapshot may have been installed, and the term of its last entry not yet written.
-        let ballot = if recovered.base.ballot.round > ballot.round {
-            Ballot::new(recovered.base.ballot.round, NodeId::NONE)
+        let base = recovered.base;
+        let mut log = Log::new(base, recovered.log.runs, recovered.log.tail, commit, recovered.log_time);
+        let ballot = if base.ballot.round > ballot.round {
+            // A snapshot was installed, and the term of its last entry not yet written.
+            Ballot::new(base.ballot.round, NodeId::NONE)
+        } else if contradicted {
+            // What goes may have been acknowledged to the leader of this term, whose term is over.
+            Ballot::new(ballot.round + 1, NodeId::NONE)
         } else {
             ballot
         };
-        let mut log = Log::new(recovered.base, recovered.log.runs, recovered.log.tail, commit, recovered.log_time);
         if contradicted {
-            log.writer.remove_from(recovered.base.index.next());
+            log.writer.remove_from(base.index.next());
+            log.writer.set_hard_state(encode_ballot(ballot));
         }
+        let ballot_write = log.dependency();
         let mut raft = Raft {
             now,
             membership: recovered.membership,
             ballot,
-            ballot_write: WriteId(0),
+            ballot_write,
             writes_durable: WriteId(0),
             allegiance: Allegiance { verified: commit, ..Allegiance::default() },
             log,

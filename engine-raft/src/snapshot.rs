@@ -11,8 +11,9 @@ use std::sync::Arc;
 use consensus_api::{LogPosition, LogTime, Membership, NodeId, SendSnapshot};
 
 use crate::Raft;
+use crate::message::Append;
 use crate::replication::Sender;
-use crate::role::{Phase, Progress};
+use crate::role::{Phase, Progress, RoleState};
 
 impl Sender<'_> {
     /// Notes that the peer needs what is trimmed, and asks for a snapshot to be sent. Asked again every election timeout
@@ -51,6 +52,8 @@ impl Raft {
         if base.ballot.round > self.ballot.round {
             // Or this node could be elected in a term below that of its own last entry.
             self.adopt(base.ballot.round);
+        } else if self.shows_term_over(base) {
+            self.adopt(self.ballot.round + 1);
         }
         self.log.install(base, time);
         self.membership = membership;
@@ -60,5 +63,28 @@ impl Raft {
         self.read_backs.forget_delivery();
         // What is committed is in the log of every later leader, so the leader's log is this one up to here.
         self.allegiance.verified = self.allegiance.verified.max(self.log.commit());
+    }
+
+    /// Whether a snapshot that ends at `base` cannot be of the present term, though it ends in an entry of an earlier
+    /// one: a later leader has committed that entry (figure 8), and this node has not heard of it yet.
+    ///
+    /// Take a leader of term 5 with 19 and 20 of its own, which nobody else has, and a snapshot that ends in 19 at term
+    /// 3. If it led on, it would write another 20 at term 5. Or take its follower, which has acknowledged both: the next
+    /// heartbeat speaks of a 20 that is no longer there.
+    fn shows_term_over(&self, base: LogPosition) -> bool {
+        let own = self.log.ballot_at(base.index).map(|ballot| ballot.round);
+        let leads = matches!(self.role, RoleState::Leader(_));
+        leads && base.index > self.log.commit()
+            || self.allegiance.verified >= base.index && own.is_some_and(|term| term != base.ballot.round)
+    }
+
+    /// Whether the leader's log has another entry where this one begins. A snapshot tells what was committed and not in
+    /// which term, so it may have come here before the first word of the leader that committed it; and the leader of
+    /// this term, which that one has replaced, may still speak. Nothing of it must be put behind the snapshot.
+    pub(crate) fn contradicts_base(&self, append: &Append) -> bool {
+        let base = self.log.base();
+        let entry = || append.entries.iter().find(|entry| entry.index == base.index).map(|entry| entry.ballot);
+        let theirs = if append.prev.index == base.index { Some(append.prev.ballot) } else { entry() };
+        theirs.is_some_and(|ballot| ballot.round != base.ballot.round)
     }
 }

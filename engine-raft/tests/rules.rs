@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use consensus_api::errands::{Errand, Proposal};
-use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, LogTime, NodeId, ReadReady, Refusal, Role};
+use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, ReadReady, Refusal, Role};
 use engine_raft::Raft;
 use engine_raft::message::{AppendOutcome, AppendReply, Conflict, HeartbeatReply, Message, RequestVote};
 
@@ -422,72 +422,7 @@ fn what_exceeds_a_bound_is_refused_by_name() {
     assert_eq!(reasons, [Refusal::NoLeader, Refusal::Busy, Refusal::TooLarge { bytes: 101, limit: 100 }, transfer]);
 }
 
-// Snapshots and recovery.
-
-#[test]
-fn a_peer_that_needs_what_is_trimmed_gets_a_snapshot_and_then_the_rest() {
-    let mut disk = Disk::with(&[1, 1, 1], ballot(1, 0), 3);
-    disk.applied = LogIndex(3);
-    disk.trim(position(3, 1, 9));
-    let mut node = Node::with_disk(1, disk);
-    elect(&mut node);
-    node.sent();
-    let conflict = Conflict { prev: LogIndex(3), x_term: None, x_index: LogIndex::ZERO, x_len: LogIndex(1) };
-    node.hear(
-        2,
-        Message::AppendReply(AppendReply { ballot: ballot(2, 1), outcome: AppendOutcome::Conflict(conflict) }),
-    );
-    assert_eq!(node.snapshots.len(), 1);
-    assert_eq!((node.snapshots[0].to, node.snapshots[0].at_least), (NodeId(2), LogIndex(3)));
-    node.sent();
-    node.hear(2, matched(2, 1, 3));
-    assert!(matches!(&node.sent_to(2)[..], [Message::Append(append)] if append.prev.index == LogIndex(3)));
-}
-
-#[test]
-fn an_installed_snapshot_keeps_what_follows_its_last_entry_and_removes_what_follows_another() {
-    for (terms, kept) in [([1, 1, 2, 2], 4), ([1, 1, 1, 1], 3)] {
-        let mut node = Node::with_disk(1, Disk::with(&terms, ballot(2, 0), 0));
-        let base = position(3, 2, 9);
-        let membership = std::sync::Arc::new(voters(&[1, 2, 3]));
-        node.disk.trim(base);
-        node.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
-        assert_eq!((node.commit(), node.last()), (3, kept));
-        let mut written = Disk { entries: node.disk.entries.clone(), ..Disk::default() };
-        node.unsynced.iter().for_each(|write| written.apply(write));
-        assert_eq!(written.entries.len() as u64, kept - 3, "what is removed is removed from the disk");
-        node.disk.applied = LogIndex(3);
-        node.restart(0);
-        assert_eq!(node.last(), kept, "also if the node stops before the removal is written");
-    }
-}
-
-/// What a node finds that stopped right after it had installed a snapshot at `at`, whose own log has these terms: the
-/// driver has trimmed the log, and tells what stood at the snapshot's position.
-fn after_installation(terms: &[u64], at: consensus_api::LogPosition) -> consensus_api::Recovered {
-    let mut disk = Disk::with(terms, ballot(terms[terms.len() - 1], 0), 0);
-    let own = disk.entries.get(&at.index).map(|entry| entry.ballot);
-    disk.trim(at);
-    disk.applied = at.index;
-    let mut recovered = disk.recovered(voters(&[1, 2, 3]));
-    recovered.applied = at;
-    own.into_iter().for_each(|ballot| recovered.log.runs.set(at.index, ballot));
-    recovered
-}
-
-#[test]
-fn after_an_installation_a_suffix_behind_another_entry_goes_with_the_first_write_whatever_its_terms() {
-    // Terms that rise tell nothing: only the entry at the snapshot's position does.
-    for (terms, removed) in [([1, 1, 3, 4], false), ([1, 1, 2, 4], true), ([1, 1, 2, 2], true), ([1, 1, 4, 4], true)] {
-        let recovered = after_installation(&terms, position(3, 3, 9));
-        let mut raft = Raft::recover(config(1), recovered, Default::default()).expect("recovers");
-        let status = raft.status();
-        assert_eq!((status.base_index, status.commit_index), (LogIndex(3), LogIndex(3)), "{terms:?}");
-        assert_eq!(status.last_index, LogIndex(if removed { 3 } else { 4 }), "{terms:?}");
-        let cut = raft.take_effects().write.and_then(|write| write.remove_from);
-        assert_eq!(cut, removed.then_some(LogIndex(4)), "{terms:?}");
-    }
-}
+// Recovery.
 
 #[test]
 fn a_disk_that_contradicts_itself_is_refused() {

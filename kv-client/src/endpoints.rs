@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Builder;
 use hyper::http::uri::Authority;
@@ -117,6 +118,25 @@ impl Endpoints {
         }
     }
 
+    /// Begins to read a long answer, of the endpoint that answered last and of nobody else: what was made there is there.
+    pub(crate) async fn open(&self, call: &Call) -> Result<(String, Incoming), ClientError> {
+        let endpoint = &self.endpoints[self.preferred.load(Ordering::Relaxed) % self.endpoints.len()];
+        let unreachable = |reason: String| ClientError::Unreachable { tried: format!("{endpoint}: {reason}") };
+        let asked = async {
+            let request = request(endpoint, call).map_err(|error| unreachable(error.to_string()))?;
+            let response = self.client.request(request).await.map_err(|error| unreachable(root_cause(&error)))?;
+            let (head, body) = response.into_parts();
+            if head.status.is_success() {
+                return Ok((endpoint.to_string(), body));
+            }
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| unreachable(root_cause(&*error)))?.to_bytes();
+            Err(ClientError::from_answer(head.status.as_u16(), &body))
+        };
+        let waited_ms = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::timeout(call.timeout, asked).await.unwrap_or(Err(ClientError::Timeout { waited_ms }))
+    }
+
     async fn ask_in_turn(&self, call: &Call) -> Result<Answer, ClientError> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failures = Failures::default();
@@ -188,7 +208,7 @@ fn authority(endpoint: &str) -> Result<Authority, ClientError> {
 }
 
 /// What lies at the bottom of an error: "connection refused", beneath three layers of "client error".
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

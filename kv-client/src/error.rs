@@ -48,6 +48,14 @@ pub enum ClientError {
         /// Who leads, if the node knew.
         leader: Option<u64>,
     },
+    /// A download was begun and did not come to its end. To begin again harms nobody.
+    #[error("the download from {endpoint} broke off ({reason}); start it again")]
+    Interrupted {
+        /// Who was sending.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
     /// The answer is not one of this protocol; a write that it answers was probably carried out.
     #[error(
         "{endpoint} answered what this client does not understand ({reason}); check that it is a node, of this version"

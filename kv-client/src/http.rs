@@ -98,7 +98,7 @@ pub struct Value {
 /// A client of a cluster, over HTTP. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    endpoints: Endpoints,
+    pub(crate) endpoints: Endpoints,
 }
 
 impl HttpClient {
@@ -245,13 +245,13 @@ fn key_path(key: &[u8]) -> Result<String, ClientError> {
     if key.is_empty() { Err(ClientError::EmptyKey) } else { Ok(format!("/v1/kv/{}", percent_encode(key, ENCODED))) }
 }
 
-fn push_parameter(path_and_query: &mut String, name: &str, value: &[u8]) {
+pub(crate) fn push_parameter(path_and_query: &mut String, name: &str, value: &[u8]) {
     let separator = if path_and_query.contains('?') { '&' } else { '?' };
     // Writing to a string cannot fail.
     let _ok = write!(path_and_query, "{separator}{name}={}", percent_encode(value, ENCODED));
 }
 
-fn json_of<R: DeserializeOwned>(answer: &Answer) -> Result<R, ClientError> {
+pub(crate) fn json_of<R: DeserializeOwned>(answer: &Answer) -> Result<R, ClientError> {
     serde_json::from_slice(&answer.body).map_err(|error| invalid(answer, error.to_string()))
 }
 

@@ -14,8 +14,10 @@ mod endpoints;
 mod error;
 mod http;
 pub mod protocol;
+mod snapshots;
 pub mod txn;
 
 pub use base64::Base64;
 pub use error::ClientError;
 pub use http::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
+pub use snapshots::SnapshotDownload;

@@ -12,6 +12,10 @@ use crate::base64::Base64;
 pub const VERSION_HEADER: &str = "quorate-version";
 /// Answer header: the store's revision when the read was served. (The key's own `mod_revision` is the `ETag`.)
 pub const REVISION_HEADER: &str = "quorate-revision";
+/// Answer header: the last entry that a downloaded snapshot covers.
+pub const SNAPSHOT_INDEX_HEADER: &str = "quorate-snapshot-index";
+/// Request parameter: which snapshot is to be downloaded.
+pub const SNAPSHOT_ID_PARAMETER: &str = "id";
 /// Request parameter: the version that the key must have; zero: it must not exist.
 pub const EXPECT_VERSION_PARAMETER: &str = "expect_version";
 /// Request parameter: how fresh a read must be, a [`Consistency`].
@@ -153,6 +157,17 @@ pub struct DigestReply {
     pub index: u64,
     /// A SHA-256 over all of them, in hexadecimal.
     pub digest: String,
+}
+
+/// The answer to `POST /v1/snapshot`: what can be downloaded now from the node that answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The last entry that the snapshot covers.
+    pub snapshot_index: u64,
+    /// How many bytes its files have together.
+    pub bytes: u64,
+    /// Its name, in hexadecimal: a hash over all that it holds.
+    pub id: String,
 }
 
 /// Why a request failed, for programs. On the wire its name in lower case with underscores: `version_mismatch`.

@@ -7,9 +7,13 @@ use sha2::{Digest, Sha256};
 
 use crate::schema::{DATA, LOCAL_PREFIX, META, SESSIONS};
 
-/// SHA-256 over each table's number and, in order, its keys and values. Each is preceded by its length: without it
-/// `("a", "bc")` and `("ab", "c")` would hash alike.
-pub(crate) fn of<E>(tables: &dyn TableRead<Error = E>) -> Result<[u8; 32], E>
+/// The machine's logical digest as these tables hold it, equal at equal indexes on every replica: SHA-256 over each
+/// table's number and, in order, its keys and values. Each is preceded by its length: without it `("a", "bc")` and
+/// `("ab", "c")` would hash alike.
+///
+/// # Errors
+/// As reading the tables.
+pub fn of<E>(tables: &dyn TableRead<Error = E>) -> Result<[u8; 32], E>
 where
     E: std::error::Error + Send + Sync + 'static,
 {

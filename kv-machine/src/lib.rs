@@ -31,10 +31,11 @@ mod scan;
 pub mod schema;
 
 pub use command::{Command, Compare, Expect, Operation, Relation, Target, Txn};
+pub use digest::of as digest_of;
 pub use error::KvError;
 pub use item::Item;
 pub use limits::{KvLimits, Quantity, TXN_RESULT_BYTES_MAX};
-pub use machine::{KvMachine, applied_state};
+pub use machine::{KvMachine, applied_state, disband};
 pub use memory::{MemoryTables, UNFLUSHED_BATCHES_MAX};
 pub use memory_snapshots::{MemorySnapshotError, MemorySnapshots};
 pub use reader::KvReader;

@@ -13,8 +13,8 @@ use bincode::Decode;
 use bytes::Bytes;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    AppliedState, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, TableRead, Tables,
-    codec,
+    AppliedState, Ballot, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, TableRead,
+    Tables, codec,
 };
 
 use crate::digest;
@@ -45,14 +45,16 @@ impl<T: Tables> KvMachine<T> {
         Ok(KvMachine { tables, applied, revision })
     }
 
-    /// Names the founders to a blank machine, durably. To name the same ones again does nothing.
+    /// Names the founders, durably, to a blank machine or to a [disbanded](disband) one. To name the same ones again does
+    /// nothing.
     ///
     /// # Errors
     /// [`KvError::AlreadyFounded`] where the machine has other members or has applied entries without any.
     pub fn found(&mut self, membership: Arc<Membership>) -> Result<(), KvError> {
         match &self.applied.membership {
             Some(present) if *present == membership => return Ok(()),
-            None if self.applied.position.index == LogIndex::ZERO => {}
+            // No entry is ever chosen under ballot zero: nothing of a log was applied since the beginning.
+            None if self.applied.position.ballot == Ballot::ZERO => {}
             _ => return Err(KvError::AlreadyFounded),
         }
         let mut batch = TableBatch::default();
@@ -151,6 +153,21 @@ impl<T: Tables> StateMachine for KvMachine<T> {
     fn digest(&self) -> Result<[u8; 32], KvError> {
         digest::of(&*self.tables.view()).map_err(KvError::tables)
     }
+}
+
+/// Takes from the tables what belongs to the cluster that wrote them, durably: its members, and the ballot of the last
+/// applied entry. What is left is where another cluster can begin, under any engine.
+///
+/// # Errors
+/// [`KvError::Tables`], or [`KvError::Damaged`] where a record is not what the machine writes.
+pub fn disband<T: Tables>(tables: &T) -> Result<(), KvError> {
+    let (applied, _) = recorded(tables)?;
+    let position = LogPosition { ballot: Ballot::ZERO, ..applied.position };
+    let mut batch = TableBatch::default();
+    batch.delete(META, MEMBERS_KEY);
+    batch.put(META, POSITION_KEY, codec::encode(&position)?);
+    tables.write(batch).map_err(KvError::tables)?;
+    tables.flush().map_err(KvError::tables)
 }
 
 /// How far the machine of these tables has come: what a snapshot of them covers.

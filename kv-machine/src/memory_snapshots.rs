@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus_api::codec::{self, CodecError};
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    LogIndex, LogPosition, SnapshotFile, SnapshotId, SnapshotManifest, SnapshotStore, Table, TableRead,
+    LogIndex, LogPosition, SnapshotFile, SnapshotId, SnapshotManifest, SnapshotStore, Table, TableBatch, TableRead,
+    Tables,
 };
 use sha2::{Digest, Sha256};
 
 use crate::error::KvError;
 use crate::machine::applied_state;
 use crate::memory::{Contents, MemoryTables};
-use crate::schema::TABLES;
+use crate::schema::{DATA, MEMBERS_KEY, META, TABLES};
 
 /// A file ends with the key that brings it to this.
 const FILE_BYTES: usize = 512;
@@ -80,6 +82,7 @@ struct State {
     incoming: Option<Kept>,
     installed: Option<LogPosition>,
     full: bool,
+    turned_away: u64,
 }
 
 impl State {
@@ -89,7 +92,8 @@ impl State {
         self.kept.truncate(KEPT_MAX);
     }
 
-    fn has_room(&self) -> Result<(), MemorySnapshotError> {
+    fn find_room(&mut self) -> Result<(), MemorySnapshotError> {
+        self.turned_away += u64::from(self.full);
         if self.full { Err(MemorySnapshotError::Full) } else { Ok(()) }
     }
 }
@@ -121,6 +125,18 @@ impl MemorySnapshots {
         self.state().full = full;
     }
 
+    /// How often the disk was too full for what was to be taken or received.
+    pub fn turned_away(&self) -> u64 {
+        self.state().turned_away
+    }
+
+    /// What a bit can flip in: what is being received and what is kept, the newest first, each with its length.
+    pub fn at_rest(&self) -> Vec<(SnapshotId, u64)> {
+        let state = self.state();
+        let all = state.incoming.iter().chain(&state.kept);
+        all.filter(|it| !it.stream.is_empty()).map(|it| (it.manifest.id, it.stream.len() as u64)).collect()
+    }
+
     /// Flips a bit of a snapshot that is kept or being received, at rest; false where there is no such byte.
     pub fn spoil(&self, id: SnapshotId, offset: u64) -> bool {
         let state = &mut *self.state();
@@ -140,7 +156,7 @@ impl SnapshotStore for MemorySnapshots {
     type Error = MemorySnapshotError;
 
     fn take(&self) -> Result<Arc<SnapshotManifest>, MemorySnapshotError> {
-        self.state().has_room()?;
+        self.state().find_room()?;
         let snapshot = written(&self.tables.contents())?;
         let manifest = snapshot.manifest.clone();
         self.state().keep(snapshot);
@@ -160,7 +176,7 @@ impl SnapshotStore for MemorySnapshots {
 
     fn receive(&self, manifest: &SnapshotManifest) -> Result<u64, MemorySnapshotError> {
         let mut state = self.state();
-        state.has_room()?;
+        state.find_room()?;
         match &state.incoming {
             Some(incoming) if incoming.manifest.id == manifest.id => Ok(incoming.stream.len() as u64),
             _ => {
@@ -172,7 +188,7 @@ impl SnapshotStore for MemorySnapshots {
 
     fn append(&self, id: SnapshotId, offset: u64, bytes: &[u8]) -> Result<u64, MemorySnapshotError> {
         let mut state = self.state();
-        state.has_room()?;
+        state.find_room()?;
         let incoming = state.incoming.as_mut().filter(|incoming| incoming.manifest.id == id);
         let incoming = incoming.ok_or(MemorySnapshotError::NotReceived { id })?;
         if offset == incoming.stream.len() as u64 {
@@ -191,7 +207,11 @@ impl SnapshotStore for MemorySnapshots {
             return Err(MemorySnapshotError::Older { snapshot, tables });
         }
         let contents = checked(&incoming)?;
-        self.tables.exchange(contents);
+        if is_planted(Bug::InstallationNotAtomic) {
+            copy_key_by_key(&contents, &self.tables);
+        } else {
+            self.tables.exchange(contents);
+        }
         state.installed = Some(incoming.manifest.position);
         state.keep(incoming);
         Ok(())
@@ -218,7 +238,8 @@ fn written(contents: &Contents) -> Result<Kept, MemorySnapshotError> {
         let name = format!("{:06}", files.len());
         files.push(SnapshotFile { name, bytes: file.len() as u64, checksum: Sha256::digest(file).into() });
     }
-    let membership = applied.membership.as_deref().cloned().unwrap_or_default();
+    let membership = applied.membership.as_deref().filter(|_| !is_planted(Bug::SnapshotLacksMembership));
+    let membership = membership.cloned().unwrap_or_default();
     let (position, log_time) = (applied.position, applied.log_time);
     let mut manifest = SnapshotManifest { id: SnapshotId(0), position, log_time, membership, files };
     manifest.id = named(&manifest)?;
@@ -238,6 +259,9 @@ fn rows(contents: &Contents) -> Vec<Rows> {
     let mut bytes = 0;
     for table in (0..=u8::MAX).take(TABLES.len()) {
         let Ok(()) = contents.scan(Table(table), &[], None, &mut |key, value| {
+            if key == MEMBERS_KEY && is_planted(Bug::SnapshotLacksMembership) {
+                return ControlFlow::Continue(());
+            }
             if bytes >= FILE_BYTES {
                 files.push(Rows::new());
                 bytes = 0;
@@ -250,6 +274,19 @@ fn rows(contents: &Contents) -> Vec<Rows> {
         });
     }
     files
+}
+
+/// What an installation must not do ([`Bug::InstallationNotAtomic`]): the keys go in beside the old ones, and how far they
+/// lead goes in apart from them.
+fn copy_key_by_key(contents: &Contents, tables: &MemoryTables) {
+    for table in [DATA, META] {
+        let mut batch = TableBatch::default();
+        let Ok(()) = contents.scan(table, &[], None, &mut |key, value| {
+            batch.put(table, key.to_vec(), value.to_vec());
+            ControlFlow::Continue(())
+        });
+        let Ok(()) = tables.write(batch);
+    }
 }
 
 /// The contents of a snapshot that was received, if it is what its manifest says.

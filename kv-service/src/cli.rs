@@ -5,6 +5,7 @@
 //!   kv-service cluster | bench                 local cluster, load → cluster, load
 //!   kv-service relay                           its faults          → link_relay
 //!   kv-service put | get | append | … members  a client            → commands::client
+//!   kv-service snapshot save|status|restore    backups             → commands::snapshot
 //!   kv-service cert | inspect                  files               → commands
 //! ```
 //!
@@ -24,6 +25,7 @@ use crate::commands::cert::{self, CertCommand};
 use crate::commands::client::{self, ClientCommand};
 use crate::commands::inspect::{self, InspectArgs};
 use crate::commands::output;
+use crate::commands::snapshot::{self, SnapshotCommand};
 use crate::config::NodeConfig;
 use crate::error::ServiceError;
 use crate::load::{self, BenchArgs};
@@ -61,6 +63,9 @@ pub enum Command {
     /// Give the relay of a cluster an order: slow links down, make them lose packets, cut them
     #[command(subcommand, arg_required_else_help = false)]
     Relay(ControlCommand),
+    /// Back a cluster up into a file, look at such a file, or found a new cluster from it
+    #[command(subcommand, arg_required_else_help = false)]
+    Snapshot(SnapshotCommand),
     /// Put load on a running cluster, and show how it copes
     Bench(BenchArgs),
     /// Make a certificate authority, or a node's certificate
@@ -102,6 +107,7 @@ fn execute(cli: Cli) -> Result<(), ServiceError> {
         }
         Some(Command::Relay(command)) => on_one_thread(async { Ok(link_relay::cli::control(command).await?) }),
         Some(Command::Client(command)) => on_one_thread(client::run(command)),
+        Some(Command::Snapshot(command)) => on_one_thread(snapshot::run(command)),
         Some(Command::Bench(arguments)) => on_one_thread(load::run(arguments)),
         Some(Command::Cert(command)) => cert::run(command),
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),

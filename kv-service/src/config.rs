@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use consensus_api::{EngineName, NodeId, Timing};
 use kv_machine::KvLimits;
+use replica::SnapshotSettings;
+use replica::transfer::TransferSettings;
 
 use crate::engines;
 use crate::error::ServiceError;
@@ -60,6 +62,8 @@ pub struct NodeConfig {
     pub request_timeout: Duration,
     /// Bounds on keys, values and transactions.
     pub limits: KvLimits,
+    /// When snapshots are taken, how much log stays behind them, how fast they are sent.
+    pub snapshots: SnapshotSettings,
     /// Decides the random part of timeouts; drawn at each start without it.
     pub seed: Option<u64>,
     /// Stop as soon as standard input ends: whoever started this node holds the other end.
@@ -79,6 +83,7 @@ impl NodeConfig {
             Some(name) => engines::parse(name)?,
             None => return Err(ServiceError::EngineMissing { known: engines::NAMES.join(", ") }),
         };
+        let snapshots = snapshots(&settings)?;
         let node = NodeId(in_range("id", settings.id.unwrap_or(1), 1, u64::MAX)?);
         let listen = address("listen", settings.listen, LISTEN_PORT_BASE, node)?;
         let http = address("http", settings.http, HTTP_PORT_BASE, node)?;
@@ -97,6 +102,7 @@ impl NodeConfig {
             timing: timing(settings.election_timeout_ms, settings.heartbeat_interval_ms)?,
             request_timeout: millis("request-timeout-ms", settings.request_timeout_ms.unwrap_or(5000))?,
             limits: limits(settings.key_bytes_max, settings.value_bytes_max)?,
+            snapshots,
             seed: settings.seed,
             exit_with_parent: false,
         })
@@ -148,6 +154,23 @@ fn limits(key_bytes_max: Option<u64>, value_bytes_max: Option<u64>) -> Result<Kv
         key_bytes_max: tightened("key-bytes-max", key_bytes_max, applied.key_bytes_max)?,
         value_bytes_max: tightened("value-bytes-max", value_bytes_max, applied.value_bytes_max)?,
         ..applied
+    })
+}
+
+fn snapshots(settings: &Settings) -> Result<SnapshotSettings, ServiceError> {
+    const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+    let defaults = SnapshotSettings::default();
+    let or_never = |found: Option<u64>, default| match found {
+        Some(0) => u64::MAX,
+        found => found.unwrap_or(default),
+    };
+    let rate = settings.snapshot_bytes_per_second.unwrap_or(defaults.transfer.bytes_per_second);
+    let rate = in_range("snapshot-bytes-per-second", rate, BYTES_PER_SECOND_MIN, u64::MAX)?;
+    Ok(SnapshotSettings {
+        entries: or_never(settings.snapshot_entries, defaults.entries),
+        bytes: or_never(settings.snapshot_bytes, defaults.bytes),
+        tail_entries: settings.log_tail_entries.unwrap_or(defaults.tail_entries),
+        transfer: TransferSettings { bytes_per_second: rate, ..defaults.transfer },
     })
 }
 

@@ -197,6 +197,28 @@ pub enum ServiceError {
         /// How the last one failed.
         last: String,
     },
+    /// A backup would replace a file.
+    #[error("{} is there already, and no backup is replaced; choose another name, or remove it", .path.display())]
+    SnapshotExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was downloaded is whole, and not the snapshot that was taken.
+    #[error("snapshot {found} was received instead of {expected}; save again, with one endpoint")]
+    OtherSnapshot {
+        /// What the file holds.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A snapshot file cannot be used.
+    #[error("{}: {source}", .path.display())]
+    SnapshotFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        source: storage_rocks::StorageError,
+    },
     /// A data directory is damaged.
     #[error("{} is damaged in {damages} places, listed above; restore it, or wipe it and re-add the node", .dir.display())]
     Damaged {

@@ -4,17 +4,17 @@
 //!   blank directory ─▶ hello to every peer, with this node's store id
 //!                          │ all have answered
 //!                          ▼
-//!                 stamp: founders and their stores, durably ─▶ cluster id ─▶ frames flow, the engine starts
+//!       stamp: founders, addresses and stores, durably ─▶ cluster id ─▶ frames flow, the engine starts
 //! ```
 //!
 //! A node stamps before its first vote and never again. So a node whose disk was wiped cannot slip back in: it has
 //! another store id, and those who stamped the old one refuse it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use consensus_api::{ClusterId, Member, Membership, NodeId, StoreId};
+use consensus_api::{ClusterId, Member, Membership, NodeId};
 use storage_rocks::{Stamp, Store, cluster_id};
-use transport_quic::{HelloRefused, QuicTransport, RefusalCause};
+use transport_quic::{Founder, HelloRefused, QuicTransport, RefusalCause};
 
 use crate::config::NodeConfig;
 use crate::error::ServiceError;
@@ -32,13 +32,13 @@ pub async fn found(
 ) -> Result<(ClusterId, Membership), ServiceError> {
     let stamp = store.stamp();
     if let Some(cluster) = stamp.cluster {
-        return Ok((cluster, members(config, &stamp.founders)?));
+        return Ok((cluster, members(config, stamp.founders)?));
     }
     let founders = meet(config, &stamp, transport).await?;
-    let cluster = cluster_id(&founders);
+    let cluster = cluster_id(&founders, stamp.restored_from);
     store.stamp_cluster(cluster, &founders)?;
     tracing::info!(%cluster, founders = founders.len(), "cluster founded");
-    Ok((cluster, members(config, &founders)?))
+    Ok((cluster, members(config, founders)?))
 }
 
 /// Waits until every peer has told its store.
@@ -46,7 +46,7 @@ async fn meet(
     config: &NodeConfig,
     stamp: &Stamp,
     transport: &QuicTransport,
-) -> Result<Vec<(NodeId, StoreId)>, ServiceError> {
+) -> Result<Vec<(NodeId, Member)>, ServiceError> {
     let mut heard = transport.founders();
     let mut refusals = transport.refusals();
     let mut told: BTreeSet<NodeId> = BTreeSet::new();
@@ -63,11 +63,15 @@ async fn meet(
         let missing: BTreeSet<NodeId> =
             config.peers.keys().filter(|peer| !founders.contains_key(peer)).copied().collect();
         if missing.is_empty() {
-            let mut all: Vec<(NodeId, StoreId)> = vec![(config.node, stamp.store)];
-            all.extend(config.peers.keys().map(|peer| (*peer, founders[peer].store)));
+            let peer = |(node, founder): (&NodeId, &Founder)| {
+                (*node, Member { address: founder.address.clone(), store: founder.store })
+            };
+            let mut all: Vec<(NodeId, Member)> =
+                founders.iter().filter(|(node, _)| config.peers.contains_key(node)).map(peer).collect();
+            all.push((config.node, Member { address: config.listen.to_string(), store: stamp.store }));
             all.sort_unstable();
             let clusters = founders.values().filter_map(|founder| founder.cluster);
-            check_cluster(cluster_id(&all), clusters)?;
+            check_cluster(cluster_id(&all, stamp.restored_from), clusters)?;
             return Ok(all);
         }
         if missing != told {
@@ -87,7 +91,7 @@ fn check_cluster(ours: ClusterId, theirs: impl Iterator<Item = ClusterId>) -> Re
     for cluster in theirs {
         if cluster != ours {
             let reason = format!(
-                "a peer belongs to cluster {cluster}, whose founders are not the nodes named here (they would be {ours}); give every node the same --peer list, and never reuse a data directory"
+                "a peer belongs to cluster {cluster}, whose founders are not the nodes named here (they would be {ours}); give every node the same --peer list, restore all of them from the same snapshot file or none, and never reuse a data directory"
             );
             return Err(ServiceError::Founding { reason });
         }
@@ -95,28 +99,17 @@ fn check_cluster(ours: ClusterId, theirs: impl Iterator<Item = ClusterId>) -> Re
     Ok(())
 }
 
-/// The founders as members: their stores from the stamp, their addresses from the configuration.
-fn members(config: &NodeConfig, founders: &[(NodeId, StoreId)]) -> Result<Membership, ServiceError> {
-    let stores: BTreeMap<NodeId, StoreId> = founders.iter().copied().collect();
-    if let Some(stranger) = config.peers.keys().find(|peer| !stores.contains_key(peer)) {
+/// The founders as members, the same at every node: each of them has said itself where it is found.
+fn members(config: &NodeConfig, founders: Vec<(NodeId, Member)>) -> Result<Membership, ServiceError> {
+    let members = Membership::of_voters(founders);
+    if let Some(stranger) = config.peers.keys().find(|peer| !members.contains(**peer)) {
         let reason = format!(
             "--peer names node {stranger}, but this cluster was founded by nodes {}; leave it out",
-            list(stores.keys())
+            list(&members.voters)
         );
         return Err(ServiceError::Founding { reason });
     }
-    let mut members = Vec::new();
-    for (node, store) in stores {
-        let address = if node == config.node {
-            config.listen.to_string()
-        } else {
-            config.peers.get(&node).cloned().ok_or_else(|| ServiceError::Founding {
-                reason: format!("this cluster was founded with node {node} too; add --peer {node}=HOST:PORT"),
-            })?
-        };
-        members.push((node, Member { address, store }));
-    }
-    Ok(Membership::of_voters(members))
+    Ok(members)
 }
 
 fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {

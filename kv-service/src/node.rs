@@ -1,7 +1,7 @@
 //! A node: the rooms, wired together, from a checked configuration to the end of the process.
 //!
 //! ```text
-//!   data directory ─▶ store ─┬─ log ───────────────▶ replica ◀── transport ◀── certificates
+//!   data directory ─▶ store ─┬─ log, snapshots ────▶ replica ◀── transport ◀── certificates
 //!                            └─ tables ─▶ machine ──────┘ │
 //!                                  └──▶ reader ──▶ HTTP ◀─┘
 //! ```
@@ -13,10 +13,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use consensus_api::{ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Transport};
+use consensus_api::{
+    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport,
+};
 use kv_machine::{KvMachine, KvReader, schema};
-use replica::{NoSnapshots, Parts, Replica, ReplicaConfig, SnapshotSettings};
-use storage_rocks::{Expected, RocksTables, Store, StoreOptions};
+use replica::{Parts, Replica, ReplicaConfig};
+use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
@@ -60,8 +62,9 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     transport.set_cluster(cluster, &members);
 
     let reader = KvReader::new(store.tables.clone());
-    let replica = Arc::new(start_replica(&config, &store, transport, members)?);
-    let service = service(&config, cluster, replica.clone(), reader);
+    let snapshots = store.snapshots(|tables| kv_machine::applied_state(tables).map_err(Into::into));
+    let replica = Arc::new(start_replica(&config, &store, snapshots.clone(), transport, members)?);
+    let service = service(&config, cluster, replica.clone(), reader, snapshots);
     let mut failure = service.failure.subscribe();
     let ended = async {
         tokio::select! {
@@ -122,6 +125,7 @@ async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Res
 fn start_replica(
     config: &NodeConfig,
     store: &Store,
+    snapshots: RocksSnapshots,
     transport: Arc<QuicTransport>,
     founders: Membership,
 ) -> Result<Replica, ServiceError> {
@@ -132,9 +136,12 @@ fn start_replica(
         timing: config.timing.clone(),
         limits: Limits::default(),
     };
-    let machine = KvMachine::open(store.tables.clone())?;
-    let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(NoSnapshots) };
-    let snapshots = SnapshotSettings::on_demand();
+    let mut machine = KvMachine::open(store.tables.clone())?;
+    if machine.applied()?.membership.is_none() {
+        machine.found(Arc::new(founders.clone()))?;
+    }
+    let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(snapshots) };
+    let snapshots = config.snapshots.clone();
     Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)
 }
 
@@ -143,10 +150,12 @@ fn service(
     cluster_id: ClusterId,
     log: Arc<dyn ReplicatedLog>,
     kv: KvReader<RocksTables>,
+    snapshots: RocksSnapshots,
 ) -> Arc<Service<RocksTables>> {
     Arc::new(Service {
         log,
         kv,
+        snapshots: Some(snapshots),
         identity: Identity { cluster_id, engine: config.engine, node: config.node },
         limits: config.limits,
         request_timeout: config.request_timeout,

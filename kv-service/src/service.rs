@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use consensus_api::{ClusterId, EngineName, NodeId, ReplicatedLog, Tables};
 use kv_machine::{KvLimits, KvReader};
+use storage_rocks::RocksSnapshots;
 use tokio::sync::watch;
 
 /// Who a node is.
@@ -24,6 +25,8 @@ pub struct Service<T: Tables> {
     pub log: Arc<dyn ReplicatedLog>,
     /// Reads come from here.
     pub kv: KvReader<T>,
+    /// Backups are read from here; `None` where the tables are in memory.
+    pub snapshots: Option<RocksSnapshots>,
     /// Who this is.
     pub identity: Identity,
     /// Checked before a command is proposed.

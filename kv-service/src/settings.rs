@@ -78,6 +78,18 @@ pub struct Settings {
     /// The longest value, in bytes [default: 1048576]
     #[arg(long, env = "QUORATE_VALUE_BYTES_MAX", value_name = "BYTES")]
     pub value_bytes_max: Option<u64>,
+    /// A snapshot is taken after so many entries; 0 for never because of their number [default: 100000]
+    #[arg(long, env = "QUORATE_SNAPSHOT_ENTRIES", value_name = "ENTRIES")]
+    pub snapshot_entries: Option<u64>,
+    /// A snapshot is taken after so many bytes of entries; 0 for never because of their size [default: 268435456]
+    #[arg(long, env = "QUORATE_SNAPSHOT_BYTES", value_name = "BYTES")]
+    pub snapshot_bytes: Option<u64>,
+    /// So many entries behind a snapshot stay in the log, for peers that are only a little behind [default: 10000]
+    #[arg(long, env = "QUORATE_LOG_TAIL_ENTRIES", value_name = "ENTRIES")]
+    pub log_tail_entries: Option<u64>,
+    /// Snapshots are sent to peers at this rate at most, all together, in bytes a second [default: 67108864]
+    #[arg(long, env = "QUORATE_SNAPSHOT_BYTES_PER_SECOND", value_name = "BYTES")]
+    pub snapshot_bytes_per_second: Option<u64>,
     /// Decides the random part of timeouts [default: drawn at each start]
     #[arg(long, env = "QUORATE_SEED", value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -115,6 +127,10 @@ impl Settings {
             request_timeout_ms: self.request_timeout_ms.or(lower.request_timeout_ms),
             key_bytes_max: self.key_bytes_max.or(lower.key_bytes_max),
             value_bytes_max: self.value_bytes_max.or(lower.value_bytes_max),
+            snapshot_entries: self.snapshot_entries.or(lower.snapshot_entries),
+            snapshot_bytes: self.snapshot_bytes.or(lower.snapshot_bytes),
+            log_tail_entries: self.log_tail_entries.or(lower.log_tail_entries),
+            snapshot_bytes_per_second: self.snapshot_bytes_per_second.or(lower.snapshot_bytes_per_second),
             seed: self.seed.or(lower.seed),
         }
     }

@@ -13,9 +13,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("consensus-api", &[]),
     ("engine-raft", &["consensus-api"]),
     ("engine-multipaxos", &["consensus-api"]),
-    ("storage-rocks", &["consensus-api"]),
+    // The power only for its tests: see NEVER_BENEATH.
+    ("storage-rocks", &["consensus-api", "power-loss"]),
     ("transport-quic", &["consensus-api"]),
-    ("replica", &["consensus-api"]),
+    // The machine only for its tests: see NEVER_BENEATH.
+    ("replica", &["consensus-api", "kv-machine"]),
     ("kv-machine", &["consensus-api"]),
     ("kv-client", &["consensus-api"]),
     ("link-relay", &[]),
@@ -47,9 +49,10 @@ const NEVER_BENEATH: &[(&str, &[&str])] = &[
     ("kv-machine", &["tokio", "rocksdb", "quinn"]),
     ("kv-client", &["rocksdb"]),
     ("link-relay", &["rocksdb", "quinn"]),
-    ("replica", &["rocksdb", "quinn"]),
+    ("replica", &["rocksdb", "quinn", "kv-machine"]),
     ("simulator", &["rocksdb", "quinn"]),
     ("power-loss", &["tokio", "rocksdb", "quinn"]),
+    ("storage-rocks", &["power-loss"]),
     ("kv-service", &["power-loss"]),
 ];
 

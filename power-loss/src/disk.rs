@@ -121,7 +121,16 @@ impl Disk {
     /// # Errors
     /// What the system says.
     pub fn fill(&self) -> io::Result<()> {
-        self.shadow.fill()
+        self.shadow.fill(&self.root)
+    }
+
+    /// From now on there is no room for what stands in `place`, a path under the root, or beneath it: as with a quota, or
+    /// where what stands there is the first that needs more. It need not be there yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn fill_beneath(&self, place: &Path) -> io::Result<()> {
+        self.shadow.fill(place)
     }
 
     /// There is room again.

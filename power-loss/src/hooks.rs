@@ -136,7 +136,9 @@ fn narrow(outcome: c_long) -> c_int {
 }
 
 fn has_no_room(fd: c_int) -> bool {
-    let full = Watch::get().is_some_and(|watch| watch.shadow.is_full() && watch.path(fd).is_some());
+    let full = Watch::get().is_some_and(|watch| {
+        watch.shadow.full().is_some_and(|place| watch.path(fd).is_some_and(|path| path.starts_with(place)))
+    });
     if full {
         fail(libc::ENOSPC);
     }

@@ -23,7 +23,8 @@
 //!   promise it). A durable name whose file was never synced is an empty file.
 //! * **A sync that failed** ([`Disk::fail_next_sync`]) loses what it should have saved for good, as Linux does: the pages
 //!   count as clean, so that the next sync succeeds and saves nothing of them. They come back as zeros.
-//! * **A full disk** ([`Disk::fill`]) refuses every `write`, `pwrite`, `writev` and `fallocate` with `ENOSPC`.
+//! * **A full disk** ([`Disk::fill`]) refuses every `write`, `pwrite`, `writev` and `fallocate` with `ENOSPC`; one that is
+//!   full in places ([`Disk::fill_beneath`]) those to the files there.
 //! * **The moment** of the failure is that of the kill, or a sync that is named ([`Disk::kill_at_sync`]).
 //! * **Torn** ([`Remains::Torn`]): of each file's bytes that were not synced some survive all the same, as a shorter tail,
 //!   with zeros where blocks were not written yet, or with holes.

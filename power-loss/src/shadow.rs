@@ -9,10 +9,10 @@
 //! Every step is one that a kill may cut in two: bytes are only appended, and half of them is a torn write that nobody
 //! was told of; names are replaced by a rename.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ const FAIL_NEXT_SYNC: &str = "fail-next-sync";
 const SYNC_FAILED: &str = "sync-failed";
 /// Says how many syncs a process lives to see.
 const KILL_AT_SYNC: &str = "kill-at-sync";
-/// There while the disk is full.
+/// There while the disk is full; says beneath which path.
 const FULL: &str = "full";
 
 /// One name in a directory.
@@ -200,16 +200,21 @@ impl Shadow {
         fs::read_to_string(self.directory.join(KILL_AT_SYNC)).ok()?.parse().ok()
     }
 
-    pub(crate) fn fill(&self) -> io::Result<()> {
-        self.raise(FULL)
+    /// There is no room for what stands in `place` or beneath it.
+    pub(crate) fn fill(&self, place: &Path) -> io::Result<()> {
+        let written = self.directory.join("filling");
+        fs::write(&written, place.as_os_str().as_bytes())?;
+        fs::rename(written, self.directory.join(FULL))
     }
 
     pub(crate) fn make_room(&self) -> io::Result<()> {
         fs::remove_file(self.directory.join(FULL))
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.directory.join(FULL).exists()
+    /// Where there is no room.
+    pub(crate) fn full(&self) -> Option<PathBuf> {
+        let place = fs::read(self.directory.join(FULL)).ok()?;
+        Some(PathBuf::from(OsString::from_vec(place)))
     }
 
     fn raise(&self, flag: &str) -> io::Result<()> {

@@ -179,6 +179,18 @@ fn on_a_full_disk_nothing_is_written_until_there_is_room() {
 }
 
 #[test]
+fn a_disk_that_is_full_in_one_place_has_room_in_the_others() {
+    let bench = Bench::new();
+    bench.run("mkdir full");
+    bench.disk.fill_beneath(&bench.disk.root().join("full")).unwrap();
+    let output = bench.try_run("printf one | dd of=full/a");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"), "{output:?}");
+    bench.run("printf one | dd of=b; printf two | dd of=full-not");
+    bench.disk.make_room().unwrap();
+    bench.run("printf one | dd of=full/a");
+}
+
+#[test]
 fn torn_keeps_what_was_synced_and_adds_no_byte_that_was_not_written() {
     let (mut shorter, mut holes, mut whole) = (0, 0, 0);
     for seed in 0..60 {

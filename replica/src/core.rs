@@ -14,9 +14,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    Engine, Input, LogIndex, MonoTime, Outgoing, ReadBack, Refused, RequestId, RoleChange, SendSnapshot, SharedEntry,
-    Write, WriteId,
+    Engine, Input, LogIndex, MonoTime, Outgoing, ReadBack, Refusal, Refused, RequestId, RoleChange, SendSnapshot,
+    SharedEntry, Write, WriteId,
 };
+
+/// The most messages that wait for the disk. A disk that hangs finishes no write, and peers ask all the same; beyond this
+/// the oldest are dropped, as a network may do.
+const HELD_MAX: usize = 4096;
+/// The most reads that wait for the tables. Beyond this they are refused: a client that has given up is not known here.
+const READS_MAX: usize = 262_144;
 
 /// An engine with what its effects still wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +32,8 @@ pub struct Core<E: Engine> {
     applied: LogIndex,
     held: VecDeque<Outgoing<E::Message>>,
     reads: BTreeMap<LogIndex, Vec<RequestId>>,
+    // How many reads these are.
+    reads_held: usize,
 }
 
 /// What may be done now, all of it in parallel.
@@ -108,7 +116,8 @@ impl<M> Actions<M> {
 impl<E: Engine> Core<E> {
     /// Begins with an engine whose state machine has applied everything up to `applied`.
     pub fn new(engine: E, applied: LogIndex) -> Core<E> {
-        Core { engine, persisted: WriteId(0), applied, held: VecDeque::new(), reads: BTreeMap::new() }
+        let (held, reads) = (VecDeque::new(), BTreeMap::new());
+        Core { engine, persisted: WriteId(0), applied, held, reads, reads_held: 0 }
     }
 
     /// The engine.
@@ -138,16 +147,22 @@ impl<E: Engine> Core<E> {
     /// Everything that may be done after the steps since the last call.
     pub fn take(&mut self) -> Actions<E::Message> {
         let effects = self.engine.take_effects();
+        let mut refused = effects.refused;
         self.held.extend(effects.messages);
         for ready in effects.reads_ready {
-            self.reads.entry(ready.index).or_default().push(ready.id);
+            if self.reads_held < READS_MAX {
+                self.reads.entry(ready.index).or_default().push(ready.id);
+                self.reads_held += 1;
+            } else {
+                refused.push(Refused { id: ready.id, reason: Refusal::Busy });
+            }
         }
         Actions {
             write: effects.write,
             messages: self.release_messages(),
             apply: effects.committed,
             reads: self.release_reads(),
-            refused: effects.refused,
+            refused,
             read_back: effects.read_back,
             snapshots: effects.snapshots,
             role: effects.role,
@@ -174,14 +189,15 @@ impl<E: Engine> Core<E> {
         let (ready, held): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.held).into_iter().partition(|message| message.after <= persisted);
         self.held = held.into();
+        self.held.drain(..self.held.len().saturating_sub(HELD_MAX));
         ready
     }
 
     fn release_reads(&mut self) -> Vec<RequestId> {
-        if is_planted(Bug::ReadBeforeApplied) {
-            return std::mem::take(&mut self.reads).into_values().flatten().collect();
-        }
-        let later = self.reads.split_off(&self.applied.next());
-        std::mem::replace(&mut self.reads, later).into_values().flatten().collect()
+        let through = if is_planted(Bug::ReadBeforeApplied) { LogIndex(u64::MAX - 1) } else { self.applied };
+        let later = self.reads.split_off(&through.next());
+        let ready: Vec<_> = std::mem::replace(&mut self.reads, later).into_values().flatten().collect();
+        self.reads_held -= ready.len();
+        ready
     }
 }

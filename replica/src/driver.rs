@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consensus_api::{
-    AppliedState, Engine, EngineStatus, Input, LogIndex, LogPosition, Membership, NodeId, Outgoing, ReadBack, Refusal,
-    Refused, RequestId, RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
+    Engine, EngineStatus, Input, LogIndex, LogPosition, Membership, NodeId, Outgoing, ReadBack, Refusal, Refused,
+    RequestId, RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -62,8 +62,8 @@ pub(crate) struct Driver<E: Engine, T: Transport> {
     pub(crate) snapshots: Desk,
 }
 
-/// The most bytes of entries that wait for this node's disk while it still takes proposals. A quorum may go on without
-/// this disk, and then no limit of the engine stops the queue in front of it.
+/// The most bytes of entries that wait for this node's disk while it still takes proposals of its own clients. A quorum
+/// may go on without this disk. An engine that counts what waits for it refuses sooner, forwarded proposals too.
 const BACKLOG_BYTES_MAX: usize = 256 << 20;
 
 /// What was handed to the writer and is not durable yet.
@@ -206,20 +206,21 @@ impl<E: Engine, T: Transport> Driver<E, T> {
         match completion {
             Completion::Persisted(write) => return Ok(Some(Input::Persisted { write })),
             Completion::Applied(through) => {
-                self.snapshots.applied = through;
+                self.snapshots.installations.applied(through);
                 return Ok(Some(Input::Applied { through }));
             }
             Completion::EntriesRead(id, entries) => return Ok(Some(Input::EntriesRead { id, entries })),
             Completion::Trimmed(base) => return Ok(Some(self.trimmed(base))),
-            Completion::TrimWanted(position) if self.snapshots.may_trim(position) => self.trim(position)?,
+            Completion::TrimWanted(position) if self.snapshots.installations.may_trim(position) => {
+                self.trim(position)?
+            }
             Completion::TrimWanted(_) => {}
             Completion::Taken(Ok(index)) => self.snapshots.policy.taken(index),
             Completion::Taken(Err(_)) => self.snapshots.policy.failed(clock::now()),
             Completion::Installed(state) => {
-                self.snapshots.applied = state.position.index;
                 self.snapshots.policy.taken(state.position.index);
                 self.trim(state.position)?;
-                self.snapshots.installing.push_back(state);
+                self.snapshots.installations.installed(state);
             }
             Completion::Fatal(reason) => return Err(reason),
         }
@@ -233,14 +234,8 @@ impl<E: Engine, T: Transport> Driver<E, T> {
     /// The log begins after `base`: by a snapshot that was installed, or behind one that was taken.
     fn trimmed(&mut self, base: LogPosition) -> Input<E::Message> {
         tracing::debug!(base = base.index.0, "log trimmed");
-        match self.snapshots.trimmed(base) {
-            Some(AppliedState { log_time, membership, .. }) => {
-                // Tables that name no members are of a time when the founders were all there is.
-                let membership = membership.unwrap_or_else(|| self.core.engine().status().membership);
-                Input::SnapshotInstalled { base, log_time, membership }
-            }
-            None => Input::Trimmed { base },
-        }
+        let present = || self.core.engine().status().membership;
+        self.snapshots.installations.trimmed(base, present)
     }
 
     /// What a client's request means to the engine, if anything.
@@ -292,7 +287,7 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
 
     fn apply(&mut self, entries: Vec<SharedEntry>) -> Result<(), String> {
         self.snapshots.policy.count(&entries);
-        self.jobs.send(Job::Apply { epoch: self.snapshots.epoch, entries }).map_err(|_| gone("applier"))
+        self.jobs.send(Job::Apply { epoch: self.snapshots.installations.epoch(), entries }).map_err(|_| gone("applier"))
     }
 
     fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), String> {

@@ -136,8 +136,12 @@ impl Replica {
 
 /// Returns some time after another leader than the present one was elected.
 async fn orphaned(role: &mut watch::Receiver<RoleChange>) {
-    let present = (role.borrow().leader, role.borrow().ballot.round);
-    let elected = |role: &RoleChange| role.leader.is_some() && (role.leader, role.ballot.round) != present;
+    // One look and not two: a second one while the first still holds the lock waits behind the engine's task, which by
+    // then may wait for the first to end.
+    let present = *role.borrow();
+    let elected = |role: &RoleChange| {
+        role.leader.is_some() && (role.leader, role.ballot.round) != (present.leader, present.ballot.round)
+    };
     if role.wait_for(elected).await.is_err() {
         // The replica is gone, and its end answers whoever waits.
         std::future::pending::<()>().await;

@@ -35,7 +35,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc as threads;
 use std::thread::JoinHandle;
 
-use consensus_api::{Engine, EngineConfig, LogStore, Membership, SnapshotStore, StateMachine, Transport};
+use consensus_api::{
+    Engine, EngineConfig, LogIndex, LogStore, Membership, ReadBack, SnapshotStore, StateMachine, Transport,
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::applier::{Applier, Job};
@@ -43,12 +45,15 @@ use crate::completions::{Completion, Completions};
 use crate::driver::{Driver, Outlook};
 use crate::pending::Pending;
 use crate::receiver::FromPeer;
-use crate::snapshots::{Surroundings, Task};
+use crate::snapshots::{Desk, Surroundings, Task};
+use crate::writer::Change;
 
 pub use error::ReplicaError;
 pub use handle::Replica;
 pub use recovery::recover;
-pub use snapshots::{NoSnapshots, NoSnapshotsError, Policy, SnapshotSettings};
+pub use snapshots::{
+    Installations, NoSnapshots, NoSnapshotsError, Policy, SnapshotSettings, trim_target, would_remove_what_is_sent,
+};
 
 /// What a replica is made of.
 pub struct Parts<L, T, S, N> {
@@ -92,59 +97,26 @@ where
 {
     let ReplicaConfig { engine, founders, requests_max, snapshots: settings } = config;
     let (node, boot) = (engine.node, engine.boot);
-    let Parts { log, transport, machine, snapshots } = parts;
     let snapshot_error = |error: N::Error| ReplicaError::Snapshots(error.into());
-    let installed = snapshots.installed().map_err(snapshot_error)?;
-    let kept = snapshots.kept().map_err(snapshot_error)?;
+    let installed = parts.snapshots.installed().map_err(snapshot_error)?;
+    let kept = parts.snapshots.kept().map_err(snapshot_error)?;
     let newest = kept.first().map(|manifest| manifest.position.index).unwrap_or_default();
-    let core = recover::<E, L, S>(engine, founders, &log, &machine, installed, clock::now())?;
-    transport.set_membership(&core.engine().status().membership);
+    let core = recover::<E, L, S>(engine, founders, &parts.log, &parts.machine, installed, clock::now())?;
+    parts.transport.set_membership(&core.engine().status().membership);
 
+    let transport = parts.transport.clone();
     let pending = Arc::new(Pending::new(node, boot, requests_max));
     let outlook = Outlook::of(&core, newest);
-    let (request_sender, requests) = mpsc::channel(requests_max);
-    let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
     let (completion_sender, completions) = mpsc::unbounded_channel();
     let completion_sender = Completions(completion_sender);
-    let (changes, change_receiver) = threads::channel();
-    let (jobs, job_receiver) = threads::channel();
-    let (read_backs, read_back_receiver) = threads::channel();
-    let (stopped_sender, stopped) = watch::channel(None);
+    let Threads { workers, changes, jobs, read_backs, desk } =
+        start_threads(parts, settings, (core.applied(), newest), &pending, &completion_sender)?;
 
-    let applied = Arc::new(AtomicU64::new(core.applied().0));
-    let around = Surroundings {
-        store: snapshots.clone(),
-        log: log.clone(),
-        transport: transport.clone(),
-        jobs: jobs.clone(),
-        completions: completion_sender.clone(),
-        applied: applied.clone(),
-    };
-    let (desk, taker, mover) = snapshots::rooms(settings, newest, around);
-    let tasks = desk.tasks.clone();
-    let applier = Applier {
-        machine,
-        snapshots,
-        pending: pending.clone(),
-        completions: completion_sender.clone(),
-        tasks: tasks.clone(),
-        applied,
-        epoch: 0,
-    };
-    let workers = vec![
-        thread("writer", &completion_sender, {
-            let (log, completions) = (log.clone(), completion_sender.clone());
-            move || writer::run(&log, &change_receiver, &completions)
-        })?,
-        thread("reader", &completion_sender, {
-            let completions = completion_sender.clone();
-            move || reader::run(&log, &read_back_receiver, &completions)
-        })?,
-        thread("applier", &completion_sender, move || applier.run(&job_receiver))?,
-        thread("snapshots", &completion_sender, move || taker.run())?,
-        thread("transfers", &completion_sender, move || mover.run())?,
-    ];
-    let receiving = listen::<E, T>(transport.clone(), inbox_sender, tasks.clone(), completion_sender);
+    let (request_sender, requests) = mpsc::channel(requests_max);
+    let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
+    let (stopped_sender, stopped) = watch::channel(None);
+    let ends = Ends { jobs: jobs.clone(), tasks: desk.tasks.clone() };
+    let receiving = listen::<E, T>(transport.clone(), inbox_sender, desk.tasks.clone(), completion_sender);
     let driver = Driver {
         core,
         requests,
@@ -153,15 +125,70 @@ where
         changes,
         jobs: jobs.clone(),
         read_backs,
-        transport: transport.clone(),
+        transport,
         pending: pending.clone(),
         outlook: outlook.clone(),
         backlog: Default::default(),
         snapshots: desk,
     };
-    let ends = Ends { jobs: jobs.clone(), tasks };
     tokio::spawn(supervise(driver, workers, ends, pending.clone(), stopped_sender, receiving));
     Ok(Replica { engine_name: E::NAME, node, requests: request_sender, jobs, pending, outlook, stopped })
+}
+
+/// The threads beside the engine's task, and the ways to reach them.
+struct Threads {
+    workers: Vec<Worker>,
+    changes: threads::Sender<Change>,
+    jobs: threads::Sender<Job>,
+    read_backs: threads::Sender<ReadBack>,
+    desk: Desk,
+}
+
+/// Starts them over these parts. The tables have applied the first index, and the newest snapshot covers the second.
+fn start_threads<L: LogStore, T: Transport, S: StateMachine, N: SnapshotStore>(
+    parts: Parts<L, T, S, N>,
+    settings: SnapshotSettings,
+    (applied, newest): (LogIndex, LogIndex),
+    pending: &Arc<Pending>,
+    completions: &Completions,
+) -> Result<Threads, ReplicaError> {
+    let Parts { log, transport, machine, snapshots } = parts;
+    let (changes, change_receiver) = threads::channel();
+    let (jobs, job_receiver) = threads::channel();
+    let (read_backs, read_back_receiver) = threads::channel();
+    let applied = Arc::new(AtomicU64::new(applied.0));
+    let around = Surroundings {
+        store: snapshots.clone(),
+        log: log.clone(),
+        transport,
+        jobs: jobs.clone(),
+        completions: completions.clone(),
+        applied: applied.clone(),
+    };
+    let (desk, taker, mover) = snapshots::rooms(settings, newest, around);
+    let applier = Applier {
+        machine,
+        snapshots,
+        pending: pending.clone(),
+        completions: completions.clone(),
+        tasks: desk.tasks.clone(),
+        applied,
+        epoch: 0,
+    };
+    let workers = vec![
+        thread("writer", completions, {
+            let (log, completions) = (log.clone(), completions.clone());
+            move || writer::run(&log, &change_receiver, &completions)
+        })?,
+        thread("reader", completions, {
+            let completions = completions.clone();
+            move || reader::run(&log, &read_back_receiver, &completions)
+        })?,
+        thread("applier", completions, move || applier.run(&job_receiver))?,
+        thread("snapshots", completions, move || taker.run())?,
+        thread("transfers", completions, move || mover.run())?,
+    ];
+    Ok(Threads { workers, changes, jobs, read_backs, desk })
 }
 
 /// Starts to take in what peers send.

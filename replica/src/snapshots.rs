@@ -16,21 +16,22 @@
 //!
 //! A snapshot that cannot be taken or received is tried again later, and everything else goes on.
 
+mod installations;
 mod moving;
 mod policy;
 mod taking;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as threads, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use consensus_api::{
-    AppliedState, LogIndex, LogPosition, LogStore, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore, Transport,
+    LogIndex, LogPosition, LogStore, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore, Transport,
 };
 
-pub use crate::snapshots::policy::{Policy, SnapshotSettings};
+pub use crate::snapshots::installations::Installations;
+pub use crate::snapshots::policy::{Policy, SnapshotSettings, trim_target, would_remove_what_is_sent};
 pub(crate) use moving::{Mover, Task};
 pub(crate) use taking::{Demand, Order, Taker};
 
@@ -78,7 +79,7 @@ pub(crate) fn rooms<L: LogStore, T: Transport, N: SnapshotStore>(
     let policy = Policy::new(&settings, newest, applied);
     let courier = Courier::new(store, settings.transfer, applied);
     let mover = Mover { tasks: to_mover, courier, transport, jobs, orders: orders.clone(), held, applied: shared };
-    (Desk { policy, orders, tasks, installing: VecDeque::new(), epoch: 0, applied }, taker, mover)
+    (Desk { policy, orders, tasks, installations: Installations::new(applied) }, taker, mover)
 }
 
 /// The driver's side of it.
@@ -86,28 +87,11 @@ pub(crate) struct Desk {
     pub(crate) policy: Policy,
     pub(crate) orders: Sender<Order>,
     pub(crate) tasks: SyncSender<Task>,
-    /// Installed by the applier; the engine hears of each once the log is trimmed to it.
-    pub(crate) installing: VecDeque<AppliedState>,
-    /// How many installations the engine has heard of.
-    pub(crate) epoch: u64,
-    /// What the applier has said to have applied.
-    pub(crate) applied: LogIndex,
+    /// Those that the engine has yet to hear of.
+    pub(crate) installations: Installations,
 }
 
 impl Desk {
-    /// Whether the log may be trimmed to a position that was found before the applier's last word: not while the tables
-    /// are ahead of what the engine knows.
-    pub(crate) fn may_trim(&self, position: LogPosition) -> bool {
-        self.installing.is_empty() && position.index <= self.applied
-    }
-
-    /// The installation that the log was trimmed for, if it was for one.
-    pub(crate) fn trimmed(&mut self, base: LogPosition) -> Option<AppliedState> {
-        self.installing.front().filter(|state| state.position == base)?;
-        self.epoch += 1;
-        self.installing.pop_front()
-    }
-
     /// Has a snapshot taken. Where the thread is gone its end is on its way.
     pub(crate) fn order(&self, demand: Option<Demand>) {
         let _ = self.orders.send(Order::Take(demand));

@@ -105,3 +105,45 @@ fn a_read_waits_until_the_tables_have_come_to_its_index() {
     core.step(MonoTime::default(), Input::Applied { through: LogIndex(9) });
     assert_eq!(core.take().reads, [read(6)]);
 }
+
+#[test]
+fn a_read_that_waits_is_served_from_the_snapshot_that_was_installed_meanwhile() {
+    let mut core = Core::new(Puppet::default(), LogIndex(4));
+    for index in [15, 19] {
+        say(&mut core, index);
+    }
+    assert_eq!(core.take().reads, []);
+    let base = LogPosition { index: LogIndex(8), ballot: Ballot::ZERO };
+    let membership = Arc::default();
+    core.step(MonoTime::default(), Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
+    assert_eq!((core.take().reads, core.applied()), (vec![read(5)], LogIndex(8)));
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_a_bounded_number_of_messages_and_the_newest_are_kept() {
+    let mut core = Core::new(Puppet::default(), LogIndex::ZERO);
+    for _ in 0..10_000 {
+        say(&mut core, 1);
+        assert_eq!(sent(&mut core), []);
+    }
+    say(&mut core, 2);
+    assert_eq!(sent(&mut core), []);
+    core.step(MonoTime::default(), Input::Persisted { write: WriteId(2) });
+    let released = sent(&mut core);
+    assert_eq!((released.len(), released.last()), (4096, Some(&2)));
+}
+
+#[test]
+fn tables_that_hang_hold_up_a_bounded_number_of_reads_and_the_rest_are_refused() {
+    let mut core = Core::new(Puppet::default(), LogIndex::ZERO);
+    let mut refused = 0;
+    for _ in 0..300 {
+        (0..1000).for_each(|_| say(&mut core, 11));
+        refused += core.take().refused.len();
+    }
+    core.step(MonoTime::default(), Input::Applied { through: LogIndex(1) });
+    let served = core.take().reads.len();
+    assert_eq!((served, refused), (262_144, 300_000 - 262_144));
+    say(&mut core, 11);
+    assert_eq!(core.take().reads.len(), 1, "there is room again");
+}

@@ -72,6 +72,53 @@ async fn a_failed_write_stops_the_replica_and_tells_everyone() {
     panic!("the end was not announced");
 }
 
+/// Under load the engine's task meets the closed channel of the thread before the thread's report.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_under_load_is_named_and_not_the_thread_that_died_of_it() {
+    for _ in 0..50 {
+        let log = Arc::new(MemoryLog::default());
+        let replica = Arc::new(start(&log, Counter::default(), 256));
+        let writers: Vec<_> = (0..32)
+            .map(|_| {
+                let replica = replica.clone();
+                tokio::spawn(async move { while replica.propose(Bytes::from("x"), PATIENCE).await.is_ok() {} })
+            })
+            .collect();
+        let mut events = replica.events();
+        replica.propose(Bytes::from("a"), PATIENCE).await.unwrap();
+        log.fails.store(true, Ordering::SeqCst);
+        assert!(replica.propose(Bytes::from("b"), PATIENCE).await.is_err());
+        while let Some(event) = events.next().await {
+            if let Event::Stopped { reason } = event {
+                assert!(reason.contains("on fire"), "{reason}");
+                break;
+            }
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    }
+}
+
+/// Whoever asks watches for another leader. If that ever needed a lock twice at a time, an asker that lost the processor
+/// in between and the engine's task, which wants to tell of a change, would wait for each other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn asking_while_the_role_is_told_never_holds_the_engine_up() {
+    let replica = Arc::new(start(&Arc::default(), Counter::default(), 256));
+    let askers = (0..3).map(|_| {
+        let replica = replica.clone();
+        tokio::spawn(async move {
+            for _ in 0..100_000 {
+                let _ = replica.read_barrier(Duration::ZERO).await;
+            }
+        })
+    });
+    for asker in askers.collect::<Vec<_>>() {
+        asker.await.unwrap();
+    }
+    assert_eq!(replica.propose(Bytes::from("x"), PATIENCE).await.unwrap().index, LogIndex(1));
+}
+
 #[tokio::test]
 async fn a_state_machine_that_fails_stops_the_replica() {
     let replica = start(&Arc::default(), Counter::default(), 16);

@@ -26,10 +26,19 @@ struct Node {
 }
 
 fn start_on(id: u64, wire: Wire, snapshots: SnapshotSettings) -> Node {
-    let node = NodeId(id);
-    let log = Arc::new(MemoryLog::default());
     let tables = Arc::new(MemoryTables::new());
     let store = Arc::new(Gated::new(MemorySnapshots::new(tables.clone())));
+    start_over(id, wire, snapshots, (Arc::default(), tables, store))
+}
+
+/// Starts on what an earlier life has left.
+fn start_over(
+    id: u64,
+    wire: Wire,
+    snapshots: SnapshotSettings,
+    (log, tables, store): (Arc<MemoryLog>, Arc<MemoryTables>, Arc<Gated>),
+) -> Node {
+    let node = NodeId(id);
     let machine = KvMachine::open(tables.clone()).unwrap();
     let member = Member { address: "nowhere:0".into(), store: StoreId(1) };
     let config = ReplicaConfig {
@@ -109,7 +118,7 @@ async fn snapshots_are_taken_after_so_many_entries_and_the_log_stays_bounded() {
         node.tables.flush().unwrap();
         until("a snapshot", || node.replica.status().snapshot_index.0 + 100 > last.0).await;
     }
-    assert!(node.store.takes() >= 8, "{} snapshots", node.store.takes());
+    assert!(node.store.takes.begun() >= 8, "{} snapshots", node.store.takes.begun());
     until("the log is short", || 1000 - node.base().0 <= 200).await;
 }
 
@@ -133,21 +142,21 @@ async fn a_full_disk_is_told_to_whoever_asked_and_everything_else_goes_on() {
 async fn writes_go_on_while_a_snapshot_is_taken_and_demands_that_come_meanwhile_share_the_next() {
     let node = Arc::new(start(without_tail()));
     node.put(5).await;
-    node.store.hold();
+    node.store.takes.hold();
     let first = tokio::spawn({
         let node = node.clone();
         async move { node.replica.snapshot().await }
     });
-    until("the first is under way", || node.store.takes() == 1).await;
+    until("the first is under way", || node.store.takes.begun() == 1).await;
     assert_eq!(node.put(5).await, LogIndex(10));
     let (answers, ()) = tokio::join!(join_all((0..20).map(|_| node.replica.snapshot())), async {
         // Every demand reaches the thread before the first one ends.
         assert_eq!(node.put(5).await, LogIndex(15));
-        node.store.release();
+        node.store.takes.release();
     });
     assert!(first.await.unwrap().is_ok());
     assert!(answers.iter().all(|answer| *answer == Ok(LogIndex(15))), "{answers:?}");
-    assert_eq!(node.store.takes(), 2);
+    assert_eq!(node.store.takes.begun(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,4 +201,30 @@ async fn a_peer_without_room_refuses_goes_on_and_has_it_later() {
         let _ = ask().await;
     }
     assert_eq!(other.replica.digest().await.unwrap(), source.replica.digest().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_while_a_snapshot_is_installed_stops_in_order_and_goes_on_from_it() {
+    let (one, two) = Wire::pair();
+    let (source, other) = (start_on(1, one, without_tail()), start_on(2, two, without_tail()));
+    source.put(50).await;
+    source.replica.snapshot().await.unwrap();
+    other.put(3).await;
+    other.store.installs.hold();
+    let _ = source.replica.transfer_leadership(Some(NodeId(2)), Duration::from_millis(1)).await;
+    until("the installation has begun", || other.store.installs.begun() == 1).await;
+    let ((), ()) = tokio::join!(other.replica.shutdown(), async {
+        // The engine's task ends at once; nobody is left to trim the log.
+        let asked = || other.replica.read_barrier(Duration::from_millis(1));
+        while !matches!(asked().await, Err(RequestError::Stopped { .. })) {}
+        other.store.installs.release();
+    });
+    assert_eq!(other.replica.stopped().await, Ok(()));
+    assert_eq!(other.log.base().index, LogIndex::ZERO);
+
+    let left = (other.log.clone(), other.tables.clone(), other.store.clone());
+    let again = start_over(2, Wire::pair().0, without_tail(), left);
+    assert_eq!((again.base(), again.log.base().index), (LogIndex(50), LogIndex(50)));
+    assert_eq!(again.replica.digest().await.unwrap(), source.replica.digest().await.unwrap());
+    assert_eq!(again.put(1).await, LogIndex(51));
 }

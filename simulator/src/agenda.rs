@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use consensus_api::{MonoTime, NodeId};
+use replica::transfer::TransferMessage;
 
 use crate::trace::Parcel;
 
@@ -12,14 +13,20 @@ use crate::trace::Parcel;
 pub(crate) enum Task<M> {
     /// A message arrives.
     Deliver(Parcel<M>),
-    /// A group of a node's writes reaches the disk.
+    /// A message of a transfer arrives.
+    DeliverPiece(Parcel<TransferMessage>),
+    /// A group of a node's writes reaches the disk, or its log is trimmed.
     Sync { node: NodeId, boot: u64 },
-    /// A node's state machine applies what waits.
+    /// A node's applier does its next job.
     Apply { node: NodeId, boot: u64 },
     /// A node's reader fetches what its engine asked for.
     ReadBack { node: NodeId, boot: u64 },
     /// A node hands out the effects of the steps so far.
     Settle { node: NodeId, boot: u64 },
+    /// A node takes a snapshot of its tables.
+    Take { node: NodeId, boot: u64 },
+    /// A node's driver hears what became of a snapshot.
+    Report { node: NodeId, boot: u64 },
 }
 
 impl<M> Task<M> {
@@ -27,16 +34,19 @@ impl<M> Task<M> {
     pub(crate) fn node(&self) -> NodeId {
         match self {
             Task::Deliver(parcel) => parcel.to,
+            Task::DeliverPiece(parcel) => parcel.to,
             Task::Sync { node, .. }
             | Task::Apply { node, .. }
             | Task::ReadBack { node, .. }
-            | Task::Settle { node, .. } => *node,
+            | Task::Settle { node, .. }
+            | Task::Take { node, .. }
+            | Task::Report { node, .. } => *node,
         }
     }
 
     /// Whether it happens within a node, without its links and its log's disk.
     fn is_internal(&self) -> bool {
-        matches!(self, Task::Apply { .. } | Task::ReadBack { .. } | Task::Settle { .. })
+        !matches!(self, Task::Deliver(_) | Task::DeliverPiece(_) | Task::Sync { .. })
     }
 }
 
@@ -57,7 +67,7 @@ pub(crate) type Place = (MonoTime, u64);
 pub(crate) struct Agenda<M> {
     internal: BTreeMap<Place, Task<M>>,
     external: BTreeMap<Place, Task<M>>,
-    kept: BTreeMap<(NodeId, NodeId), Vec<Parcel<M>>>,
+    kept: BTreeMap<(NodeId, NodeId), Vec<Task<M>>>,
     entered: u64,
 }
 
@@ -88,14 +98,14 @@ impl<M> Agenda<M> {
     }
 
     /// A clogged link keeps a message that would arrive.
-    pub(crate) fn keep(&mut self, parcel: Parcel<M>) {
-        self.kept.entry((parcel.from, parcel.to)).or_default().push(parcel);
+    pub(crate) fn keep(&mut self, link: (NodeId, NodeId), arrival: Task<M>) {
+        self.kept.entry(link).or_default().push(arrival);
     }
 
     /// The link is free: all that it kept arrives at once.
     pub(crate) fn release(&mut self, now: MonoTime, from: NodeId, to: NodeId) {
-        for parcel in self.kept.remove(&(from, to)).unwrap_or_default() {
-            self.enter(now, Task::Deliver(parcel));
+        for arrival in self.kept.remove(&(from, to)).unwrap_or_default() {
+            self.enter(now, arrival);
         }
     }
 

@@ -3,33 +3,43 @@
 //! The checks see more than any node does: every disk, also of nodes that are down, and everything that any client was
 //! ever told.
 
+mod accepts;
 mod agreement;
 mod ballots;
 mod chain;
 mod chosen;
 mod digests;
 mod durability;
+mod installation;
 mod leadership;
 mod log_matching;
 mod reads;
 mod requests;
+mod trimming;
 mod vouching;
 
-use consensus_api::{Ballot, EngineStatus, Entry, LogIndex, NodeId, Refusal, RequestId, SharedEntry, Write};
+use bytes::Bytes;
+use consensus_api::{
+    AppliedState, Ballot, EngineStatus, Entry, LogIndex, LogPosition, LogStore, Membership, NodeId, Refusal, RequestId,
+    SharedEntry, SnapshotManifest, Write, WriteId,
+};
 
 use crate::disk::Disk;
 use crate::protocol::{Carried, Vouched};
 
+use accepts::Accepts;
 use agreement::Agreement;
 use ballots::Ballots;
 use chain::Chain;
 use chosen::Chosen;
 use digests::Digests;
 use durability::Durability;
+use installation::Installation;
 use leadership::Leadership;
 use log_matching::LogMatching;
 use reads::Reads;
 use requests::Requests;
+use trimming::Trimming;
 use vouching::Vouching;
 
 /// A property that did not hold.
@@ -171,6 +181,34 @@ pub enum Violation {
         /// What they should have at least.
         floor: LogIndex,
     },
+    /// A log lets go of what is still needed.
+    #[error("trimming: node {node}: {index} {what}")]
+    Trimming {
+        /// Whose log.
+        node: NodeId,
+        /// Up to where it is trimmed.
+        index: LogIndex,
+        /// What is wrong with that.
+        what: String,
+    },
+    /// A snapshot that took the place of tables is not what it should be.
+    #[error("installation: node {node}: the snapshot through {index} {what}")]
+    Installation {
+        /// Whose tables.
+        node: NodeId,
+        /// What it covers.
+        index: LogIndex,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An acceptor has forgotten what it had accepted.
+    #[error("accepts: node {node} {what}")]
+    Accepts {
+        /// Who.
+        node: NodeId,
+        /// What.
+        what: String,
+    },
     /// Tables that have applied the same entries differ.
     #[error("digests: node {node} at {index} has other tables than node {other} had there")]
     Digests {
@@ -201,6 +239,21 @@ fn epoch(round_is_epoch: bool, ballot: Ballot) -> Ballot {
     if round_is_epoch { Ballot::new(ballot.round, NodeId::NONE) } else { ballot }
 }
 
+/// A log that was trimmed, and what it was before.
+#[derive(Debug)]
+pub(crate) struct Trim {
+    /// Up to where.
+    pub(crate) base: LogPosition,
+    /// Whether tables that were sent stand for that, and not the own ones.
+    pub(crate) is_installation: bool,
+    /// All that it held.
+    pub(crate) before: Vec<SharedEntry>,
+    /// Its hard state.
+    pub(crate) hard_state: Option<Bytes>,
+    /// What the tables would keep through a power loss.
+    pub(crate) persisted: LogIndex,
+}
+
 /// All properties.
 #[derive(Debug)]
 pub(crate) struct Checks {
@@ -213,6 +266,10 @@ pub(crate) struct Checks {
     leadership: Leadership,
     ballots: Ballots,
     log_matching: LogMatching,
+    round_is_epoch: bool,
+    accepts: Accepts,
+    trimming: Trimming,
+    installation: Installation,
     pub(crate) requests: Requests,
     pub(crate) reads: Reads,
     digests: Digests,
@@ -233,6 +290,10 @@ impl Checks {
             leadership: Leadership::new(round_is_epoch),
             ballots: Ballots::new(round_is_epoch),
             log_matching: LogMatching::new(round_is_epoch),
+            round_is_epoch,
+            accepts: Accepts::default(),
+            trimming: Trimming,
+            installation: Installation,
             requests: Requests::default(),
             reads: Reads::default(),
             digests: Digests::default(),
@@ -250,8 +311,16 @@ impl Checks {
     }
 
     /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
-    pub(crate) fn started(&mut self, node: NodeId, status: &EngineStatus, applied: LogIndex) -> Result<(), Violation> {
+    pub(crate) fn started(
+        &mut self,
+        (node, disk): OwnedDisk<'_>,
+        status: &EngineStatus,
+        applied: LogIndex,
+    ) -> Result<(), Violation> {
         self.leadership.started(node);
+        // A start may have moved the base up to the tables.
+        self.log_matching.started(node, disk.base());
+        self.accepts.trimmed(node, disk.base().index);
         let (chain, ballots) = (self.chain.started(node, applied), self.ballots.started(node, status));
         self.tell(chain.and(ballots))
     }
@@ -261,6 +330,7 @@ impl Checks {
         self.chain.wiped(node);
         self.ballots.wiped(node);
         self.log_matching.wiped(node);
+        self.accepts.wiped(node);
     }
 
     /// A node has taken inputs in and handed its effects out.
@@ -279,6 +349,9 @@ impl Checks {
         self.ballots.written(node, write)?;
         self.chosen.written(node, self.ballots.on_disk(node), write, disks)?;
         self.log_matching.written(node, write)?;
+        if !self.round_is_epoch {
+            self.accepts.written(node, write)?;
+        }
         self.durability.written(write, self.agreement.committed(), disks)
     }
 
@@ -327,6 +400,48 @@ impl Checks {
     /// A node has applied entries.
     pub(crate) fn applied(&mut self, node: NodeId, entries: &[SharedEntry]) -> Result<(), Violation> {
         let found = self.chain.applied(node, entries);
+        self.tell(found)
+    }
+
+    /// A snapshot has taken the place of a node's tables; `members` they are.
+    pub(crate) fn installed(
+        &mut self,
+        node: NodeId,
+        manifest: &SnapshotManifest,
+        state: &AppliedState,
+        members: &Membership,
+    ) -> Result<(), Violation> {
+        let chain = self.chain.installed(node, state.position.index);
+        let found = chain.and(self.installation.installed(node, manifest, state, members));
+        self.tell(found)
+    }
+
+    /// A node's log was trimmed.
+    pub(crate) fn trimmed(&mut self, own: OwnedDisk<'_>, trim: &Trim) -> Result<(), Violation> {
+        let base = own.1.base();
+        self.accepts.trimmed(own.0, base.index);
+        if trim.is_installation {
+            self.log_matching.installed(own.0, base);
+        }
+        let found = self.trimming.trimmed(own, trim, &self.chosen);
+        self.tell(found)
+    }
+
+    /// A node's engine hears now of the installation that its log was trimmed for; its next write is `next`.
+    pub(crate) fn heard_of_installation(&mut self, node: NodeId, next: WriteId) {
+        self.log_matching.heard_of_installation(node, next);
+    }
+
+    /// The engine has heard of the installation up to `base`, where its log had `own`, and its log now ends at `last`.
+    pub(crate) fn went_on_after(
+        &mut self,
+        node: NodeId,
+        base: LogPosition,
+        own: Option<&Entry>,
+        last: LogIndex,
+    ) -> Result<(), Violation> {
+        let is_looked_at = self.round_is_epoch;
+        let found = if is_looked_at { self.installation.went_on_after(node, base, own, last) } else { Ok(()) };
         self.tell(found)
     }
 

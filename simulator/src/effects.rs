@@ -3,7 +3,7 @@
 //! ```text
 //!   step ─▶ settle ─┬─▶ write ──▶ sync ──────▶ Persisted ─▶ step
 //!                   ├─▶ message ─▶ link ──────▶ Message ──▶ step (of another node)
-//!                   ├─▶ entries ─▶ machine ───▶ Applied ──▶ step
+//!                   ├─▶ entries ─▶ applier ───▶ Applied ──▶ step
 //!                   └─▶ read-back ─▶ log ─────▶ EntriesRead ─▶ step
 //! ```
 
@@ -28,10 +28,6 @@ use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
 use crate::world::World;
 
-/// Tables are compared after each application that ends at a multiple of this, and now and then besides: a hash over
-/// all of them each time would be most of the work.
-const DIGEST_EVERY: u64 = 8;
-
 impl<P: Protocol> World<P> {
     /// Gives a running node an input, and hands its effects out, now or a little later with those of more inputs.
     pub(crate) fn input(
@@ -46,7 +42,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    fn settle_soon(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
+    pub(crate) fn settle_soon(&mut self, id: NodeId, boot: u64) -> Result<(), Violation> {
         if self.random.below(1000) >= self.config.batching_permille {
             return self.settle(id);
         }
@@ -63,11 +59,12 @@ impl<P: Protocol> World<P> {
     }
 
     /// As [`World::step`], where the cause is noted already.
-    fn feed(&mut self, id: NodeId, input: Input<P::Message>) -> Option<u64> {
+    pub(crate) fn feed(&mut self, id: NodeId, input: Input<P::Message>) -> Option<u64> {
         let node = self.nodes.get_mut(&id)?;
         let local = node.local(self.now);
         let process = node.process.as_mut().filter(|process| !process.paused)?;
         process.core.step(local, input);
+        process.is_unsettled = true;
         Some(node.boot)
     }
 
@@ -75,8 +72,12 @@ impl<P: Protocol> World<P> {
     pub(crate) fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(process) = self.process_mut(id) else { return Ok(()) };
         let actions = process.core.take();
+        process.is_unsettled = false;
         match actions.hand_out(&mut Hands { world: self, id }) {
-            Ok(()) => self.examine(id),
+            Ok(()) => {
+                self.look_at_policy(id);
+                self.examine(id)
+            }
             Err(Stop::Down) => Ok(()),
             Err(Stop::Violation(violation)) => Err(violation),
         }
@@ -116,7 +117,7 @@ impl<P: Protocol> World<P> {
     pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
         let Parcel { from, to, lane, .. } = parcel;
         if self.network.is_clogged(from, to) {
-            self.agenda.keep(parcel);
+            self.agenda.keep((from, to), Task::Deliver(parcel));
             return Ok(());
         }
         self.network.left(from, to, lane);
@@ -137,7 +138,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    fn why_not_delivered(&self, from: NodeId, to: NodeId) -> Option<Lost> {
+    pub(crate) fn why_not_delivered(&self, from: NodeId, to: NodeId) -> Option<Lost> {
         if self.network.is_cut(from, to) {
             return Some(Lost::OnTheWay);
         }
@@ -156,7 +157,7 @@ impl<P: Protocol> World<P> {
     }
 
     /// How long a piece of the node's own work takes.
-    fn work(&mut self, id: NodeId) -> Duration {
+    pub(crate) fn work(&mut self, id: NodeId) -> Duration {
         let times = self.nodes.get(&id).map_or(1, |node| node.slowness.work);
         slowed(self.config.local, times, &mut self.random)
     }
@@ -164,36 +165,54 @@ impl<P: Protocol> World<P> {
     fn begin_write(&mut self, id: NodeId, write: Write) {
         self.note(Happening::Wrote(id, write.clone()));
         if let Some(process) = self.process_mut(id) {
-            process.writes.push_back(write);
+            process.queue(write);
         }
         self.begin_sync(id);
     }
 
     /// One sync is in progress at a time, for all the writes that wait when it begins.
-    fn begin_sync(&mut self, id: NodeId) {
+    pub(crate) fn begin_sync(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let due = self.now + slowed(self.config.sync, node.slowness.sync, &mut self.random);
         let boot = node.boot;
         let Some(process) = node.process.as_mut() else { return };
-        if process.syncing == 0 && !process.writes.is_empty() {
-            process.syncing = process.writes.len();
+        let waits = !process.writes.is_empty() || !process.trims.is_empty();
+        if process.syncing.is_none() && waits {
+            process.syncing = Some(process.writes.len());
             self.agenda.enter(due, Task::Sync { node: id, boot });
         }
     }
 
     pub(crate) fn finish_sync(&mut self, id: NodeId) -> Result<(), Violation> {
-        let count = self.process_mut(id).map_or(0, |process| std::mem::take(&mut process.syncing));
-        self.persist(id, count)?;
+        let count = self.process_mut(id).and_then(|process| process.syncing.take());
+        self.persist(id, count.unwrap_or(0))?;
         self.begin_sync(id);
         Ok(())
     }
 
-    /// The oldest `count` of a node's pending writes are durable, and the node hears of it.
+    /// The oldest `count` of a node's pending writes are durable, the log is trimmed as far as that was to come before the
+    /// next one, and the node hears of it.
     pub fn persist(&mut self, id: NodeId, count: usize) -> Result<(), Violation> {
-        let Some((group, last)) = self.process_mut(id).and_then(|process| process.take_writes(count)) else {
+        let mut rest = self.process(id).map_or(0, |process| process.writes.len().min(count));
+        loop {
+            self.trim_log(id)?;
+            // A trim ends the group, as in the writer.
+            let group = self.process(id).map_or(0, |process| process.group_len(rest));
+            if group == 0 {
+                return Ok(());
+            }
+            self.persist_group(id, group)?;
+            rest -= group;
+        }
+    }
+
+    fn persist_group(&mut self, id: NodeId, count: usize) -> Result<(), Violation> {
+        let Some((mut group, last)) = self.process_mut(id).and_then(|process| process.take_writes(count)) else {
             return Ok(());
         };
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let base = node.disk.base().index;
+        group.iter_mut().for_each(|write| write.skip_through(base));
         if let Err(error) = node.disk.write(&group) {
             if let Some(process) = &mut node.process {
                 process.give_back(group);
@@ -210,61 +229,6 @@ impl<P: Protocol> World<P> {
     pub(crate) fn check_written(&mut self, id: NodeId, writes: &[Write]) -> Result<(), Violation> {
         let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
         self.checks.written(id, writes, &disks)
-    }
-
-    fn hand_over(&mut self, id: NodeId, entries: Vec<SharedEntry>) -> Result<(), Violation> {
-        let due = self.now + self.work(id);
-        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        self.checks.committed((id, &node.disk), &entries, &disks)?;
-        self.note(Happening::Committed(id, entries.clone()));
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let Some(process) = node.process.as_mut() else { return Ok(()) };
-        if process.to_apply.is_empty() {
-            self.agenda.enter(due, Task::Apply { node: id, boot: node.boot });
-        }
-        process.to_apply.extend(entries);
-        Ok(())
-    }
-
-    pub(crate) fn apply(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let boot = node.boot;
-        let Some(process) = node.process.as_mut() else { return Ok(()) };
-        // Most of what the machine reads is in the tables' memory.
-        if let Err(error) = node.disk.read_tables()
-            && self.random.below(4) == 0
-        {
-            return self.disk_failed(id, error);
-        }
-        let applied = process.apply().map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
-        let Some(through) = applied.last().map(|(entry, _)| entry.index) else { return Ok(()) };
-        let entries: Vec<SharedEntry> = applied.iter().map(|(entry, _)| entry.clone()).collect();
-        self.checks.applied(id, &entries)?;
-        if through.0.is_multiple_of(DIGEST_EVERY) {
-            self.compare_digest(id)?;
-        }
-        self.note(Happening::Applied(id, through));
-        if self.moment(id, Moment::NextApply)? {
-            return Ok(());
-        }
-        // As the applier does: the clients first, one by one, and then the engine.
-        for (entry, reply) in applied {
-            if let Some(request) = entry.payload.request_id()
-                && (request.origin, request.boot) == (id, boot)
-            {
-                self.note(Happening::Acknowledged(request, entry.index));
-                self.checks.acknowledged(request, entry.index)?;
-                self.answer(Answer::Done { id: request, reply });
-                if self.moment(id, Moment::NextAnswer)? {
-                    return Ok(());
-                }
-            }
-        }
-        match self.feed(id, Input::Applied { through }) {
-            Some(boot) => self.settle_soon(id, boot),
-            None => Ok(()),
-        }
     }
 
     fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {
@@ -375,8 +339,9 @@ impl<P: Protocol> Outlet<P::Message> for Hands<'_, P> {
     }
 
     fn send_snapshot(&mut self, wanted: SendSnapshot) -> Result<(), Stop> {
-        self.world.note(Happening::SnapshotWanted(self.id, wanted));
-        Ok(())
+        self.world.send_snapshot(self.id, wanted)?;
+        // A crash may have been waiting for a chunk.
+        if self.world.process(self.id).is_none() { Err(Stop::Down) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, by hand: crashes with the loss of what was not synced, restarts, pauses, cuts, lost messages.
 
-use consensus_api::{Input, LogIndex, LogStore, NodeId, Write};
+use consensus_api::{LogIndex, LogStore, NodeId, Write};
 
 use crate::agenda::{Place, Task};
 use crate::checks::Violation;
@@ -17,6 +17,8 @@ pub struct Survivors {
     pub writes: usize,
     /// How many of the tables' unflushed batches, the oldest first.
     pub batches: usize,
+    /// Whether what was received of a snapshot is still there.
+    pub incoming: bool,
 }
 
 /// Which messages on their way are meant; `None` means any.
@@ -36,23 +38,28 @@ impl<P: Protocol> World<P> {
     /// A node's process dies, and what was not synced with it, except for the survivors.
     pub fn crash(&mut self, id: NodeId, survivors: Survivors) -> Result<(), Violation> {
         let fates = Fate::prefix(survivors.writes, self.at_stake(id).writes);
-        self.crash_with(id, &fates, survivors.batches)
+        self.crash_with(id, &fates, survivors)
     }
 
     /// A node's process dies. Each of its writes under way has its fate, the oldest first, and of its tables' unflushed
-    /// batches so many survive.
-    pub fn crash_with(&mut self, id: NodeId, fates: &[Fate], batches: usize) -> Result<(), Violation> {
+    /// batches, and of the snapshot that it receives, so much survives.
+    pub fn crash_with(&mut self, id: NodeId, fates: &[Fate], survivors: Survivors) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.take() else { return Ok(()) };
-        node.tables.crash(batches);
-        let writes = Vec::from(process.writes);
+        node.tables.crash(survivors.batches);
+        node.snapshots.crash(survivors.incoming);
+        let base = node.disk.base().index;
+        let mut writes = Vec::from(process.writes);
+        writes.iter_mut().for_each(|write| write.skip_through(base));
         let records: Vec<&[Write]> = writes.iter().map(std::slice::from_ref).collect();
         let kept = node.disk.lose_power(&records, fates);
         let kept = kept.map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         self.atlas.down(id);
         for task in &process.held {
-            if let Task::Deliver(parcel) = task {
-                self.network.left(parcel.from, parcel.to, parcel.lane);
+            match task {
+                Task::Deliver(it) => self.network.left(it.from, it.to, it.lane),
+                Task::DeliverPiece(it) => self.network.left(it.from, it.to, it.lane),
+                _ => {}
             }
         }
         self.check_written(id, &writes[..kept])?;
@@ -68,7 +75,7 @@ impl<P: Protocol> World<P> {
     pub fn at_stake(&self, id: NodeId) -> Survivors {
         let Some(node) = self.nodes.get(&id) else { return Survivors::default() };
         let writes = node.process.as_ref().map_or(0, |process| process.writes.len());
-        Survivors { writes, batches: node.tables.unflushed() }
+        Survivors { writes, batches: node.tables.unflushed(), incoming: true }
     }
 
     /// A node that is down runs again.
@@ -206,24 +213,6 @@ impl<P: Protocol> World<P> {
         let places = self.places(which);
         let taken = places.into_iter().filter_map(|place| self.agenda.take(place));
         taken.filter_map(|task| if let Task::Deliver(parcel) = task { Some(parcel) } else { None }).collect()
-    }
-
-    /// Trims the log of a node that is up, to an index that every node's tables hold durably: nobody needs what is gone.
-    pub fn trim(&mut self, id: NodeId) -> Result<(), Violation> {
-        if !self.is_up(id) {
-            return Ok(());
-        }
-        // Others that are lost for good never ask for anything again.
-        let counted = self.nodes.values().filter(|node| node.id == id || !self.atlas.is_lost(node.id));
-        let persisted = counted.map(|node| node.persisted()).min().unwrap_or_default();
-        // Damage that is trimmed before anybody meets it is none; where there is some it is to be met.
-        let Some(node) = self.nodes.get(&id).filter(|node| !node.disk.is_damaged()) else { return Ok(()) };
-        let Some(entry) = node.disk.durable_entry(persisted) else { return Ok(()) };
-        let base = consensus_api::LogPosition { index: persisted, ballot: entry.ballot };
-        match node.disk.trim(base) {
-            Ok(()) => self.input(id, Happening::Trimmed(id, persisted), Input::Trimmed { base }),
-            Err(error) => self.disk_failed(id, error),
-        }
     }
 
     /// Lets a running node's tables reach its disk, as a store does in its own time. Where the disk fails that, the process

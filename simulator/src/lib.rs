@@ -6,8 +6,8 @@
 //!         world ── agenda         virtual time, and what is due when
 //!      ┌────┼───────────┐
 //!    node  network   checks       a process on a disk · links · what must hold after each event
-//!      │                └ agreement, durability, leadership, ballots, log matching, requests, reads, digests
-//!   replica::core(engine) · disk · KvMachine over memory
+//!      │                └ agreement, durability, log matching, trimming, installation, requests, reads, …
+//!   replica::core(engine) · disk · KvMachine over memory, with snapshots
 //! ```
 //!
 //! The order of effects is the driver's own ([`replica::core`]), recovery is [`replica::recover`], and the state
@@ -18,6 +18,7 @@
 
 mod agenda;
 pub mod answers;
+mod applier;
 pub mod atlas;
 pub mod checks;
 pub mod clients;
@@ -38,6 +39,7 @@ pub mod profile;
 pub mod protocol;
 pub mod schedule;
 pub mod script;
+mod snapshots;
 pub mod trace;
 pub mod transcript;
 pub mod world;

@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus_api::{
-    EngineConfig, EngineStatus, LogIndex, Membership, MonoTime, NodeId, ReadBack, RequestId, Role, SharedEntry,
-    StateMachine, Tables, Write, WriteId, codec,
+    EngineConfig, EngineStatus, LogIndex, LogPosition, Membership, MonoTime, NodeId, ReadBack, RequestId, Role,
+    SharedEntry, SnapshotStore, StateMachine, Tables, Write, WriteId, codec,
 };
-use kv_machine::{KvMachine, MemoryTables, schema};
+use kv_machine::{KvMachine, MemorySnapshots, MemoryTables, schema};
+use replica::SnapshotSettings;
 use replica::core::Core;
 
 use crate::agenda::Task;
+use crate::applier::Job;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::inflict::Armed;
 use crate::protocol::Protocol;
+use crate::snapshots::Desk;
 
 /// One node of the world.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) boot: u64,
     pub(crate) disk: Disk,
     pub(crate) tables: Arc<MemoryTables>,
+    /// On the same disk.
+    pub(crate) snapshots: Arc<MemorySnapshots>,
     /// The disk that its peers know it by, where that one was wiped: what it promised there still binds the others.
     pub(crate) former_disk: Option<Disk>,
     pub(crate) clock: Clock,
@@ -52,13 +57,23 @@ impl Slowness {
 #[derive(Debug)]
 pub(crate) struct Process<P: Protocol> {
     pub(crate) core: Core<P>,
-    machine: KvMachine<MemoryTables>,
+    pub(crate) machine: KvMachine<MemoryTables>,
     requests: u64,
     /// Writes that the engine has handed out and the disk has not performed.
     pub(crate) writes: VecDeque<Write>,
-    /// How many of them the sync in progress performs; none is in progress at zero.
-    pub(crate) syncing: usize,
-    pub(crate) to_apply: Vec<SharedEntry>,
+    /// Whether the engine was told something since its effects were last taken.
+    pub(crate) is_unsettled: bool,
+    /// The last of all that the engine has handed out.
+    last_write: WriteId,
+    /// Where the log is to be trimmed, each once the write is performed that it comes after.
+    pub(crate) trims: VecDeque<(WriteId, LogPosition)>,
+    /// How many writes the sync in progress performs, if one is in progress.
+    pub(crate) syncing: Option<usize>,
+    /// What the applier has yet to do.
+    pub(crate) jobs: VecDeque<Job>,
+    /// How many snapshots the applier has installed.
+    pub(crate) epoch: u64,
+    pub(crate) desk: Desk,
     pub(crate) read_backs: VecDeque<ReadBack>,
     /// Whether it stands still, as under SIGSTOP.
     pub(crate) paused: bool,
@@ -70,11 +85,13 @@ pub(crate) struct Process<P: Protocol> {
 
 impl<P: Protocol> Node<P> {
     pub(crate) fn new(id: NodeId, clock: Clock) -> Node<P> {
+        let tables: Arc<MemoryTables> = Arc::default();
         Node {
             id,
             boot: 0,
             disk: Disk::new(),
-            tables: Arc::default(),
+            snapshots: Arc::new(MemorySnapshots::new(tables.clone())),
+            tables,
             former_disk: None,
             clock,
             slowness: Slowness::NONE,
@@ -84,12 +101,13 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    /// Disk and tables are blank from now on.
+    /// Disk, tables and snapshots are blank from now on.
     pub(crate) fn wipe(&mut self) {
         assert!(self.process.is_none(), "the disk of node {} is wiped under its process", self.id);
         let old = std::mem::take(&mut self.disk);
         self.former_disk.get_or_insert(old);
         self.tables = Arc::default();
+        self.snapshots = Arc::new(MemorySnapshots::new(self.tables.clone()));
     }
 
     /// Whether its peers know it by another disk: they neither hear it nor talk to it.
@@ -114,6 +132,13 @@ impl<P: Protocol> Node<P> {
         (deadline < MonoTime::NEVER).then(|| self.clock.world(deadline))
     }
 
+    /// When its transfers want to go on, by the world's clock.
+    pub(crate) fn transfers_due(&self) -> Option<MonoTime> {
+        let process = self.process.as_ref().filter(|process| !process.paused)?;
+        let deadline = process.desk.courier.deadline();
+        (deadline < MonoTime::NEVER).then(|| self.clock.world(deadline))
+    }
+
     pub(crate) fn status(&self) -> Option<EngineStatus> {
         self.process.as_ref().map(|process| process.core.engine().status())
     }
@@ -134,24 +159,33 @@ impl<P: Protocol> Node<P> {
         &mut self,
         mut config: EngineConfig,
         founders: Membership,
+        settings: &SnapshotSettings,
         now: MonoTime,
     ) -> Result<(), replica::ReplicaError> {
         assert!(self.process.is_none(), "node {} runs already", self.id);
         self.boot += 1;
         config.boot = self.boot;
-        let machine = match KvMachine::open(self.tables.clone()) {
-            Ok(machine) => machine,
-            Err(error) => return Err(replica::ReplicaError::Machine(error.into())),
-        };
-        let core = replica::recover::<P, _, _>(config, founders, &self.disk, &machine, None, self.local(now))?;
-        let status = core.engine().status();
+        let failed = |error: kv_machine::KvError| replica::ReplicaError::Machine(error.into());
+        let mut machine = KvMachine::open(self.tables.clone()).map_err(failed)?;
+        if machine.applied().map_err(failed)?.position.index == LogIndex::ZERO {
+            // As the service does: the members are part of the tables from the first start on, and so of each snapshot.
+            machine.found(Arc::new(founders.clone())).map_err(failed)?;
+        }
+        let installed = self.snapshots.installed().map_err(|error| replica::ReplicaError::Snapshots(error.into()))?;
+        let core = replica::recover::<P, _, _>(config, founders, &self.disk, &machine, installed, self.local(now))?;
+        let (status, applied) = (core.engine().status(), core.applied());
         self.process = Some(Process {
             core,
             machine,
             requests: 0,
             writes: VecDeque::new(),
-            syncing: 0,
-            to_apply: Vec::new(),
+            is_unsettled: false,
+            last_write: WriteId(0),
+            trims: VecDeque::new(),
+            syncing: None,
+            jobs: VecDeque::new(),
+            epoch: 0,
+            desk: Desk::new(settings, &self.snapshots, applied),
             read_backs: VecDeque::new(),
             paused: false,
             held: Vec::new(),
@@ -183,12 +217,49 @@ impl<P: Protocol> Process<P> {
         }
     }
 
-    /// Applies what waits; returns the entries with the machine's replies.
-    pub(crate) fn apply(&mut self) -> Result<Vec<(SharedEntry, Bytes)>, kv_machine::KvError> {
-        let entries = std::mem::take(&mut self.to_apply);
-        let replies = self.machine.apply(&entries)?;
+    /// A write that the engine hands out.
+    pub(crate) fn queue(&mut self, write: Write) {
+        self.last_write = write.id;
+        self.writes.push_back(write);
+    }
+
+    /// The name of the write that the engine hands out next.
+    pub(crate) fn next_write(&self) -> WriteId {
+        WriteId(self.last_write.0 + 1)
+    }
+
+    /// What the engine has at `index`, as far as it has handed that out; `durable` is what the disk has there.
+    pub(crate) fn entry_at(&self, index: LogIndex, durable: Option<&SharedEntry>) -> Option<SharedEntry> {
+        self.writes.iter().fold(durable.cloned(), |entry, write| {
+            let entry = entry.filter(|_| write.remove_from.is_none_or(|from| from > index));
+            write.entries.iter().find(|put| put.index == index).cloned().or(entry)
+        })
+    }
+
+    /// How many of the oldest `count` writes come before the next trim.
+    pub(crate) fn group_len(&self, count: usize) -> usize {
+        let after = self.trims.front().map(|(after, _)| *after);
+        self.writes.iter().take(count).take_while(|write| after.is_none_or(|after| write.id <= after)).count()
+    }
+
+    /// Where the log is to be trimmed now.
+    pub(crate) fn next_trim(&mut self) -> Option<LogPosition> {
+        let first = self.writes.front().map(|write| write.id);
+        self.trims.front().filter(|(after, _)| first.is_none_or(|first| first > *after))?;
+        self.trims.pop_front().map(|(_, base)| base)
+    }
+
+    /// Applies these; returns the machine's replies.
+    pub(crate) fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, kv_machine::KvError> {
+        let replies = self.machine.apply(entries)?;
         assert_eq!(entries.len(), replies.len(), "one reply for each entry");
-        Ok(entries.into_iter().zip(replies).collect())
+        Ok(replies)
+    }
+
+    /// What the tables have applied.
+    pub(crate) fn tables_at(&self) -> LogIndex {
+        // The machine knows it by heart.
+        self.machine.applied().map(|state| state.position.index).unwrap_or_default()
     }
 
     /// What the tables have applied, and the hash over them.

@@ -56,10 +56,24 @@ pub enum Moment {
     NextApply,
     /// Just after it has told a client that its command is applied, before other clients and its own engine hear of it.
     NextAnswer,
+    /// Just after a snapshot is taken, before anybody hears of it.
+    NextSnapshotTaken,
+    /// Just after its log is trimmed, before the engine hears of it.
+    NextTrim,
+    /// Just after it has sent a piece of a snapshot.
+    NextChunkSent,
+    /// Just after it has stored a piece of a snapshot.
+    NextChunkReceived,
+    /// Just before a snapshot takes the place of its tables.
+    NextInstall,
+    /// Just after that, before the log is trimmed.
+    NextSwap,
+    /// Just after the engine has heard of it.
+    NextInstalled,
 }
 
 impl Moment {
-    /// All of them.
+    /// Those that come without snapshots.
     pub const ALL: [Moment; 7] = [
         Moment::Now,
         Moment::NextSend,
@@ -68,6 +82,17 @@ impl Moment {
         Moment::NextElected,
         Moment::NextApply,
         Moment::NextAnswer,
+    ];
+
+    /// Those in the life of a snapshot.
+    pub const OF_SNAPSHOTS: [Moment; 7] = [
+        Moment::NextSnapshotTaken,
+        Moment::NextTrim,
+        Moment::NextChunkSent,
+        Moment::NextChunkReceived,
+        Moment::NextInstall,
+        Moment::NextSwap,
+        Moment::NextInstalled,
     ];
 }
 
@@ -86,6 +111,10 @@ pub enum Fault {
     SlowNode(Target, u32),
     /// Its syncs do.
     SlowDisk(Target, u32),
+    /// There is no room for snapshots on its disk, and it goes on.
+    NoRoom(Target),
+    /// A bit flips in a snapshot that it keeps or is receiving.
+    Spoil(Target),
     /// Its disk fails. The node stops, and comes back when the disk is well.
     Disk(Target, Ailment),
     /// A record that was synced is damaged or gone: when the node finds that out, it stops for good.
@@ -127,11 +156,14 @@ pub enum Kind {
     Weather,
     Drift,
     Campaign,
+    SnapshotCrash,
+    NoRoom,
+    SpoiltSnapshot,
 }
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 22] = [
         Kind::Crash,
         Kind::CrashAll,
         Kind::TornWrite,
@@ -151,6 +183,9 @@ impl Kind {
         Kind::Weather,
         Kind::Drift,
         Kind::Campaign,
+        Kind::SnapshotCrash,
+        Kind::NoRoom,
+        Kind::SpoiltSnapshot,
     ];
 
     /// Whether it costs a node for good.
@@ -163,7 +198,10 @@ impl Fault {
     /// What kind of fault it is.
     pub fn kind(&self) -> Kind {
         match self {
+            Fault::Crash(_, moment) if Moment::OF_SNAPSHOTS.contains(moment) => Kind::SnapshotCrash,
             Fault::Crash(..) => Kind::Crash,
+            Fault::NoRoom(_) => Kind::NoRoom,
+            Fault::Spoil(_) => Kind::SpoiltSnapshot,
             Fault::CrashAll(..) => Kind::CrashAll,
             Fault::TornWrite(_) => Kind::TornWrite,
             Fault::Pause(_) => Kind::Pause,
@@ -194,6 +232,8 @@ impl Fault {
             | Fault::Pause(target)
             | Fault::SlowNode(target, _)
             | Fault::SlowDisk(target, _)
+            | Fault::NoRoom(target)
+            | Fault::Spoil(target)
             | Fault::Disk(target, _)
             | Fault::Damage(target, _)
             | Fault::Wipe(target)

@@ -91,14 +91,16 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::OldEntriesCounted
         | Bug::ConflictSuffixKept
         | Bug::CommitBeyondVerified
-        | Bug::RefusalTeachesNothing => &[Engine::Raft],
+        | Bug::RefusalTeachesNothing
+        | Bug::InstallationKeepsSuffix => &[Engine::Raft],
         Bug::AcceptLeavesPromise
         | Bug::WatermarkOfOtherBallot
         | Bug::PromiseCountedEarly
         | Bug::LowestBallotReproposed
         | Bug::AcceptedValuesIgnored
         | Bug::HolesSkipped
-        | Bug::LeadsBeforeCaughtUp => &[Engine::Paxos],
+        | Bug::LeadsBeforeCaughtUp
+        | Bug::InstallationDropsAccepts => &[Engine::Paxos],
         _ => &[Engine::Raft, Engine::Paxos],
     }
 }

@@ -133,7 +133,7 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
         Command::Persist { node, count } => world.persist(NodeId(*node), count.unwrap_or(usize::MAX))?,
         Command::Crash { node, keep } => {
             let batches = world.at_stake(NodeId(*node)).batches;
-            world.crash(NodeId(*node), Survivors { writes: keep.unwrap_or(0), batches })?;
+            world.crash(NodeId(*node), Survivors { writes: keep.unwrap_or(0), batches, incoming: true })?;
         }
         Command::Restart(nodes) => nodes.iter().try_for_each(|node| world.restart(NodeId(*node)))?,
         Command::Pause(node) => world.pause(NodeId(*node)),

@@ -69,8 +69,33 @@ pub enum Happening<M> {
     Applied(NodeId, LogIndex),
     /// Cause: entries were read back.
     EntriesRead(NodeId, usize),
-    /// Cause: the log was trimmed.
+    /// Cause: the log was trimmed behind a snapshot.
     Trimmed(NodeId, LogIndex),
+    /// Cause: the engine hears that a snapshot stands for everything up to here.
+    GoesOnFrom(NodeId, LogIndex),
+    /// Cause: a log lets go of so many entries up to here.
+    LogTrimmed {
+        /// Whose.
+        node: NodeId,
+        /// The last that is gone.
+        through: LogIndex,
+        /// How many went.
+        entries: u64,
+    },
+    /// Cause: a snapshot was taken that covers everything up to here.
+    SnapshotTaken(NodeId, LogIndex),
+    /// Cause: there was no room for what was to be taken or received.
+    NoRoom(NodeId),
+    /// Cause: a snapshot that covers everything up to here has taken the place of the tables.
+    SnapshotInstalled(NodeId, LogIndex),
+    /// Cause: what was received is not what it should be, and was thrown away.
+    NotInstalled(NodeId, String),
+    /// Cause: a sender hears that this node could not install what it was sent.
+    SnapshotRefused(NodeId, String),
+    /// Cause: a message of a transfer, in words, arrived.
+    PieceReceived(NodeId, NodeId, String),
+    /// Cause: a bit flips in what this node sends of a snapshot.
+    Garbled(NodeId),
     /// Cause: the process died.
     Crashed {
         /// Whose.
@@ -132,6 +157,12 @@ pub enum Happening<M> {
     ReadBackWanted(NodeId, ReadBack),
     /// Effect: a peer needs a snapshot.
     SnapshotWanted(NodeId, SendSnapshot),
+    /// Effect: this node begins to send one.
+    TransferBegun(NodeId),
+    /// Effect: a message of a transfer, in words, left.
+    PieceSent(NodeId, NodeId, String),
+    /// A message of a transfer will not arrive.
+    PieceLost(NodeId, NodeId, String, Lost),
 }
 
 /// How much of everything has happened.
@@ -181,8 +212,22 @@ pub struct Counts {
     pub read_backs: u64,
     /// Logs trimmed.
     pub trims: u64,
+    /// Entries that logs have let go of, counted at each node.
+    pub entries_trimmed: u64,
     /// Snapshots wanted.
     pub snapshots_wanted: u64,
+    /// Snapshots taken.
+    pub snapshots_taken: u64,
+    /// Snapshots begun to be sent.
+    pub transfers: u64,
+    /// Pieces of snapshots that were damaged on their way.
+    pub chunks_garbled: u64,
+    /// Snapshots that have taken the place of tables.
+    pub snapshots_installed: u64,
+    /// Snapshots received that were not what they should be.
+    pub snapshots_refused: u64,
+    /// Snapshots that found no room.
+    pub snapshots_without_room: u64,
 }
 
 impl Counts {
@@ -218,6 +263,13 @@ impl Counts {
         self.read_backs += other.read_backs;
         self.trims += other.trims;
         self.snapshots_wanted += other.snapshots_wanted;
+        self.entries_trimmed += other.entries_trimmed;
+        self.snapshots_taken += other.snapshots_taken;
+        self.transfers += other.transfers;
+        self.chunks_garbled += other.chunks_garbled;
+        self.snapshots_installed += other.snapshots_installed;
+        self.snapshots_refused += other.snapshots_refused;
+        self.snapshots_without_room += other.snapshots_without_room;
     }
 
     fn count<M>(&mut self, happening: &Happening<M>) {
@@ -247,7 +299,16 @@ impl Counts {
             Happening::Refused(_) => self.refused += 1,
             Happening::ReadServed(..) => self.reads_served += 1,
             Happening::EntriesRead(..) => self.read_backs += 1,
-            Happening::Trimmed(..) => self.trims += 1,
+            Happening::LogTrimmed { entries, .. } => {
+                self.trims += 1;
+                self.entries_trimmed += entries;
+            }
+            Happening::SnapshotTaken(..) => self.snapshots_taken += 1,
+            Happening::TransferBegun(_) => self.transfers += 1,
+            Happening::Garbled(_) => self.chunks_garbled += 1,
+            Happening::SnapshotInstalled(..) => self.snapshots_installed += 1,
+            Happening::NotInstalled(..) => self.snapshots_refused += 1,
+            Happening::NoRoom(_) => self.snapshots_without_room += 1,
             Happening::SnapshotWanted(..) => self.snapshots_wanted += 1,
             _ => {}
         }

@@ -123,7 +123,18 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Synced(node, write) => format!("{node} syncs {write}"),
         Happening::Applied(node, index) => format!("{node} has applied {index}"),
         Happening::EntriesRead(node, count) => format!("{node} reads {count} entries back"),
-        Happening::Trimmed(node, index) => format!("{node} trims its log up to {index}"),
+        Happening::Trimmed(node, index) => format!("{node} has trimmed its log up to {index}"),
+        Happening::GoesOnFrom(node, index) => format!("{node} goes on from a snapshot through {index}"),
+        Happening::LogTrimmed { node, through, entries } => {
+            format!("{node} lets go of {entries} entries up to {through}")
+        }
+        Happening::SnapshotTaken(node, index) => format!("{node} has taken a snapshot through {index}"),
+        Happening::NoRoom(node) => format!("{node} has no room for a snapshot"),
+        Happening::SnapshotInstalled(node, index) => format!("{node} installs a snapshot through {index}"),
+        Happening::NotInstalled(node, why) => format!("{node} does not install a snapshot: {why}"),
+        Happening::SnapshotRefused(node, why) => format!("{node} refuses a snapshot: {why}"),
+        Happening::PieceReceived(from, to, words) => format!("{to} receives from {from}: {words}"),
+        Happening::Garbled(node) => format!("a bit flips in what {node} sends"),
         Happening::Crashed { node, lost, kept } => format!("{node} crashes ({kept} unsynced writes kept, {lost} lost)"),
         Happening::Restarted(node, boot) => format!("{node} starts, boot {boot}"),
         Happening::Paused(node) => format!("{node} is paused"),
@@ -168,6 +179,9 @@ fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
         Happening::SnapshotWanted(node, wanted) => {
             format!("{node} wants a snapshot of at least {} for {}", wanted.at_least, wanted.to)
         }
+        Happening::TransferBegun(node) => format!("{node} begins to send a snapshot"),
+        Happening::PieceSent(from, to, words) => format!("{from} → {to} {words}"),
+        Happening::PieceLost(from, to, words, _) => struck_out(&format!("{from} → {to} {words}")),
         other => cause::<P>(other).unwrap_or_default(),
     }
 }

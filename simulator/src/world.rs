@@ -21,6 +21,8 @@ use consensus_api::{
     StoreId, Timing,
 };
 
+use replica::SnapshotSettings;
+
 use crate::agenda::{Agenda, Place, Scope, Task};
 use crate::answers::Answer;
 use crate::atlas::Atlas;
@@ -59,6 +61,10 @@ pub struct WorldConfig {
     pub clocks_apart: Duration,
     /// How many microseconds a second each clock gains or loses, at most.
     pub drift_ppm_max: u64,
+    /// When snapshots are taken, how much log is kept behind them, and how they are sent.
+    pub snapshots: SnapshotSettings,
+    /// How many of a thousand chunks of snapshots are damaged on their way.
+    pub garbled_permille: u64,
     /// How much of the history is kept to be shown.
     pub trace_max: usize,
 }
@@ -77,6 +83,8 @@ impl Default for WorldConfig {
             batching_permille: 0,
             clocks_apart: Duration::ZERO,
             drift_ppm_max: 0,
+            snapshots: SnapshotSettings::on_demand(),
+            garbled_permille: 0,
             trace_max: 100_000,
         }
     }
@@ -145,10 +153,7 @@ impl<P: Protocol> World<P> {
 
     /// Starts a process on a node's disk and tables.
     pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let founders =
-            Membership::of_voters((1..=self.config.nodes).map(|node| {
-                (NodeId(node), Member { address: format!("node-{node}"), store: StoreId(u128::from(node)) })
-            }));
+        let founders = self.founders();
         let config = EngineConfig {
             node: id,
             boot: 0,
@@ -158,15 +163,26 @@ impl<P: Protocol> World<P> {
         };
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        if let Err(error) = node.start(config, founders, now) {
+        if let Err(error) = node.start(config, founders, &self.config.snapshots, now) {
             return self.not_started(id, &error);
         }
         self.atlas.up(id);
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         if let Some((status, applied)) = node.status().zip(node.applied()) {
-            self.checks.started(id, &status, applied)?;
+            self.checks.started((id, &node.disk), &status, applied)?;
         }
+        // The last life may have ended between a snapshot and the trimming.
+        self.want_trim(id)?;
         self.settle(id)
+    }
+
+    /// The members for good.
+    pub(crate) fn founders(&self) -> Membership {
+        Membership::of_voters(
+            (1..=self.config.nodes).map(|node| {
+                (NodeId(node), Member { address: format!("node-{node}"), store: StoreId(u128::from(node)) })
+            }),
+        )
     }
 
     /// The time, by a clock that nobody in the world can read.
@@ -303,14 +319,15 @@ impl<P: Protocol> World<P> {
     /// The earliest task or timer until then; false where there is none.
     fn happen_next(&mut self, until: MonoTime, scope: Scope) -> Result<bool, Violation> {
         let task = self.agenda.first(scope);
-        let timer = self.nodes.values().filter_map(|node| Some((node.wakes_at()?.max(self.now), node.id))).min();
+        let due = |node: &Node<P>| node.wakes_at().into_iter().chain(node.transfers_due()).min();
+        let timer = self.nodes.values().filter_map(|node| Some((due(node)?.max(self.now), node.id))).min();
         match (task, timer) {
             (Some(place), timer) if place.0 <= until && timer.is_none_or(|(due, _)| place.0 <= due) => {
                 self.perform(place)?;
             }
             (_, Some((due, node))) if due <= until => {
                 self.pass_to(due);
-                self.tick(node)?;
+                self.wake(node)?;
             }
             _ => return Ok(false),
         }
@@ -338,13 +355,26 @@ impl<P: Protocol> World<P> {
         let is_current = |world: &World<P>, boot| world.nodes.get(&node).is_some_and(|node| node.boot == boot);
         match task {
             Task::Deliver(parcel) => self.deliver(parcel),
+            Task::DeliverPiece(parcel) => self.deliver_piece(parcel),
             Task::Sync { boot, .. } if is_current(self, boot) => self.finish_sync(node),
             Task::Apply { boot, .. } if is_current(self, boot) => self.apply(node),
             Task::ReadBack { boot, .. } if is_current(self, boot) => self.read_back(node),
             Task::Settle { boot, .. } if is_current(self, boot) => self.settle(node),
+            Task::Take { boot, .. } if is_current(self, boot) => self.take_snapshot(node),
+            Task::Report { boot, .. } if is_current(self, boot) => self.hear_report(node),
             // It belonged to a life that is over.
             _ => Ok(()),
         }
+    }
+
+    /// The engine's timer goes off, or the courier's.
+    fn wake(&mut self, node: NodeId) -> Result<(), Violation> {
+        let transfers_due = self.nodes.get(&node).and_then(Node::transfers_due);
+        if transfers_due.is_some_and(|due| due <= self.now) {
+            self.count_event(node)?;
+            return self.move_on(node);
+        }
+        self.tick(node)
     }
 
     /// A node's timer goes off.

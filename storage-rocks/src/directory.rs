@@ -60,6 +60,11 @@ pub(crate) fn claim_to_read(path: &Path) -> Result<File, StorageError> {
     }
 }
 
+/// Refuses a directory on which somebody runs; says nothing else about it.
+pub(crate) fn refuse_running(path: &Path) -> Result<(), StorageError> {
+    File::open(path.join(LOCK)).map_or(Ok(()), |lock| held(path, lock.try_lock()))
+}
+
 fn held(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), StorageError> {
     match outcome {
         Ok(()) => Ok(()),

@@ -43,6 +43,15 @@ pub enum StorageError {
         /// One of the things in it.
         found: String,
     },
+    /// Something is where a data directory is to be restored to.
+    #[error(
+        "{} is there already, and nothing is restored over it; name a directory that does not exist yet",
+        .path.display()
+    )]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process has it open.
     #[error(
         "{} is in use by another process; stop that one first, or name another data directory",
@@ -228,6 +237,15 @@ pub enum StorageError {
         id: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// A file that the live tables and a snapshot share was damaged on the disk: a new snapshot would have it too.
+    #[error(
+        "the tables' own file {file} was damaged on the disk, so no snapshot is taken of them; \
+         check the disk and replace this node"
+    )]
+    DamagedTables {
+        /// Which one.
+        file: String,
     },
     /// A snapshot is not what its manifest says.
     #[error("snapshot {id} is damaged: {what}; it is thrown away, and to be fetched or taken anew")]

@@ -28,6 +28,7 @@ use crate::error::StorageError;
 use crate::files;
 use crate::record::{decode, encode};
 use crate::settings::{self, DEFAULT};
+use crate::torn_manifest;
 
 const POINTER: &str = "live";
 const NEXT_POINTER: &str = "live.new";
@@ -113,6 +114,7 @@ impl Generations {
         let names: Arc<[String]> = names.iter().map(|name| (*name).to_owned()).collect();
         let live = read_live(root)?;
         let path = live_path(root, live)?;
+        torn_manifest::cut_off(&path)?;
         let generation = Generation::open(path, live.number, &names)?;
         let pointer = Mutex::new(Pointer { live, unsure: false });
         Ok((Generations { root: root.to_owned(), names, pointer }, generation))

@@ -23,12 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus_api::{
-    AppliedState, LogIndex, LogPosition, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead,
+    AppliedState, LogIndex, LogPosition, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead, Tables,
 };
 use rocksdb::checkpoint::Checkpoint;
 
 pub use archive::check_export;
+pub(crate) use archive::unpack;
 pub(crate) use manifest::check_files;
+pub use manifest::name_of as snapshot_name;
 pub(crate) use shelf::{SNAPSHOTS, Shelf, list, look_at};
 
 use crate::error::StorageError;
@@ -43,6 +45,8 @@ const TAKING: &str = "taking";
 /// Room that must be there besides what a flush will write.
 const ROOM_BYTES: u64 = 4 << 20;
 const EXPORT_BYTES: usize = 1 << 20;
+/// How often it is tried to read between two batches.
+const READS_MAX: usize = 100;
 
 /// Reads from tables how far they have come and who their members are. The store knows nothing of what stands in them.
 pub type ReadApplied = fn(&dyn TableRead<Error = StorageError>) -> Result<AppliedState, Box<dyn Error + Send + Sync>>;
@@ -68,16 +72,16 @@ impl RocksSnapshots {
         RocksSnapshots { parts, applied }
     }
 
-    /// Writes one that is kept to `out`, as one file. It is checked while it is read.
+    /// Writes one that is kept to `out`, as one file. It is checked while it is read, and kept for as long as that lasts.
     ///
     /// # Errors
     /// [`StorageError::MissingSnapshot`] where it is not kept, or not any more; otherwise what reading and writing say.
     pub fn export(&self, id: SnapshotId, out: &mut impl Write) -> Result<(), StorageError> {
         let missing = || StorageError::MissingSnapshot { id: manifest::name_of(id), have: 0 };
-        let snapshot = self.parts.shelf.find(id).ok_or_else(missing)?;
-        archive::write_head(&snapshot, out)?;
+        let held = self.parts.shelf.hold(id).ok_or_else(missing)?;
+        archive::write_head(&held.snapshot, out)?;
         let mut offset = 0;
-        while offset < snapshot.bytes() {
+        while offset < held.snapshot.bytes() {
             let bytes = self.parts.shelf.read(id, offset, EXPORT_BYTES)?.ok_or_else(missing)?;
             archive::write(out, &bytes)?;
             offset += bytes.len() as u64;
@@ -104,8 +108,32 @@ impl RocksSnapshots {
         Ok(snapshot)
     }
 
-    fn applied_in(&self, tables: &Generation, what: &str) -> Result<AppliedState, StorageError> {
+    /// Throws away all that are kept.
+    pub(crate) fn discard_all(&self) {
+        self.parts.shelf.kept().iter().for_each(|snapshot| self.parts.shelf.discard(snapshot.id));
+    }
+
+    fn applied_in(
+        &self,
+        tables: &dyn TableRead<Error = StorageError>,
+        what: &str,
+    ) -> Result<AppliedState, StorageError> {
         (self.applied)(tables).map_err(|source| StorageError::Unreadable { what: what.to_owned(), source })
+    }
+
+    /// How far this node's tables have come, as of one moment: what says so is more than one record, and a batch may be
+    /// written between the reading of two. A view would do at once, but with the end of one the database begins to
+    /// rewrite old files: they would no longer be shared with the last snapshot.
+    fn applied_here(&self) -> Result<AppliedState, StorageError> {
+        let live = self.parts.tables.live();
+        for _ in 0..READS_MAX {
+            let before = live.db.latest_sequence_number();
+            let applied = self.applied_in(&*live, "this node");
+            if live.db.latest_sequence_number() == before {
+                return applied;
+            }
+        }
+        self.applied_in(&*self.parts.tables.view(), "this node")
     }
 
     fn incoming(&self) -> MutexGuard<'_, Incoming> {
@@ -124,6 +152,9 @@ impl RocksSnapshots {
         let known = newest.as_ref().map(|newest| (self.parts.shelf.place_of(newest.id), newest));
         let known = known.as_ref().map(|(place, newest)| (place.as_path(), &***newest));
         let files = manifest::survey(taking, known)?;
+        if let Some(file) = self.parts.shelf.find_damaged(taking, &files) {
+            return Err(StorageError::DamagedTables { file });
+        }
         manifest::of(applied.position, applied.log_time, membership, files)
     }
 
@@ -174,7 +205,7 @@ impl SnapshotStore for RocksSnapshots {
         let _alone = self.parts.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let shelf = &self.parts.shelf;
         let live = self.parts.tables.live();
-        let applied = self.applied_in(&live, "this node")?;
+        let applied = self.applied_here()?;
         if applied.membership.is_none() {
             return Err(StorageError::NotFounded);
         }
@@ -212,7 +243,7 @@ impl SnapshotStore for RocksSnapshots {
 
     fn install(&self, id: SnapshotId) -> Result<(), StorageError> {
         let mut incoming = self.incoming();
-        let applied = self.applied_in(&self.parts.tables.live(), "this node")?.position.index;
+        let applied = self.applied_here()?.position.index;
         let snapshot = self.ready(&mut incoming, id, applied)?;
         if snapshot.position.index == applied {
             return Ok(());

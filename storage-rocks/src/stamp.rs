@@ -9,14 +9,14 @@ use std::io::Read;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
-use consensus_api::{Blob, ClusterId, EngineName, Era, GroupId, NodeId, StoreId, codec};
+use consensus_api::{Blob, ClusterId, EngineName, Era, GroupId, Member, NodeId, SnapshotId, StoreId, codec};
 use sha2::{Digest, Sha256};
 
 use crate::error::StorageError;
 use crate::record::{Place, decode};
 
 /// The layout that this build writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Who wants to open a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,10 @@ pub struct Stamp {
     pub era: Era,
     /// The cluster, once it is known.
     pub cluster: Option<ClusterId>,
-    /// The first voters with their stores, once they are known; in order of node.
-    pub founders: Vec<(NodeId, StoreId)>,
+    /// The first voters, once they are known; in order of node.
+    pub founders: Vec<(NodeId, Member)>,
+    /// The snapshot that the directory was made from, if it was made from one.
+    pub restored_from: Option<SnapshotId>,
     /// How often the directory was opened.
     pub boots: u64,
 }
@@ -63,6 +65,7 @@ impl Stamp {
             era: expected.era,
             cluster: None,
             founders: Vec::new(),
+            restored_from: None,
             boots: 0,
         })
     }
@@ -105,15 +108,24 @@ impl Stamp {
     }
 }
 
-/// The cluster that these founders make: the first half of the SHA-256 of their nodes and stores, whatever order they
-/// are given in. Two clusters never share one, because no two stores do.
-pub fn cluster_id(founders: &[(NodeId, StoreId)]) -> ClusterId {
+/// The cluster that these founders make: the first half of the SHA-256 of their nodes, stores and addresses, whatever
+/// order they are given in. Two clusters never share one, because no two stores do. The addresses count as well, since
+/// every node writes them into its tables: founders that disagree on one would have tables that differ. And so
+/// does the snapshot that their directories were restored from: nodes that begin with different tables are of different
+/// clusters, and refuse each other.
+pub fn cluster_id(founders: &[(NodeId, Member)], restored_from: Option<SnapshotId>) -> ClusterId {
     let mut founders = founders.to_vec();
     founders.sort_unstable();
     let mut hash = Sha256::new();
-    for (node, store) in founders {
+    for (node, Member { address, store }) in founders {
         hash.update(node.0.to_be_bytes());
         hash.update(store.0.to_be_bytes());
+        hash.update((address.len() as u64).to_be_bytes());
+        hash.update(address);
+    }
+    if let Some(snapshot) = restored_from {
+        // Shorter than a founder, so nothing else hashes alike.
+        hash.update(snapshot.0.to_be_bytes());
     }
     let first_half = hash.finalize().into_iter().take(16);
     ClusterId(first_half.fold(0, |id, byte| id << 8 | u128::from(byte)))
@@ -136,10 +148,15 @@ mod tests {
 
     #[test]
     fn a_cluster_is_its_founders_in_any_order() {
-        let (one, two) = ((NodeId(1), StoreId(10)), (NodeId(2), StoreId(20)));
-        assert_eq!(cluster_id(&[one, two]), cluster_id(&[two, one]));
-        assert_ne!(cluster_id(&[one, two]), cluster_id(&[one]));
-        assert_ne!(cluster_id(&[one, two]), cluster_id(&[one, (NodeId(2), StoreId(21))]));
+        let founder = |node, store| (NodeId(node), Member { address: String::new(), store: StoreId(store) });
+        let (one, two) = (founder(1, 10), founder(2, 20));
+        let cluster = cluster_id(&[one.clone(), two.clone()], None);
+        assert_eq!(cluster, cluster_id(&[two.clone(), one.clone()], None));
+        assert_ne!(cluster, cluster_id(std::slice::from_ref(&one), None));
+        assert_ne!(cluster, cluster_id(&[one.clone(), founder(2, 21)], None));
+        let restored = |snapshot| cluster_id(&[one.clone(), two.clone()], Some(SnapshotId(snapshot)));
+        assert_ne!(cluster, restored(0), "a blank beginning is another one than any snapshot");
+        assert_ne!(restored(0), restored(1));
     }
 
     #[test]
@@ -152,6 +169,6 @@ mod tests {
         let path = Path::new("d");
         let stored = codec::encode(&(FORMAT + 1, Blob::from("who knows what"))).unwrap();
         let error = Stamp::from_stored(path, &stored).unwrap_err();
-        assert!(matches!(error, StorageError::OtherFormat { found: 2, expected: FORMAT, .. }), "{error}");
+        assert!(matches!(error, StorageError::OtherFormat { found: 3, expected: FORMAT, .. }), "{error}");
     }
 }

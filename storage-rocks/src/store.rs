@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use consensus_api::{ClusterId, NodeId, StoreId};
+use consensus_api::{ClusterId, Member, NodeId, SnapshotId};
 
 use crate::database::{Database, Durability};
 use crate::directory;
@@ -92,11 +92,20 @@ impl Store {
         self.stamp.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Writes durably that the directory was made from a snapshot.
+    pub(crate) fn stamp_restored(&self, from: SnapshotId) -> Result<(), StorageError> {
+        let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamped = Stamp { restored_from: Some(from), ..stamp.clone() };
+        write_stamp(self.log.database(), &stamped)?;
+        *stamp = stamped;
+        Ok(())
+    }
+
     /// Writes durably which cluster this is, and who founded it. Does nothing if the same stands there already.
     ///
     /// # Errors
     /// [`StorageError::OtherCluster`] where another one does: a directory never changes its cluster.
-    pub fn stamp_cluster(&self, cluster: ClusterId, founders: &[(NodeId, StoreId)]) -> Result<(), StorageError> {
+    pub fn stamp_cluster(&self, cluster: ClusterId, founders: &[(NodeId, Member)]) -> Result<(), StorageError> {
         let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         match stamp.cluster {
             Some(found) if found == cluster => return Ok(()),

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{Disk, EXPECTED, OPTIONS};
-use consensus_api::{ClusterId, EngineName, Era, NodeId, StoreId};
+use consensus_api::{ClusterId, EngineName, Era, Member, NodeId, StoreId};
 use storage_rocks::{Expected, StorageError, Store, StoreOptions, cluster_id};
 use tempfile::TempDir;
 
@@ -57,8 +57,9 @@ fn another_node_engine_or_era_is_refused_by_name_and_changes_nothing() {
 fn a_directory_keeps_its_cluster() {
     let disk = Disk::default();
     let store = disk.open_store().unwrap();
-    let founders = [(NodeId(2), StoreId(7)), (NodeId(1), store.stamp().store)];
-    let cluster = cluster_id(&founders);
+    let founder = |node, store| (NodeId(node), Member { address: format!("127.0.0.1:{node}"), store });
+    let founders = [founder(2, StoreId(7)), founder(1, store.stamp().store)];
+    let cluster = cluster_id(&founders, None);
     store.stamp_cluster(cluster, &founders).unwrap();
     store.stamp_cluster(cluster, &founders).unwrap();
     let error = store.stamp_cluster(ClusterId(1), &[]).unwrap_err();
@@ -66,7 +67,7 @@ fn a_directory_keeps_its_cluster() {
     drop(store);
     let stamp = disk.open_store().unwrap().stamp();
     assert_eq!(stamp.cluster, Some(cluster));
-    assert_eq!(stamp.founders, [founders[1], founders[0]]);
+    assert_eq!(stamp.founders, [founders[1].clone(), founders[0].clone()]);
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use common::snapshots::{
     Child, applied, directory_of_child, index_of, meet, name_of, numbered, order, spoil, wait_for_parent,
@@ -15,9 +17,11 @@ use common::snapshots::{
 use common::{Disk, EXPECTED, OPTIONS, length, truncate};
 use consensus_api::testkit::log_store::LogStoreFactory;
 use consensus_api::testkit::snapshot_store;
-use consensus_api::{LogIndex, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead, Tables, codec};
+use consensus_api::{
+    AppliedState, LogIndex, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead, Tables, codec,
+};
 use power_loss::Remains;
-use storage_rocks::{StorageError, Store, check_export, inspect};
+use storage_rocks::{RocksTables, StorageError, Store, check_export, inspect};
 
 #[test]
 fn the_store_of_snapshots_is_one() {
@@ -195,6 +199,57 @@ fn an_exported_snapshot_is_imported_and_installed_elsewhere() {
     assert!(matches!(missing, StorageError::MissingSnapshot { .. }));
 }
 
+/// Does something as soon as the first bytes are written to it.
+struct Interrupted<F: FnMut()>(Vec<u8>, F);
+
+impl<F: FnMut()> std::io::Write for Interrupted<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() {
+            (self.1)();
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_being_exported_stays_until_it_is_whatever_is_taken_meanwhile() {
+    let disk = Disk::default();
+    let store = disk.open_store().unwrap();
+    let snapshots = store.snapshots(applied);
+    write(&store, 1..=5);
+    let oldest = snapshots.take().unwrap();
+    let mut out = Interrupted(Vec::new(), || {
+        for number in 6..=8 {
+            write(&store, [number]);
+            snapshots.take().unwrap();
+        }
+        assert_eq!(snapshots.kept().unwrap().len(), 3, "the two newest, and the one that is held");
+    });
+    snapshots.export(oldest.id, &mut out).unwrap();
+    assert_eq!(check_export(&out.0[..]).unwrap(), *oldest);
+    let kept: Vec<u64> = snapshots.kept().unwrap().iter().map(|kept| kept.position.index.0).collect();
+    assert_eq!(kept, [8, 7]);
+    assert_eq!(names(&disk.path().join("snapshots")).len(), 2);
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_while_it_is_exported_ends_in_an_error() {
+    let disk = Disk::default();
+    let store = disk.open_store().unwrap();
+    let snapshots = store.snapshots(applied);
+    write(&store, 1..=5);
+    let taken = snapshots.take().unwrap();
+    let place = disk.path().join("snapshots").join(name_of(taken.id));
+    let mut out = Interrupted(Vec::new(), || spoil(&place, &taken, taken.bytes() - 1));
+    let error = snapshots.export(taken.id, &mut out).unwrap_err();
+    assert!(matches!(error, StorageError::DamagedSnapshot { .. }), "{error}");
+    assert!(check_export(&out.0[..]).is_err(), "and nobody takes what came for whole");
+}
+
 #[test]
 fn a_file_that_was_cut_off_or_garbled_is_refused_and_says_why() {
     let (manifest, file) = exported(30);
@@ -342,4 +397,30 @@ fn a_snapshot_takes_little_room_beside_the_tables_that_it_is_of() {
     drop((store, log));
     disk.freeze();
     assert_eq!(LogStoreFactory::open(&mut disk).unwrap().base().index, LogIndex::ZERO);
+}
+
+thread_local! {
+    /// Tables that are written while it is read how far they have come.
+    static WRITTEN_MEANWHILE: RefCell<Option<Arc<RocksTables>>> = const { RefCell::new(None) };
+}
+
+/// Reads the record twice, as a machine that keeps two would, and lets a batch come between.
+fn applied_twice(
+    tables: &dyn TableRead<Error = StorageError>,
+) -> Result<AppliedState, Box<dyn std::error::Error + Send + Sync>> {
+    let first = applied(tables)?;
+    if let Some(written) = WRITTEN_MEANWHILE.take() {
+        written.write(numbered(first.position.index.0 + 1))?;
+    }
+    if applied(tables)? == first { Ok(first) } else { Err("the two records are of two moments".into()) }
+}
+
+#[test]
+fn how_far_the_tables_have_come_is_read_as_of_one_moment() {
+    let disk = Disk::default();
+    let store = disk.open_store().unwrap();
+    write(&store, 1..=20);
+    WRITTEN_MEANWHILE.set(Some(store.tables.clone()));
+    let taken = store.snapshots(applied_twice).take().unwrap();
+    assert!(WRITTEN_MEANWHILE.take().is_none() && taken.position.index == LogIndex(21));
 }

@@ -22,7 +22,8 @@ pub struct TransportConfig {
     pub era: Era,
     /// The engine that governs it.
     pub engine: EngineName,
-    /// Whom to dial first, as `host:port`, until a membership says more.
+    /// Where to dial whom, as `host:port`. Wins over the address in a membership: from here a node may be reached by
+    /// another way than from elsewhere.
     pub contacts: BTreeMap<NodeId, String>,
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,

@@ -18,10 +18,12 @@ use crate::roster::Roster;
 
 /// What a peer last said of itself in a handshake that both sides were content with: what the founders of a cluster must know of each other before they
 /// are stamped, and what a newcomer must know to join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founder {
     /// Its store.
     pub store: StoreId,
+    /// Where it says that it can be reached.
+    pub address: String,
     /// The cluster that it is stamped with; `None` if it is forming one, too.
     pub cluster: Option<ClusterId>,
 }
@@ -66,9 +68,9 @@ impl Context {
     /// certain that the two want each other, and the peer counts as introduced.
     pub(crate) fn attach(&self, link: &Link) -> Result<(), HelloRefused> {
         write(&self.roster).attach(link)?;
-        let Hello { node, store, cluster, .. } = link.hello;
-        let founder = Founder { store, cluster };
-        self.founders.send_if_modified(|seen| seen.insert(node, founder) != Some(founder));
+        let Hello { node, store, cluster, address, .. } = link.hello.clone();
+        let founder = Founder { store, address, cluster };
+        self.founders.send_if_modified(|seen| seen.insert(node, founder.clone()) != Some(founder));
         self.refusals.clear(node);
         Ok(())
     }

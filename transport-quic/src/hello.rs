@@ -18,7 +18,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use crate::frame::{MAGIC, PROTOCOL_VERSION};
 use crate::link::LinkError;
 
-/// The most that an encoded hello may take; it has no part of variable size, so this is ample.
+/// The most that an encoded hello may take; its one part of variable size is an address, so this is ample.
 const HELLO_BYTES_MAX: usize = 1024;
 /// Magic, version, a zero, and the length.
 const PREFIX_BYTES: usize = 6;
@@ -31,6 +31,8 @@ pub(crate) struct Hello {
     pub(crate) era: Era,
     pub(crate) node: NodeId,
     pub(crate) store: StoreId,
+    /// Where it says that it can be reached.
+    pub(crate) address: String,
     /// Drawn anew at each start of the process: a peer with another one has restarted, and the connection to its
     /// earlier life is dead, whether that was noticed yet or not.
     pub(crate) life: u64,
@@ -74,7 +76,9 @@ pub enum HelloRefused {
         refused: Era,
     },
     /// The two belong to different clusters.
-    #[error("cluster {refused}, but {refuser} is required; check the peers' addresses and the data directory")]
+    #[error(
+        "cluster {refused}, but {refuser} is required; check the peers' addresses and the data directory, and that all nodes were restored from the same snapshot or none was"
+    )]
     OtherCluster {
         /// The cluster of the side that refused.
         refuser: ClusterId,

@@ -25,6 +25,7 @@ const REMOVED_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     mine: Hello,
+    contacts: BTreeMap<NodeId, String>,
     known: BTreeMap<NodeId, Known>,
     removed: BTreeSet<NodeId>,
 }
@@ -47,8 +48,9 @@ pub(crate) enum Relation {
 impl Standing {
     pub(crate) fn new(mine: Hello, contacts: BTreeMap<NodeId, String>) -> Standing {
         let me = mine.node;
-        let known = contacts.into_iter().map(|(node, address)| (node, Known { address, store: None }));
-        Standing { mine, known: known.filter(|(node, _)| *node != me).collect(), removed: BTreeSet::new() }
+        let known = contacts.iter().map(|(node, address)| (*node, Known { address: address.clone(), store: None }));
+        let known = known.filter(|(node, _)| *node != me).collect();
+        Standing { mine, contacts, known, removed: BTreeSet::new() }
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -69,11 +71,14 @@ impl Standing {
         assert!(before.is_none_or(|before| before == cluster), "stamped with {before:?}, and now with {cluster}");
     }
 
-    /// From now on the membership says who is known.
+    /// From now on the membership says who is known, and where, except where a contact says otherwise.
     pub(crate) fn set_members(&mut self, membership: &Membership) {
         let members = membership.members.iter().filter(|(node, _)| **node != self.mine.node);
         let known: BTreeMap<NodeId, Known> = members
-            .map(|(node, member)| (*node, Known { address: member.address.clone(), store: Some(member.store) }))
+            .map(|(node, member)| {
+                let address = self.contacts.get(node).unwrap_or(&member.address).clone();
+                (*node, Known { address, store: Some(member.store) })
+            })
             .collect();
         let before = std::mem::replace(&mut self.known, known);
         // A contact that no membership has named yet was never a member, and so is not removed.
@@ -128,6 +133,7 @@ mod tests {
             era: Era(0),
             node: NodeId(node),
             store: StoreId(store),
+            address: format!("127.0.0.1:{node}"),
             life: 1,
             cluster: cluster.map(ClusterId),
         }

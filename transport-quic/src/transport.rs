@@ -66,8 +66,9 @@ impl QuicTransport {
             return Err(TransportError::CertificateOfAnother { found: tls.name().to_string(), node });
         }
         let (endpoint, client) = endpoint::open(&listen, &tls, &limits, &timing).await?;
-        let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen, source })?;
-        let mine = Hello { engine, group, era, node, store, life: draw_life()?, cluster };
+        let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen.clone(), source })?;
+        let address = if listen.ends_with(":0") { local.to_string() } else { listen };
+        let mine = Hello { engine, group, era, node, store, address, life: draw_life()?, cluster };
         let context = Arc::new(Context {
             endpoint,
             client,

@@ -320,8 +320,21 @@ pub fn prepare(ballot: Ballot, from: u64) -> Message {
 }
 
 pub fn promise(ballot: Ballot, from: u64, accepted: Vec<SharedEntry>, next: Option<u64>, chosen: u64) -> Message {
+    promise_above(0, ballot, from, accepted, next, chosen)
+}
+
+/// From one whose log begins after `compacted`.
+pub fn promise_above(
+    compacted: u64,
+    ballot: Ballot,
+    from: u64,
+    accepted: Vec<SharedEntry>,
+    next: Option<u64>,
+    chosen: u64,
+) -> Message {
     let (from, next, chosen_through) = (LogIndex(from), next.map(LogIndex), LogIndex(chosen));
-    Message::Promise(Promise { ballot, from, accepted, next, chosen_through })
+    let compacted_through = LogIndex(compacted);
+    Message::Promise(Promise { ballot, from, accepted, next, chosen_through, compacted_through })
 }
 
 pub fn accept(ballot: Ballot, entries: Vec<SharedEntry>, chosen: u64) -> Message {
@@ -345,8 +358,14 @@ pub fn learn_request(from: u64, through: u64) -> Message {
     Message::LearnRequest(LearnRequest { from: LogIndex(from), through: LogIndex(through) })
 }
 
+/// From one who knows nothing beyond these to be chosen.
 pub fn learned(entries: Vec<SharedEntry>) -> Message {
-    Message::Learned(Learned { entries })
+    let chosen_through = entries.last().map_or(0, |entry| entry.index.0);
+    learned_of(entries, chosen_through)
+}
+
+pub fn learned_of(entries: Vec<SharedEntry>, chosen: u64) -> Message {
+    Message::Learned(Learned { entries, chosen_through: LogIndex(chosen) })
 }
 
 /// Makes the node, 1 of three, the leader of its next ballot by the empty promise of node 2; forgets what it sent.

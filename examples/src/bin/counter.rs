@@ -68,15 +68,11 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
     let (node, group, era, engine) = (NodeId(1), GroupId(0), Era(0), E::NAME);
     let store =
         Store::open(directory, Expected { node, engine, group, era }, StoreOptions { sync: true, tables: &[] })?;
-    let founders = [(node, store.stamp().store)];
-    let cluster = cluster_id(&founders);
-    store.stamp_cluster(cluster, &founders)?;
     let stamp = store.stamp();
-
     let transport = QuicTransport::bind(TransportConfig {
         node,
         store: stamp.store,
-        cluster: Some(cluster),
+        cluster: stamp.cluster,
         group,
         era,
         engine,
@@ -88,10 +84,18 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
     });
     let transport = Arc::new(transport.await?);
 
-    let address = transport.local_addr().to_string();
+    // Its address may be another one at each start: the first one is what the stamp keeps.
+    let founders = match stamp.cluster {
+        Some(_) => stamp.founders,
+        None => vec![(node, Member { address: transport.local_addr().to_string(), store: stamp.store })],
+    };
+    let cluster = cluster_id(&founders, None);
+    store.stamp_cluster(cluster, &founders)?;
+    let members = Membership::of_voters(founders);
+    transport.set_cluster(cluster, &members);
     let config = ReplicaConfig {
         engine: EngineConfig { node, boot: stamp.boots, seed: 1, timing: Timing::default(), limits: Limits::default() },
-        founders: Membership::of_voters([(node, Member { address, store: stamp.store })]),
+        founders: members,
         requests_max: 1024,
         // The machine is in memory alone, so the log is all there is of it.
         snapshots: SnapshotSettings::on_demand(),

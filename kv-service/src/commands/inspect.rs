@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use consensus_api::ballot_runs::Run;
-use consensus_api::{Ballot, NodeId, StoreId};
+use consensus_api::{Ballot, Member, NodeId};
 use serde_json::{Value, json};
 use storage_rocks::{InspectedSnapshot, Inspection, Stamp};
 
@@ -69,7 +69,9 @@ fn identity(stamp: &Stamp, lines: &mut Vec<(&'static str, String)>) {
     lines.push(("store", stamp.store.to_string()));
     lines.push(("group, era", format!("{}, {}", stamp.group, stamp.era)));
     lines.push(("starts", stamp.boots.to_string()));
-    let founder = |(node, store): &(NodeId, StoreId)| ("founder", format!("node {node}, store {store}"));
+    let founder = |(node, member): &(NodeId, Member)| {
+        ("founder", format!("node {node}, {}, store {}", member.address, member.store))
+    };
     lines.extend(stamp.founders.iter().map(founder));
 }
 
@@ -118,7 +120,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn object(found: &Inspection) -> Value {
     let stamp = found.stamp.as_ref().map(|stamp| {
-        let founder = |(node, store): &(NodeId, StoreId)| json!({"node": node.0, "store": store.to_string()});
+        let founder = |(node, member): &(NodeId, Member)| {
+            json!({"node": node.0, "address": member.address, "store": member.store.to_string()})
+        };
         json!({
             "node": stamp.node.0,
             "engine": stamp.engine.to_string(),

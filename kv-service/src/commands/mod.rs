@@ -4,4 +4,5 @@ pub mod cert;
 pub mod client;
 pub mod inspect;
 pub mod output;
+pub mod snapshot;
 mod status;

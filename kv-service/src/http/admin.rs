@@ -118,13 +118,6 @@ pub(super) async fn transfer<T: Tables>(
     json_of(&json!({ "leader_id": context.leader().map(|node| node.0) }))
 }
 
-/// `POST /v1/snapshot`.
-pub(super) async fn snapshot<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
-    let index = context.service.log.snapshot().await;
-    let index = index.map_err(|error| ApiError::of_write(error, context.leader()))?;
-    json_of(&json!({ "snapshot_index": index.0 }))
-}
-
 async fn change<T: Tables>(context: &Context<T>, mut target: Membership) -> Result<Response, ApiError> {
     // Who voted until now is for the engine to say.
     target.outgoing.clear();

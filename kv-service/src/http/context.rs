@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use kv_machine::{Command, KvError, Reply};
+use tokio::sync::Semaphore;
 
 use super::errors::ApiError;
 use super::query::Query;
@@ -19,6 +20,8 @@ use crate::service::Service;
 
 /// How much of a refused body is read before the connection is given up.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// How many snapshots are downloaded at a time: each keeps one from being removed.
+const DOWNLOADS_MAX: usize = 2;
 
 /// One node's service as the handlers see it.
 pub(super) struct Context<T: Tables> {
@@ -26,12 +29,15 @@ pub(super) struct Context<T: Tables> {
     pub(super) service: Arc<Service<T>>,
     /// What was committed when readiness was last asked for; see [`super::health`].
     pub(super) ready_from: AtomicU64,
+    /// One permit for each snapshot that may be downloaded at a time.
+    pub(super) downloads: Arc<Semaphore>,
 }
 
 impl<T: Tables> Context<T> {
     /// The context of a service.
     pub(super) fn new(service: Arc<Service<T>>) -> Context<T> {
-        Context { service, ready_from: AtomicU64::new(u64::MAX) }
+        let downloads = Arc::new(Semaphore::new(DOWNLOADS_MAX));
+        Context { service, ready_from: AtomicU64::new(u64::MAX), downloads }
     }
 
     /// Whom this node takes for the leader.

@@ -56,6 +56,17 @@ impl ApiError {
         ApiError::new(ErrorCode::NotFound, format!("node {node} is no member; GET /v1/members lists those there are"))
     }
 
+    /// There is no such snapshot.
+    pub(super) fn no_such_snapshot() -> ApiError {
+        let message = "this node does not keep that snapshot, or not any more; POST /v1/snapshot takes one";
+        ApiError::new(ErrorCode::NotFound, message)
+    }
+
+    /// A bound of this node is reached.
+    pub(super) fn too_busy(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::TooBusy, message)
+    }
+
     /// There is nothing at this path.
     pub(super) fn no_such_path() -> ApiError {
         ApiError::new(ErrorCode::NotFound, "there is nothing at this path; keys are at /v1/kv/KEY")

@@ -22,6 +22,7 @@ mod kv;
 mod query;
 mod scan;
 mod server;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod txn;
@@ -50,7 +51,7 @@ pub fn router<T: Tables>(service: Arc<Service<T>>) -> Router {
         .route("/v1/members", get(admin::members::<T>).post(admin::add_member::<T>))
         .route("/v1/members/{id}", delete(admin::remove_member::<T>))
         .route("/v1/leader/transfer", post(admin::transfer::<T>))
-        .route("/v1/snapshot", post(admin::snapshot::<T>))
+        .route("/v1/snapshot", get(snapshot::download::<T>).post(snapshot::take::<T>))
         .route("/v1/sessions", any(sessions))
         .route("/v1/sessions/{id}", any(sessions))
         .route("/health/live", get(health::live))

@@ -76,7 +76,8 @@ impl Cluster {
         self.nodes[&id].data_dir.clone()
     }
 
-    fn log_file(&self, id: u64) -> PathBuf {
+    /// Where what a node logs is found.
+    pub fn log_file(&self, id: u64) -> PathBuf {
         self.directory.path().join(format!("node{id}.log"))
     }
 
@@ -147,6 +148,11 @@ impl Cluster {
         process.try_wait().unwrap().is_some()
     }
 
+    /// The number of a node's process, which runs.
+    pub fn pid(&self, id: u64) -> u32 {
+        self.nodes[&id].process.as_ref().expect("the node runs").id()
+    }
+
     pub fn running(&self) -> Vec<u64> {
         self.nodes.iter().filter(|(_, node)| node.process.is_some()).map(|(id, _)| *id).collect()
     }
@@ -207,6 +213,11 @@ impl Cluster {
         }
     }
 
+    /// Everything that a node has logged.
+    pub fn log_of(&self, id: u64) -> String {
+        std::fs::read_to_string(self.log_file(id)).unwrap_or_default()
+    }
+
     /// The last lines of every node's log, for a failure's message.
     pub fn logs(&self) -> String {
         let tail = |id: &u64| {
@@ -257,6 +268,13 @@ impl Client {
         let options = ReadOptions { timeout: self.timeout, ..ReadOptions::default() };
         let value = self.http.get(key.as_bytes(), options).await?;
         Ok(value.map(|value| String::from_utf8(value.value.to_vec()).unwrap()))
+    }
+
+    /// Has a node take a snapshot; returns what that covers.
+    pub async fn snapshot(&self) -> Result<u64, ClientError> {
+        let call = self.http.call(hyper::Method::POST, "/v1/snapshot", None::<&()>, self.timeout);
+        let reply: serde_json::Value = call.await?;
+        Ok(reply["snapshot_index"].as_u64().unwrap())
     }
 
     pub async fn digest(&self) -> Result<DigestReply, ClientError> {

@@ -35,6 +35,15 @@ impl Load {
 
     /// As `start`, with numbers above `last`, which nobody has used.
     pub fn start_after(cluster: &Cluster, last: u64) -> Load {
+        Load::start_with(cluster, last, Duration::ZERO)
+    }
+
+    /// As `start`, with a rest after each append: what is appended to does not become too long in a long test.
+    pub fn start_gently(cluster: &Cluster) -> Load {
+        Load::start_with(cluster, 0, 2 * GLANCE)
+    }
+
+    fn start_with(cluster: &Cluster, last: u64, rest: Duration) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let ids: Vec<u64> = cluster.nodes.keys().copied().collect();
@@ -44,7 +53,7 @@ impl Load {
             let turn = usize::try_from(writer).unwrap() % ids.len();
             ids.rotate_left(turn);
             let client = cluster.client(&ids).with_timeout(Duration::from_secs(3));
-            tokio::spawn(write(writer, last, client, stop.clone(), acknowledged.clone()))
+            tokio::spawn(write(writer, (last, rest), client, stop.clone(), acknowledged.clone()))
         });
         let writers = writers.collect();
         Load { stop, acknowledged, writers }
@@ -85,10 +94,17 @@ impl Journal {
 }
 
 /// Appends the numbers after `last` to a key of its own; never the same number twice, whatever the answer.
-async fn write(writer: u64, last: u64, client: Client, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Journal {
+async fn write(
+    writer: u64,
+    (last, rest): (u64, Duration),
+    client: Client,
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+) -> Journal {
     let mut journal = Journal { writer, acknowledged: Vec::new(), unknown: Vec::new() };
     let mut number = last;
     while !stop.load(Ordering::SeqCst) {
+        tokio::time::sleep(rest).await;
         number += 1;
         match client.append(&key(writer), format!("{number};")).await {
             Ok(_) => {

@@ -2,13 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod backup;
 mod bad_input;
 mod commands;
+#[cfg(target_os = "linux")]
+mod flood;
 mod harness;
 mod kills;
 mod load;
 mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;
+#[cfg(target_os = "linux")]
+mod powered;
 mod quorums;
 mod relay;
+#[cfg(target_os = "linux")]
+mod snapshot_disks;
+#[cfg(target_os = "linux")]
+mod snapshot_kills;
+#[cfg(target_os = "linux")]
+mod snapshot_scene;
+#[cfg(target_os = "linux")]
+mod snapshots;
+#[cfg(target_os = "linux")]
+mod watch;

@@ -1,10 +1,13 @@
-//! When a snapshot is due, in the time that it is told.
+//! When a snapshot is due, in the time that it is told, and what may go once it is taken. Service and simulation decide
+//! by this same code.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::{LogIndex, MonoTime, SharedEntry};
+use consensus_api::planted::{Bug, is_planted};
+use consensus_api::{LogIndex, MonoTime, SharedEntry, SnapshotManifest};
 
-use crate::transfer::TransferSettings;
+use crate::transfer::{Held, TransferSettings};
 
 /// The first pause after a snapshot could not be taken; doubled each time, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +43,22 @@ impl SnapshotSettings {
     pub fn on_demand() -> SnapshotSettings {
         SnapshotSettings { entries: u64::MAX, bytes: u64::MAX, ..SnapshotSettings::default() }
     }
+}
+
+/// How far the log may be trimmed: behind the newest snapshot by the tail, never past what the tables would keep through
+/// a power loss, and not past what peers go on from that are being sent a snapshot.
+pub fn trim_target(newest: LogIndex, tail_entries: u64, persisted: LogIndex, held: &Held) -> LogIndex {
+    let behind = LogIndex(newest.0.saturating_sub(tail_entries));
+    let persisted = if is_planted(Bug::TrimmedPastPersisted) { behind } else { persisted };
+    let target = behind.min(persisted).min(held.log_from.unwrap_or(behind));
+    if is_planted(Bug::CompactedTooFar) { target.next() } else { target }
+}
+
+/// Whether one more would remove one of those `kept`, the newest first, that is being sent. A peer that is slower than
+/// snapshots are taken would never get one whole. So taking waits for sending, which ends: with the snapshot, or with a
+/// peer that is given up.
+pub fn would_remove_what_is_sent(kept: &[Arc<SnapshotManifest>], held: &Held) -> bool {
+    kept.iter().skip(1).any(|manifest| held.sending.contains(&manifest.id))
 }
 
 /// Counts what has come since the last snapshot.

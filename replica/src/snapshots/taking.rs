@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use consensus_api::{LogIndex, LogPosition, LogStore, SnapshotStore};
 use tokio::sync::oneshot;
 
-use super::SharedHeld;
+use super::{SharedHeld, trim_target, would_remove_what_is_sent};
 use crate::applier::Job;
 use crate::completions::{Completion, Completions};
 use crate::transfer::Held;
@@ -56,7 +56,8 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
     }
 
     fn take(&self, is_demanded: bool) -> Result<LogIndex, String> {
-        if !is_demanded && self.would_remove_what_is_sent() {
+        let kept = self.store.kept().unwrap_or_default();
+        if !is_demanded && would_remove_what_is_sent(&kept, &self.held()) {
             return Err("the one before the last is on its way to a peer".into());
         }
         match self.store.take() {
@@ -70,14 +71,6 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
                 Err(error.to_string())
             }
         }
-    }
-
-    /// A peer that is slower than snapshots are taken would never get one whole. So taking waits for sending, which
-    /// ends: with the snapshot, or with a peer that is given up.
-    fn would_remove_what_is_sent(&self) -> bool {
-        let sending = self.held().sending;
-        let kept = self.store.kept().unwrap_or_default();
-        kept.iter().skip(1).any(|manifest| sending.contains(&manifest.id))
     }
 
     fn held(&self) -> Held {
@@ -94,8 +87,7 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
             }
         };
         let (Some(newest), Some(persisted)) = (newest, self.persisted()) else { return Ok(()) };
-        let behind = LogIndex(newest.0.saturating_sub(self.tail_entries));
-        let target = behind.min(persisted).min(self.held().log_from.unwrap_or(behind));
+        let target = trim_target(newest, self.tail_entries, persisted, &self.held());
         if target <= self.log.base().index {
             return Ok(());
         }

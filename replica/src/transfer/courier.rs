@@ -170,6 +170,8 @@ impl<N: SnapshotStore> Courier<N> {
                 Ok(bytes) => {
                     let bytes = bytes.unwrap_or_default();
                     self.rate.spend(now, bytes.len());
+                    let (through, of) = (offset + bytes.len() as u64, sending.manifest().bytes());
+                    tracing::trace!(to = peer.0, through, of, "snapshot part sent");
                     sending.chunk(bytes)
                 }
                 Err(error) => {
@@ -235,12 +237,19 @@ impl<N: SnapshotStore> Courier<N> {
                 }
                 Deed::Append { id, offset, bytes } => {
                     let outcome = self.store.append(id, offset, &bytes).map_err(|error| error.to_string());
-                    if let Err(error) = &outcome {
-                        tracing::warn!(%error, "snapshot not received");
+                    match &outcome {
+                        Ok(through) => {
+                            let of = self.receiving.incoming().map_or(0, |manifest| manifest.bytes());
+                            tracing::trace!(through, of, "snapshot part received");
+                        }
+                        Err(error) => tracing::warn!(%error, "snapshot not received"),
                     }
                     self.receiving.appended(id, outcome, &mut more);
                 }
-                Deed::Install(manifest) => self.work.install = Some(manifest),
+                Deed::Install(manifest) => {
+                    tracing::info!(index = manifest.position.index.0, "installing a snapshot");
+                    self.work.install = Some(manifest);
+                }
             }
             deeds.extend(more);
         }

@@ -15,23 +15,25 @@ pub struct Gated {
     pub inner: MemorySnapshots,
     /// How often something was to be received.
     pub received: AtomicU64,
-    takes: AtomicU64,
+    pub takes: Gate,
+    pub installs: Gate,
+}
+
+/// What counts who comes by, and can be shut.
+#[derive(Default)]
+pub struct Gate {
+    begun: AtomicU64,
     held: Mutex<bool>,
     released: Condvar,
 }
 
-impl Gated {
-    pub fn new(inner: MemorySnapshots) -> Gated {
-        let (received, takes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Gated { inner, received, takes, held: Mutex::new(false), released: Condvar::new() }
+impl Gate {
+    /// How many came by.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
     }
 
-    /// How many were begun.
-    pub fn takes(&self) -> u64 {
-        self.takes.load(Ordering::SeqCst)
-    }
-
-    /// Ends no taking until `release`.
+    /// Lets nobody through until `release`.
     pub fn hold(&self) {
         *self.held.lock().unwrap() = true;
     }
@@ -40,14 +42,24 @@ impl Gated {
         *self.held.lock().unwrap() = false;
         self.released.notify_all();
     }
+
+    fn pass(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        drop(self.released.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
+    }
+}
+
+impl Gated {
+    pub fn new(inner: MemorySnapshots) -> Gated {
+        Gated { inner, received: AtomicU64::new(0), takes: Gate::default(), installs: Gate::default() }
+    }
 }
 
 impl SnapshotStore for Gated {
     type Error = MemorySnapshotError;
 
     fn take(&self) -> Result<Arc<SnapshotManifest>, MemorySnapshotError> {
-        self.takes.fetch_add(1, Ordering::SeqCst);
-        drop(self.released.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
+        self.takes.pass();
         self.inner.take()
     }
 
@@ -69,6 +81,7 @@ impl SnapshotStore for Gated {
     }
 
     fn install(&self, id: SnapshotId) -> Result<(), MemorySnapshotError> {
+        self.installs.pass();
         self.inner.install(id)
     }
 

@@ -32,6 +32,16 @@ impl Chain {
         self.stands.remove(&node);
     }
 
+    /// A node's tables stand further along from now on, where somebody's tables have stood.
+    pub(super) fn installed(&mut self, node: NodeId, index: LogIndex) -> Result<(), Violation> {
+        let stood = self.stands.insert(node, index).unwrap_or_default();
+        if index > stood && self.links.contains_key(&index) {
+            return Ok(());
+        }
+        let what = format!("installs what is not further along than {stood}, or what nobody has applied");
+        Err(Violation::Chain { node, index, what })
+    }
+
     /// A node has applied these.
     pub(super) fn applied(&mut self, node: NodeId, entries: &[SharedEntry]) -> Result<(), Violation> {
         let stands = self.stands.entry(node).or_default();

@@ -56,6 +56,16 @@ impl Chosen {
         Ok(())
     }
 
+    /// Every index up to here is chosen.
+    pub(super) fn through(&self) -> LogIndex {
+        self.through
+    }
+
+    /// What is chosen there.
+    pub(super) fn at(&self, index: LogIndex) -> Option<&SharedEntry> {
+        self.chosen.get(&index)
+    }
+
     fn choose(&mut self, entry: &SharedEntry) -> Result<(), Violation> {
         let expected = self.chosen.entry(entry.index).or_insert_with(|| entry.clone());
         if !same_value(expected, entry) {

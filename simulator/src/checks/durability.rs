@@ -18,7 +18,7 @@ use crate::disk::Disk;
 pub(super) struct Durability;
 
 fn holds(disk: &Disk, entry: &Entry) -> bool {
-    // What is trimmed is in the tables, durably.
+    // What is trimmed is in the tables, durably: the trimming check sees to it.
     disk.base().index >= entry.index || disk.durable_entry(entry.index).is_some_and(|held| same_value(&held, entry))
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use consensus_api::{Ballot, LogIndex, NodeId, SharedEntry, Write};
+use consensus_api::{Ballot, LogIndex, LogPosition, NodeId, SharedEntry, Write, WriteId};
 
 use super::{Violation, epoch, same_value};
 use crate::protocol::Carried;
@@ -25,17 +25,53 @@ pub(super) struct LogMatching {
     below: BTreeMap<Place, Ballot>,
     /// The epochs of each disk's log. What is trimmed stays.
     logs: BTreeMap<NodeId, BTreeMap<LogIndex, Ballot>>,
+    /// Where snapshots end that were installed and that the engine has not acted on.
+    installed: BTreeMap<NodeId, Boundary>,
+}
+
+/// Where an installed snapshot ends, and the first write of an engine that has heard of it. The writes before may go on
+/// after another entry than the snapshot's last, and that write removes them.
+#[derive(Clone, Copy, Debug)]
+struct Boundary {
+    base: LogPosition,
+    from: Option<WriteId>,
 }
 
 impl LogMatching {
     pub(super) fn new(round_is_epoch: bool) -> LogMatching {
         let (values, below, logs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        LogMatching { round_is_epoch, values, below, logs }
+        LogMatching { round_is_epoch, values, below, logs, installed: BTreeMap::new() }
     }
 
     /// A node's log is empty from now on.
     pub(super) fn wiped(&mut self, node: NodeId) {
         self.logs.remove(&node);
+        self.installed.remove(&node);
+    }
+
+    /// A node starts from a log that begins after `base`.
+    pub(super) fn started(&mut self, node: NodeId, base: LogPosition) {
+        self.installed.remove(&node);
+        self.stands_on(node, base);
+    }
+
+    /// A node's log is trimmed to a snapshot that was installed.
+    pub(super) fn installed(&mut self, node: NodeId, base: LogPosition) {
+        self.installed.insert(node, Boundary { base, from: None });
+    }
+
+    /// The engine hears of that, and its next write is this one.
+    pub(super) fn heard_of_installation(&mut self, node: NodeId, next: WriteId) {
+        if let Some(boundary) = self.installed.get_mut(&node) {
+            boundary.from = Some(next);
+        }
+    }
+
+    /// A node's log goes on from there.
+    fn stands_on(&mut self, node: NodeId, base: LogPosition) {
+        if base.index > LogIndex::ZERO {
+            self.logs.entry(node).or_default().insert(base.index, epoch(true, base.ballot));
+        }
     }
 
     pub(super) fn written(&mut self, node: NodeId, write: &Write) -> Result<(), Violation> {
@@ -74,13 +110,23 @@ impl LogMatching {
     /// Does the write over, and looks at what then stands on what. That is each entry of the write, and the one above
     /// the last: where the write leaves it there, it must be one that belongs there.
     fn logged(&mut self, node: NodeId, write: &Write) -> Result<(), Violation> {
+        let boundary = self.installed.get(&node).copied();
+        let is_first = boundary.is_some_and(|boundary| boundary.from.is_some_and(|from| write.id >= from));
+        let base = boundary.map(|boundary| boundary.base).filter(|_| is_first);
+        if let Some(base) = base {
+            self.started(node, base);
+        }
         let log = self.logs.entry(node).or_default();
         if let Some(index) = write.remove_from {
             log.split_off(&index);
         }
         log.extend(write.entries.iter().map(|entry| (entry.index, epoch(true, entry.ballot))));
+        if boundary.is_some() && !is_first {
+            return Ok(());
+        }
         let above = write.entries.last().map(|entry| entry.index.next());
-        let looked_at = write.entries.iter().map(|entry| entry.index).chain(above);
+        let behind_base = base.map(|base| base.index.next());
+        let looked_at = write.entries.iter().map(|entry| entry.index).chain(above).chain(behind_base);
         let place = |index: LogIndex| {
             let before = LogIndex(index.0.saturating_sub(1));
             let below = if before == LogIndex::ZERO { Some(Ballot::ZERO) } else { log.get(&before).copied() };

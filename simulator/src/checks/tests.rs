@@ -1,8 +1,10 @@
-//! Each check finds what it is there to find, and nothing else. What is about logs is in [`logs`].
+//! Each check finds what it is there to find, and nothing else. What is about logs is in [`logs`], and what is about
+//! snapshots in [`snapshots`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod logs;
+mod snapshots;
 
 use std::sync::Arc;
 
@@ -119,10 +121,10 @@ fn a_node_that_leads_once_more_in_the_same_ballot_after_a_restart_is_a_second_le
     for round_is_epoch in [RAFT, PAXOS] {
         let mut checks = Checks::new(round_is_epoch);
         let (ballot, blank) = (Ballot::new(3, ONE), status(Role::Follower, Ballot::ZERO, 0));
-        checks.started(ONE, &blank, LogIndex::ZERO).expect("is blank");
+        checks.started((ONE, &Disk::new()), &blank, LogIndex::ZERO).expect("is blank");
         checks.stepped(ONE, &status(Role::Leader, ballot, 0)).expect("leads");
         checks.stepped(ONE, &status(Role::Leader, ballot, 1)).expect("still does");
-        checks.started(ONE, &blank, LogIndex::ZERO).expect("has nothing on disk");
+        checks.started((ONE, &Disk::new()), &blank, LogIndex::ZERO).expect("has nothing on disk");
         let found = checks.stepped(ONE, &status(Role::Leader, ballot, 0));
         assert_eq!(found, Err(Violation::TwoLeaders { ballot, node: ONE, other: ONE }));
     }
@@ -147,10 +149,14 @@ fn what_goes_back_is_found() {
 fn a_ballot_that_a_restart_loses_is_found_unless_the_disk_was_wiped() {
     let mut scene = Scene::new(RAFT);
     scene.write(ONE, put_in(3, vec![])).expect("is the first");
-    let found = scene.checks.started(ONE, &status(Role::Follower, Ballot::new(2, ONE), 0), LogIndex::ZERO);
+    let found =
+        scene.checks.started((ONE, &Disk::new()), &status(Role::Follower, Ballot::new(2, ONE), 0), LogIndex::ZERO);
     assert!(matches!(found, Err(Violation::WentBack { node: ONE, .. })), "{found:?}");
     scene.checks.wiped(ONE);
-    assert_eq!(scene.checks.started(ONE, &status(Role::Follower, Ballot::ZERO, 0), LogIndex::ZERO), Ok(()));
+    assert_eq!(
+        scene.checks.started((ONE, &Disk::new()), &status(Role::Follower, Ballot::ZERO, 0), LogIndex::ZERO),
+        Ok(())
+    );
 }
 
 #[test]
@@ -195,20 +201,20 @@ fn after_a_restart_a_node_goes_on_from_what_its_tables_have_applied() {
     let follower = status(Role::Follower, Ballot::ZERO, 0);
     let scene = || {
         let mut checks = Checks::new(RAFT);
-        checks.started(ONE, &follower, LogIndex::ZERO).expect("is blank");
+        checks.started((ONE, &Disk::new()), &follower, LogIndex::ZERO).expect("is blank");
         checks.applied(ONE, &[entry(1, 1, 1), entry(2, 1, 2)]).expect("is the first");
         checks
     };
     let mut checks = scene();
-    checks.started(ONE, &follower, LogIndex(1)).expect("a batch was lost");
+    checks.started((ONE, &Disk::new()), &follower, LogIndex(1)).expect("a batch was lost");
     assert_eq!(checks.applied(ONE, &[entry(2, 1, 2)]), Ok(()));
     for wrong in [entry(1, 1, 1), entry(3, 1, 3), entry(2, 1, 4)] {
         let mut checks = scene();
-        checks.started(ONE, &follower, LogIndex(1)).expect("a batch was lost");
+        checks.started((ONE, &Disk::new()), &follower, LogIndex(1)).expect("a batch was lost");
         let found = checks.applied(ONE, &[wrong]);
         assert!(matches!(found, Err(Violation::Chain { node: ONE, .. })), "{found:?}");
     }
-    let found = scene().started(ONE, &follower, LogIndex(3));
+    let found = scene().started((ONE, &Disk::new()), &follower, LogIndex(3));
     assert!(matches!(found, Err(Violation::Chain { node: ONE, index: LogIndex(3), .. })), "{found:?}");
 }
 

@@ -58,6 +58,18 @@ impl Totals {
             "log             {} committed, {} read back, {} trims",
             counts.committed, counts.read_backs, counts.trims
         );
+        let _ = writeln!(
+            text,
+            "snapshots       {} taken, {} without room, {} begun to be sent, {} chunks garbled, {} installed, {} refused, \
+             {} entries trimmed",
+            counts.snapshots_taken,
+            counts.snapshots_without_room,
+            counts.transfers,
+            counts.chunks_garbled,
+            counts.snapshots_installed,
+            counts.snapshots_refused,
+            counts.entries_trimmed
+        );
         let _ =
             writeln!(text, "slowest return  {} ms after a majority was repaired", self.slowest_recovery.as_millis());
         let _ = write!(

@@ -69,6 +69,7 @@ impl<P: Protocol> World<P> {
             for ailment in [Ailment::SyncFails, Ailment::ReadsFail, Ailment::Full] {
                 node.disk.cure(ailment);
             }
+            node.snapshots.fill(false);
         }
     }
 

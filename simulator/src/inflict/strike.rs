@@ -18,6 +18,7 @@ use super::{Active, Armed};
 use crate::atlas::Loss;
 use crate::checks::Violation;
 use crate::disk::{Ailment, Damage, DiskError, Fate};
+use crate::faults::Survivors;
 use crate::network::Shape;
 use crate::node::{Node, Slowness};
 use crate::plan::{Fault, Moment, Planned};
@@ -56,7 +57,12 @@ impl<P: Protocol> World<P> {
                 moment => node.armed = Some(Armed { number, moment }),
             },
             Fault::TornWrite(_) => node.armed = Some(Armed { number, moment: Moment::NextWriteBegun }),
-            Fault::Disk(_, ailment) => node.disk.fall_ill(ailment),
+            Fault::Disk(_, ailment) => {
+                node.disk.fall_ill(ailment);
+                node.snapshots.fill(node.disk.suffers(Ailment::Full));
+            }
+            Fault::NoRoom(_) => node.snapshots.fill(true),
+            Fault::Spoil(_) => return Ok(self.spoil(number, id) && self.strike(number)),
             Fault::Damage(_, damage) => {
                 let is_done = self.damage(number, id, damage);
                 if is_done {
@@ -121,6 +127,16 @@ impl<P: Protocol> World<P> {
         self.nodes.get(&id).is_some_and(|node| node.disk.damage(damage, choice).is_some())
     }
 
+    /// A bit flips in a snapshot at rest; false where there is none.
+    fn spoil(&mut self, number: u64, id: NodeId) -> bool {
+        let Some(active) = self.afflictions.active.get_mut(&number) else { return false };
+        let Some(node) = self.nodes.get(&id) else { return false };
+        let at_rest = node.snapshots.at_rest();
+        let Some(place) = active.chance.next_u64().checked_rem(at_rest.len() as u64) else { return false };
+        let (snapshot, bytes) = at_rest[place as usize];
+        node.snapshots.spoil(snapshot, active.chance.below(bytes))
+    }
+
     /// Somebody puts a blank disk in, and starts the node under its old id.
     fn wipe(&mut self, number: u64, id: NodeId) -> Result<(), Violation> {
         self.strike(number);
@@ -176,10 +192,21 @@ impl<P: Protocol> World<P> {
                 if let Some(node) = self.nodes.get(&id) {
                     node.disk.cure(ailment);
                 }
+                self.make_room(id);
             }
+            Fault::NoRoom(_) => self.make_room(id),
             _ => {}
         }
         Ok(())
+    }
+
+    /// There is room for snapshots again, unless another fault of the node still says that there is none.
+    fn make_room(&mut self, id: NodeId) {
+        let fills = |fault: &Fault| matches!(fault, Fault::NoRoom(_) | Fault::Disk(_, Ailment::Full)).then_some(());
+        let is_full = self.afflictions.last(id, fills).is_some();
+        if let Some(node) = self.nodes.get(&id) {
+            node.snapshots.fill(is_full);
+        }
     }
 
     fn set_rate(&mut self, id: NodeId) {
@@ -226,8 +253,23 @@ impl<P: Protocol> World<P> {
                 self.start_again(id)
             }
             Fault::Damage(_, damage) => self.find_damage(number, id, damage),
+            Fault::NoRoom(_) => self.take_snapshot(id),
             _ => Ok(()),
         }
+    }
+
+    /// A snapshot was to be taken or received, and there was no room for it.
+    pub(crate) fn no_room(&mut self, id: NodeId) -> Result<(), Violation> {
+        let active = self.afflictions.active.values();
+        let of_node =
+            active.filter(|active| active.node == Some(id) && matches!(active.planned.fault, Fault::NoRoom(_)));
+        for (number, overdue) in of_node.map(|it| (it.planned.number, it.overdue)).collect::<Vec<_>>() {
+            self.strike(number);
+            if overdue {
+                self.finish(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// The node has not come across its damage: it does now, at a start. It must not run on such a disk.
@@ -276,7 +318,8 @@ impl<P: Protocol> World<P> {
             }
         }
         let batches = chance.below(at_stake.batches as u64 + 1) as usize;
-        self.crash_with(id, &fates, batches)
+        let incoming = chance.below(2) == 0;
+        self.crash_with(id, &fates, Survivors { batches, incoming, ..at_stake })
     }
 
     /// The node's disk has failed a write or a read: the process ends, as the driver's does.

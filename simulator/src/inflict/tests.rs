@@ -28,7 +28,8 @@ fn command(key: &str) -> Bytes {
 fn cluster<P: Protocol>(nodes: u64) -> World<P> {
     let links = LinkFaults { delay: SpanUs::new(100, 1000), ..LinkFaults::default() };
     let sync = SpanUs::new(100, 1000);
-    let config = WorldConfig { nodes, links, sync, trace_max: 2000, ..WorldConfig::default() };
+    let snapshots = replica::SnapshotSettings { tail_entries: 0, ..replica::SnapshotSettings::on_demand() };
+    let config = WorldConfig { nodes, links, sync, snapshots, trace_max: 2000, ..WorldConfig::default() };
     let mut world = World::new(config).expect("starts");
     world.campaign(ONE).expect("holds");
     pass(&mut world, 200);
@@ -261,10 +262,12 @@ fn trimmed<P: Protocol>() {
         world.flush_tables(node).expect("holds");
     }
     assert!(world.persisted(three) > LogIndex::ZERO && world.is_up(three));
-    world.trim(three).expect("holds");
+    world.order_snapshot(three);
+    pass(&mut world, 20);
     let disk = world.disk(three).expect("it has one");
     assert!(disk.base().index == LogIndex::ZERO && disk.is_damaged(), "the damage is gone, and nobody has met it");
-    world.trim(ONE).expect("holds");
+    world.order_snapshot(ONE);
+    pass(&mut world, 20);
     assert!(world.disk(ONE).expect("it has one").base().index > LogIndex::ZERO, "a sound log is trimmed");
 }
 for_both!(damage_is_not_trimmed_away_before_anybody_has_met_it, trimmed);

@@ -21,7 +21,7 @@ use crate::profile::Profile;
 type Offer = (Kind, u64, u64);
 
 /// Everything that is not for good.
-const SWARM: [Offer; 15] = [
+const SWARM: [Offer; 18] = [
     (Kind::Crash, 800, 8),
     (Kind::CrashAll, 300, 2),
     (Kind::TornWrite, 300, 3),
@@ -37,9 +37,12 @@ const SWARM: [Offer; 15] = [
     (Kind::Weather, 300, 2),
     (Kind::Drift, 300, 3),
     (Kind::Campaign, 400, 12),
+    (Kind::SnapshotCrash, 600, 6),
+    (Kind::NoRoom, 300, 2),
+    (Kind::SpoiltSnapshot, 400, 4),
 ];
 
-const DISK: [Offer; 12] = [
+const DISK: [Offer; 15] = [
     (Kind::Crash, 900, 6),
     (Kind::CrashAll, 700, 3),
     (Kind::TornWrite, 700, 3),
@@ -52,15 +55,20 @@ const DISK: [Offer; 12] = [
     (Kind::LostRecord, 300, 1),
     (Kind::Wipe, 300, 1),
     (Kind::Campaign, 500, 6),
+    (Kind::SnapshotCrash, 800, 8),
+    (Kind::NoRoom, 600, 3),
+    (Kind::SpoiltSnapshot, 600, 5),
 ];
 
-const PARTITION: [Offer; 6] = [
+const PARTITION: [Offer; 8] = [
     (Kind::Partition, 1000, 6),
     (Kind::OneWayCut, 800, 4),
     (Kind::Clog, 600, 3),
     (Kind::Weather, 600, 3),
     (Kind::Crash, 300, 1),
     (Kind::Campaign, 300, 6),
+    (Kind::SnapshotCrash, 500, 3),
+    (Kind::NoRoom, 300, 1),
 ];
 
 const CLOCK: [Offer; 6] = [
@@ -93,10 +101,14 @@ pub(super) fn promises(profile: Profile, nodes: u64) -> Vec<Promise> {
             &[Kind::ReadsFail],
             &[Kind::DiskFull],
             &[Kind::TornWrite],
+            &[Kind::SnapshotCrash],
+            &[Kind::NoRoom],
             &[Kind::CrashAll],
             &[Kind::Corrupt, Kind::Misplaced, Kind::LostRecord, Kind::Wipe],
         ],
-        Profile::Partition => &[&[Kind::Partition], &[Kind::OneWayCut], &[Kind::Clog], &[Kind::Weather]],
+        Profile::Partition => {
+            &[&[Kind::Partition], &[Kind::OneWayCut], &[Kind::Clog], &[Kind::Weather], &[Kind::SnapshotCrash]]
+        }
         Profile::Clock => &[&[Kind::Drift], &[Kind::Pause], &[Kind::SlowNode]],
     };
     let possible = |any: &&&'static [Kind]| any.iter().all(|kind| is_possible(*kind, nodes));
@@ -217,6 +229,9 @@ impl Drawing<'_> {
             Kind::Weather => Fault::Weather(weather(random)),
             Kind::Drift => Fault::Drift(target, drift_ppm(random)),
             Kind::Campaign => Fault::Campaign(target),
+            Kind::SnapshotCrash => Fault::Crash(target, one_of(random, &Moment::OF_SNAPSHOTS)),
+            Kind::NoRoom => Fault::NoRoom(target),
+            Kind::SpoiltSnapshot => Fault::Spoil(target),
         }
     }
 

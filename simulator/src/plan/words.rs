@@ -26,6 +26,13 @@ impl fmt::Display for Moment {
             Moment::NextElected => "just after its election",
             Moment::NextApply => "just after it has applied",
             Moment::NextAnswer => "just after it has answered a client",
+            Moment::NextSnapshotTaken => "just after it has taken a snapshot",
+            Moment::NextTrim => "just after its log is trimmed",
+            Moment::NextChunkSent => "just after it has sent a piece of a snapshot",
+            Moment::NextChunkReceived => "just after it has stored a piece of a snapshot",
+            Moment::NextInstall => "just before it installs a snapshot",
+            Moment::NextSwap => "just after a snapshot has taken the place of its tables",
+            Moment::NextInstalled => "just after its engine has heard of an installation",
         })
     }
 }
@@ -52,6 +59,9 @@ impl fmt::Display for Kind {
             Kind::Weather => "bad weather",
             Kind::Drift => "clock drift",
             Kind::Campaign => "forced election",
+            Kind::SnapshotCrash => "crash in the life of a snapshot",
+            Kind::NoRoom => "lack of room for snapshots",
+            Kind::SpoiltSnapshot => "spoilt snapshot",
         })
     }
 }
@@ -91,6 +101,8 @@ impl fmt::Display for Fault {
             | Fault::Disk(target, _)
             | Fault::Damage(target, _)
             | Fault::Wipe(target)
+            | Fault::NoRoom(target)
+            | Fault::Spoil(target)
             | Fault::Campaign(target) => write!(f, "{}: {target}", self.kind()),
         }
     }

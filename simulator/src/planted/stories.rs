@@ -6,8 +6,10 @@ use std::panic::catch_unwind;
 use consensus_api::planted::Bug;
 use consensus_api::{NodeId, RequestId, Timing};
 use kv_machine::{Command, Expect};
+use replica::SnapshotSettings;
 
 use crate::checks::Violation;
+use crate::disk::Fate;
 use crate::faults::{Survivors, Which};
 use crate::planted::Engine;
 use crate::protocol::Protocol;
@@ -30,6 +32,10 @@ pub enum Story {
     Chain,
     /// Of two nodes the one has the later term and the other one the longer log.
     LaterTermAgainstLongerLog,
+    /// The promise of a node is lost in a crash, and the entry that it accepted under it is not.
+    PromiseLostAcceptKept,
+    /// A deposed leader is sent a snapshot that ends within what it alone has written.
+    SnapshotEndsInStrayEntries,
 }
 
 impl Story {
@@ -43,6 +49,8 @@ impl Story {
             (Bug::LeaderNeverStepsDown, _) => Some(Story::LeaderOnlySends),
             (Bug::LiveLeaderDeposed, _) => Some(Story::Chain),
             (Bug::RefusalTeachesNothing, _) => Some(Story::LaterTermAgainstLongerLog),
+            (Bug::TailGapSkipped, _) => Some(Story::PromiseLostAcceptKept),
+            (Bug::InstallationKeepsSuffix, _) => Some(Story::SnapshotEndsInStrayEntries),
             _ => None,
         }
     }
@@ -57,6 +65,8 @@ impl Story {
             Story::LeaderOnlySends => "a leader can send and not receive",
             Story::Chain => "a chain of three nodes",
             Story::LaterTermAgainstLongerLog => "a later term against a longer log",
+            Story::PromiseLostAcceptKept => "a promise is lost and what was accepted under it is not",
+            Story::SnapshotEndsInStrayEntries => "a snapshot ends within a deposed leader's entries",
         }
     }
 
@@ -81,6 +91,8 @@ impl Story {
             Story::LeaderOnlySends => leader_only_sends(&mut Stage::<P>::new(3)?),
             Story::Chain => chain(&mut Stage::<P>::new(3)?),
             Story::LaterTermAgainstLongerLog => later_term_against_longer_log(&mut Stage::<P>::new(3)?),
+            Story::PromiseLostAcceptKept => promise_lost_accept_kept(&mut Stage::<P>::new(3)?),
+            Story::SnapshotEndsInStrayEntries => snapshot_ends_in_stray_entries(&mut Stage::<P>::with_short_logs(3)?),
         }
     }
 }
@@ -218,6 +230,47 @@ fn later_term_against_longer_log<P: Protocol>(stage: &mut Stage<P>) -> Result<()
     stage.must_acknowledge(ONE)
 }
 
+/// 2 has promised 3's ballot, and accepted an entry under it, with two writes: of these the second one survives.
+fn promise_lost_accept_kept<P: Protocol>(stage: &mut Stage<P>) -> Result<(), Violation> {
+    stage.world.campaign(THREE)?;
+    stage.write(THREE)?;
+    stage.deliver(THREE, ONE)?;
+    stage.deliver(THREE, TWO)?;
+    stage.write(ONE)?;
+    stage.deliver(ONE, THREE)?;
+    stage.put(THREE)?;
+    stage.deliver(THREE, TWO)?;
+    let mut fates = vec![Fate::Whole; stage.world.at_stake(TWO).writes];
+    if let Some(first) = fates.first_mut() {
+        *first = Fate::Missing;
+    }
+    stage.world.crash_with(TWO, &fates, Survivors::default())?;
+    stage.world.restart(TWO)
+}
+
+/// 1 has written three entries that nobody else knows of. 2 and 3 have others there, and the snapshot that 1 is sent ends
+/// at the second one.
+fn snapshot_ends_in_stray_entries<P: Protocol>(stage: &mut Stage<P>) -> Result<(), Violation> {
+    stage.world.campaign(ONE)?;
+    stage.world.stabilize()?;
+    for other in [TWO, THREE] {
+        stage.world.cut(ONE, other);
+        stage.world.cut(other, ONE);
+    }
+    for _ in 0..3 {
+        stage.put(ONE)?;
+    }
+    stage.world.campaign(TWO)?;
+    stage.world.stabilize()?;
+    stage.put(TWO)?;
+    stage.world.stabilize()?;
+    stage.world.flush_tables(TWO)?;
+    stage.world.order_snapshot(TWO);
+    stage.world.stabilize()?;
+    stage.world.heal();
+    stage.run(TIMEOUTS_TO_SETTLE)
+}
+
 /// Election timeouts after which a majority that can speak with itself has a leader.
 const TIMEOUTS_TO_SETTLE: u32 = 20;
 /// Election timeouts in which a leader that lives is watched.
@@ -244,6 +297,12 @@ struct Stage<P: Protocol> {
 impl<P: Protocol> Stage<P> {
     fn new(nodes: u64) -> Result<Stage<P>, Violation> {
         Ok(Stage { world: World::new(WorldConfig { nodes, ..WorldConfig::default() })? })
+    }
+
+    /// Nothing is kept of a log behind a snapshot.
+    fn with_short_logs(nodes: u64) -> Result<Stage<P>, Violation> {
+        let snapshots = SnapshotSettings { tail_entries: 0, ..SnapshotSettings::on_demand() };
+        Ok(Stage { world: World::new(WorldConfig { nodes, snapshots, ..WorldConfig::default() })? })
     }
 
     fn put(&mut self, node: NodeId) -> Result<Option<RequestId>, Violation> {

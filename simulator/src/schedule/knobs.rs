@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use consensus_api::random::SeededRandom;
 use consensus_api::{Limits, Timing};
+use replica::SnapshotSettings;
+use replica::transfer::TransferSettings;
 
 use crate::clients::Habits;
 use crate::profile::Profile;
@@ -38,8 +40,12 @@ pub struct Knobs {
     pub batching_permille: u64,
     /// What the clients are like.
     pub habits: Habits,
-    /// Whether logs are trimmed.
-    pub trims: bool,
+    /// Whether snapshots are taken by themselves, and logs trimmed behind them.
+    pub takes_snapshots: bool,
+    /// When, how much log is kept behind them, and how they are sent.
+    pub snapshots: SnapshotSettings,
+    /// How many of a thousand chunks are damaged on their way.
+    pub garbled_permille: u64,
     /// How often digests are compared and tables flushed, on average.
     pub housekeep_every_ms: u64,
 }
@@ -64,7 +70,9 @@ impl Knobs {
             drift_ppm_max: one_of(random, [0, 100, 10_000]),
             batching_permille: one_of(random, [0, 100, 500]),
             habits: habits(random, election_timeout_ms),
-            trims: random.below(2) == 0,
+            takes_snapshots: random.below(4) > 0,
+            snapshots: SnapshotSettings::on_demand(),
+            garbled_permille: 0,
             housekeep_every_ms: one_of(random, [100, 500]),
         };
         if case.profile != Profile::Swarm {
@@ -75,6 +83,8 @@ impl Knobs {
             knobs.links = LinkFaults { loss_permille: 0, duplicate_permille: 0, ..knobs.links };
         }
         knobs.nodes = case.nodes.unwrap_or(knobs.nodes);
+        knobs.snapshots = snapshots(random, knobs.takes_snapshots, election_timeout_ms);
+        knobs.garbled_permille = one_of(random, [0, 0, 20, 100]);
         knobs
     }
 
@@ -97,8 +107,33 @@ impl Knobs {
             batching_permille: self.batching_permille,
             clocks_apart: Duration::from_secs(1000),
             drift_ppm_max: self.drift_ppm_max,
+            snapshots: self.snapshots.clone(),
+            garbled_permille: self.garbled_permille,
             trace_max,
         }
+    }
+}
+
+/// Often every few dozen entries, with next to no log behind: then whoever was away for a moment needs a snapshot.
+fn snapshots(random: &mut SeededRandom, takes: bool, election_timeout_ms: u64) -> SnapshotSettings {
+    let election_timeout = Duration::from_millis(election_timeout_ms);
+    let entries = one_of(random, [10, 20, 50, 200]);
+    let bytes = one_of(random, [2_000, 100_000, u64::MAX]);
+    let chunk_bytes: usize = one_of(random, [64, 500, 4000]);
+    SnapshotSettings {
+        entries: if takes { entries } else { u64::MAX },
+        bytes: if takes { bytes } else { u64::MAX },
+        tail_entries: one_of(random, [0, 0, 5, 50]),
+        transfer: TransferSettings {
+            chunk_bytes,
+            window_bytes: chunk_bytes as u64 * one_of(random, [1, 4, 32]),
+            bytes_per_second: one_of(random, [100_000, 64 << 20]),
+            offer_again_after: election_timeout,
+            give_up_after: election_timeout * 10,
+            yield_after: election_timeout * 4,
+            rest: election_timeout,
+            keep_log_for: election_timeout * 10,
+        },
     }
 }
 

@@ -160,6 +160,10 @@ impl<P: Protocol> Life<P> {
 
     /// What was promised and found nobody whom it could hit, as where every synced record was trimmed, tries again.
     fn keep_promises(&mut self) -> Result<(), Broken> {
+        if self.knobs.takes_snapshots && self.world.counts().snapshots_taken == 0 {
+            self.world.ids().into_iter().for_each(|node| self.world.order_snapshot(node));
+            self.go_on_until(self.world.now() + TURN)?;
+        }
         for _ in 0..PROMISE_TURNS_MAX {
             let Some(broken) = self.broken_promise() else { break };
             let kept_by = |planned: &&Planned| planned.promised && broken.0.contains(&planned.fault.kind());
@@ -226,6 +230,9 @@ impl<P: Protocol> Life<P> {
         }
         if counts.reads_served == before.reads_served {
             return Err(Broken::Vacuous("read".to_owned()));
+        }
+        if self.knobs.takes_snapshots && counts.snapshots_taken == 0 {
+            return Err(Broken::Vacuous("snapshot".to_owned()));
         }
         match self.broken_promise() {
             Some(broken) => Err(Broken::Vacuous(broken.to_string())),
@@ -298,10 +305,6 @@ impl<P: Protocol> Life<P> {
             if self.random.below(2) == 0 {
                 self.world.flush_tables(node)?;
             }
-        }
-        if self.knobs.trims {
-            let node = NodeId(1 + self.random.below(self.knobs.nodes));
-            self.world.trim(node)?;
         }
         let after_us = self.random.below(2 * self.knobs.housekeep_every_ms * 1000);
         self.enter(Duration::from_micros(after_us), Act::Housekeep);

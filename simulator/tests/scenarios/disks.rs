@@ -4,6 +4,7 @@
 use consensus_api::{Limits, NodeId, RequestId};
 use simulator::WorldConfig;
 use simulator::disk::{Ailment, Damage, DiskError, Fate, Spot};
+use simulator::faults::Survivors;
 use simulator::plan::{Fault, Target};
 use simulator::trace::Happening;
 
@@ -40,7 +41,7 @@ fn of_a_torn_tail_only_what_nobody_was_told_of_is_cut_off<P: Words>() {
         assert_eq!(stage.world.at_stake(TWO).writes, 2);
         assert_eq!(stage.on_the_way(TWO, ONE, P::ACCEPTED), 0, "2 has told of what is not synced");
 
-        holds(stage.world.crash_with(TWO, &fates, 0));
+        holds(stage.world.crash_with(TWO, &fates, Survivors::default()));
         assert_eq!(stage.counts().tails_cut, 1, "nothing was cut off");
         assert!(stage.on_disk(TWO, a), "what was acknowledged is cut off");
         assert_eq!((stage.on_disk(TWO, b), stage.on_disk(TWO, c)), (first_survives, false), "{fates:?}");

@@ -53,7 +53,7 @@ fn a_vote_that_reached_the_disk_binds_after_the_crash<P: Words>() {
     stage.campaign(ONE);
     stage.write(ONE);
     stage.deliver(ONE, TWO);
-    holds(stage.world.crash(TWO, Survivors { writes: 1, batches: 0 }));
+    holds(stage.world.crash(TWO, Survivors { writes: 1, batches: 0, incoming: true }));
     assert_eq!(stage.ballot_on_disk(TWO), stage.ballot(ONE));
     stage.lose_all();
     stage.restart(TWO);
@@ -254,7 +254,7 @@ fn accepting_under_a_higher_epoch_raises_the_promise<P: Words>() {
         let higher = stage.ballot(THREE).round;
         assert_eq!(stage.world.at_stake(TWO).writes, 1, "promise and entry are not one write");
         assert!(stage.ballot_on_disk(TWO).round < higher);
-        holds(stage.world.crash(TWO, Survivors { writes: usize::from(survives), batches: 0 }));
+        holds(stage.world.crash(TWO, Survivors { writes: usize::from(survives), batches: 0, incoming: true }));
         stage.lose_all();
 
         let entries = stage.world.disk(TWO).expect("it has one").durable_entries();

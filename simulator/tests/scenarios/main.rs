@@ -7,6 +7,8 @@
 //!   election             late votes, old entries, deadlocks of pre-vote, one-way links, duels
 //!   reads_and_clients    reads of new leaders, retries, restarts that replay, clients that give up
 //!   flow                 commit indexes, followers that lag, logs without a quorum
+//!   snapshots            older, doubled, damaged ones, crashes at every step of an installation
+//!   compaction           logs trimmed past what somebody needs, under load and at a takeover
 //!   stage                what a story is told with
 //! ```
 //!
@@ -29,9 +31,11 @@ macro_rules! stories {
     };
 }
 
+mod compaction;
 mod disks;
 mod durability;
 mod election;
 mod flow;
 mod reads_and_clients;
+mod snapshots;
 mod stage;

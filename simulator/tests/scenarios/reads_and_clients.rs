@@ -171,7 +171,7 @@ fn a_restart_applies_nothing_twice<P: Words>() {
         }
         let applied = stage.world.applied(node).expect("it runs");
         assert_eq!(stage.world.at_stake(node).batches, LETTERS.len());
-        holds(stage.world.crash(node, Survivors { writes: 0, batches: kept }));
+        holds(stage.world.crash(node, Survivors { writes: 0, batches: kept, incoming: true }));
         assert_eq!(stage.world.persisted(node), indexes[kept]);
         assert_eq!(stage.value(node, "k").unwrap_or_default(), LETTERS[..kept].concat(), "data and index disagree");
         assert!(kept == LETTERS.len() || stage.world.persisted(node) < applied, "nothing is applied again");

@@ -15,6 +15,8 @@ use consensus_api::{Blob, Limits, NodeId, RequestId, Timing};
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
 use kv_machine::{Command, Expect};
+use replica::SnapshotSettings;
+use replica::transfer::TransferSettings;
 use simulator::answers::Answer;
 use simulator::faults::{Survivors, Which};
 use simulator::plan::{Fault, Planned};
@@ -97,6 +99,21 @@ fn encoded(command: &Command) -> Bytes {
     command.encode().expect("is small")
 }
 
+/// Snapshots after so many entries, small pieces, and patience for nobody.
+pub(crate) fn often(entries: u64) -> SnapshotSettings {
+    let transfer = TransferSettings {
+        chunk_bytes: 100,
+        window_bytes: 400,
+        bytes_per_second: 1 << 20,
+        offer_again_after: Duration::from_millis(100),
+        give_up_after: Duration::from_secs(2),
+        yield_after: Duration::from_millis(500),
+        rest: Duration::from_millis(100),
+        keep_log_for: Duration::from_secs(1),
+    };
+    SnapshotSettings { entries, tail_entries: 0, transfer, ..SnapshotSettings::on_demand() }
+}
+
 /// How a stage is set.
 impl<P: Words> Stage<P> {
     pub(crate) fn with(config: WorldConfig) -> Stage<P> {
@@ -128,6 +145,19 @@ impl<P: Words> Stage<P> {
     /// As [`Stage::running_with`], and the seed decides how long.
     pub(crate) fn running(nodes: u64, seed: u64) -> Stage<P> {
         Stage::running_with(WorldConfig { nodes, seed, ..WorldConfig::default() })
+    }
+
+    /// A stage that runs and that 1 leads, on which a log keeps nothing behind a snapshot.
+    pub(crate) fn with_short_logs(config: WorldConfig) -> Stage<P> {
+        let SnapshotSettings { entries, bytes, transfer, .. } = config.snapshots.clone();
+        let is_chosen = transfer != TransferSettings::default();
+        let transfer = if is_chosen { transfer } else { often(1).transfer };
+        let snapshots = SnapshotSettings { entries, bytes, tail_entries: 0, transfer };
+        let mut stage = Stage::running_with(WorldConfig { snapshots, trace_max: 1_000_000, ..config });
+        stage.campaign(ONE);
+        stage.run(1);
+        assert!(stage.leads(ONE));
+        stage
     }
 
     /// A stage that runs, and that 1 leads.
@@ -270,6 +300,24 @@ impl<P: Words> Stage<P> {
     /// So many heartbeat intervals pass for the nodes' timers, and nothing arrives.
     pub(crate) fn elapse(&mut self, intervals: u32) {
         holds(self.world.elapse(Timing::default().heartbeat_interval * intervals));
+    }
+
+    /// A node's tables reach its disk, it takes a snapshot, and its log is trimmed behind it.
+    pub(crate) fn take_snapshot(&mut self, node: NodeId) {
+        holds(self.world.flush_tables(node));
+        self.world.order_snapshot(node);
+        self.run_for(Duration::from_millis(20));
+    }
+
+    /// What goes on within the nodes happens.
+    pub(crate) fn settle(&mut self) {
+        holds(self.world.settle_locally());
+        holds(self.world.elapse(Duration::from_millis(2)));
+    }
+
+    /// What links do on a stage that runs.
+    pub(crate) fn links(&self) -> LinkFaults {
+        LinkFaults { delay: SpanUs::new(100, 1000), ..LinkFaults::default() }
     }
 
     /// The power fails, and nothing survives that was not synced.

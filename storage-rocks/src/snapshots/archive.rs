@@ -7,7 +7,9 @@
 //! Nothing follows the last file. The manifest's frame has a checksum and its files have one each, so every byte is
 //! vouched for by one.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
 
 use consensus_api::{SnapshotFile, SnapshotManifest, codec};
 use sha2::{Digest, Sha256};
@@ -71,6 +73,10 @@ pub(crate) fn read_files(
         read_file(file, offset, input, sink)?;
         offset += file.bytes;
     }
+    expect_end(input)
+}
+
+fn expect_end(input: &mut impl Read) -> Result<(), StorageError> {
     loop {
         match input.read(&mut [0]) {
             Ok(0) => return Ok(()),
@@ -79,6 +85,18 @@ pub(crate) fn read_files(
             Err(source) => return Err(StorageError::ExportIo { doing: "read", source }),
         }
     }
+}
+
+/// Reads and checks a whole file, and puts what it holds into the empty directory `into`, where nothing is synced.
+pub(crate) fn unpack(input: &mut impl Read, into: &Path) -> Result<SnapshotManifest, StorageError> {
+    let snapshot = read_head(input)?;
+    for file in &snapshot.files {
+        let path = into.join(&file.name);
+        let mut out = File::create(&path).map_err(StorageError::io("make", &path))?;
+        read_file(file, 0, input, &mut |_, bytes| out.write_all(bytes).map_err(StorageError::io("write", &path)))?;
+    }
+    expect_end(input)?;
+    Ok(snapshot)
 }
 
 fn read_file(file: &SnapshotFile, mut offset: u64, input: &mut impl Read, sink: Sink<'_>) -> Result<(), StorageError> {

@@ -70,8 +70,13 @@ impl Incoming {
 
     /// What an earlier life received: the first files that are whole.
     fn resume(&self, manifest: &SnapshotManifest) -> Result<u64, StorageError> {
-        let whole =
-            |file: &&SnapshotFile| file.bytes == 0 || manifest::check_file(&self.path, manifest.id, file).is_ok();
+        let whole = |file: &&SnapshotFile| {
+            file.bytes == 0
+                || manifest::check_length(&self.path, manifest.id, file).is_ok()
+                    && manifest::check_file(&self.path, manifest.id, file)
+                        .inspect_err(|error| tracing::warn!(%error, "received before, to be received again"))
+                        .is_ok()
+        };
         let kept = manifest.files.iter().take_while(whole).count();
         for file in &manifest.files[kept..] {
             files::remove(&self.path.join(&file.name))?;

@@ -26,8 +26,8 @@ const NAME_BYTES_MAX: usize = 128;
 const FILES_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 256 << 10;
 
-/// An id as it is written, also as a directory's name.
-pub(crate) fn name_of(id: SnapshotId) -> String {
+/// A snapshot's id as it is written, also as its directory's name: 32 hexadecimal digits.
+pub fn name_of(id: SnapshotId) -> String {
     format!("{:032x}", id.0)
 }
 

@@ -1,13 +1,14 @@
-//! The snapshots that are kept: one directory for each, named by its id, the newest two.
+//! The snapshots that are kept: one directory for each, named by its id, the newest two; and older ones for as long as
+//! somebody [holds](Shelf::hold) them.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use consensus_api::{SnapshotId, SnapshotManifest};
+use consensus_api::{SnapshotFile, SnapshotId, SnapshotManifest};
 
 use super::incoming::{INCOMING, Incoming};
 use super::manifest;
@@ -18,13 +19,47 @@ use crate::files;
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// How many are kept.
 const KEPT_MAX: usize = 2;
+/// How many damaged files are remembered.
+const DAMAGED_MAX: usize = 1024;
 
 /// The snapshots that are kept, and the one that is being received.
 pub(crate) struct Shelf {
     path: PathBuf,
     // The newest first.
     kept: Mutex<Vec<Arc<SnapshotManifest>>>,
+    // An id for each hold. Locked while `kept` is, never the other way round.
+    held: Mutex<Vec<SnapshotId>>,
+    /// Files that were found damaged. The tables may have them too, and then so would the next snapshot, with a checksum
+    /// that agrees with the damage.
+    damaged: Mutex<Vec<Damaged>>,
     pub(crate) incoming: Mutex<Incoming>,
+}
+
+/// Keeps a snapshot from being removed because there are newer ones; one that is damaged goes all the same.
+pub(crate) struct Hold<'a> {
+    shelf: &'a Shelf,
+    pub(crate) snapshot: Arc<SnapshotManifest>,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.shelf.lock();
+        let mut held = self.shelf.lock_held();
+        if let Some(at) = held.iter().position(|id| *id == self.snapshot.id) {
+            held.swap_remove(at);
+        }
+        drop(held);
+        self.shelf.prune(&mut kept);
+    }
+}
+
+/// A file under whatever name of a directory: RocksDB gives the name to no other file, and the number stays its own while
+/// the file has a name.
+#[derive(PartialEq, Eq)]
+struct Damaged {
+    name: String,
+    device: u64,
+    inode: u64,
 }
 
 impl Shelf {
@@ -43,7 +78,7 @@ impl Shelf {
         }
         kept.sort_by_key(|manifest| std::cmp::Reverse((manifest.position.index, manifest.id)));
         let incoming = Mutex::new(Incoming::new(path.join(INCOMING)));
-        let shelf = Shelf { path, kept: Mutex::new(kept), incoming };
+        let shelf = Shelf { path, kept: Mutex::new(kept), held: Mutex::default(), damaged: Mutex::default(), incoming };
         shelf.prune(&mut shelf.lock());
         Ok(shelf)
     }
@@ -67,6 +102,14 @@ impl Shelf {
     /// The one with this id, if it is kept.
     pub(crate) fn find(&self, id: SnapshotId) -> Option<Arc<SnapshotManifest>> {
         self.lock().iter().find(|manifest| manifest.id == id).cloned()
+    }
+
+    /// The one with this id, if it is kept, and for as long as the hold lives it stays so.
+    pub(crate) fn hold(&self, id: SnapshotId) -> Option<Hold<'_>> {
+        let kept = self.lock();
+        let snapshot = kept.iter().find(|manifest| manifest.id == id)?.clone();
+        self.lock_held().push(id);
+        Some(Hold { shelf: self, snapshot })
     }
 
     /// Keeps the snapshot whose files, all of them synced, are in the directory `from`; that becomes its own.
@@ -104,6 +147,7 @@ impl Shelf {
             Err(_) if self.find(id).is_none() => Ok(None),
             Err(error @ StorageError::DamagedSnapshot { .. }) => {
                 tracing::error!(%error, "a snapshot was damaged on the disk");
+                self.remember_damage(&snapshot);
                 self.discard(id);
                 Err(error)
             }
@@ -111,15 +155,53 @@ impl Shelf {
         }
     }
 
+    /// Which of the files it is. Those that are not legible count as well.
+    fn remember_damage(&self, snapshot: &SnapshotManifest) {
+        let place = self.place_of(snapshot.id);
+        let is_damaged = |file: &&SnapshotFile| manifest::check_file(&place, snapshot.id, file).is_err();
+        let files = snapshot.files.iter().filter(is_damaged);
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.extend(files.filter_map(|file| Damaged::of(&place, &file.name)));
+        let excess = damaged.len().saturating_sub(DAMAGED_MAX);
+        damaged.drain(..excess);
+    }
+
+    /// The first of these files, in the directory `place`, that was found damaged under another name.
+    pub(crate) fn find_damaged(&self, place: &Path, files: &[SnapshotFile]) -> Option<String> {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_damaged = |file: &&SnapshotFile| {
+            !damaged.is_empty() && Damaged::of(place, &file.name).is_some_and(|found| damaged.contains(&found))
+        };
+        files.iter().find(is_damaged).map(|file| file.name.clone())
+    }
+
     fn prune(&self, kept: &mut Vec<Arc<SnapshotManifest>>) {
-        for old in kept.drain(KEPT_MAX.min(kept.len())..) {
-            files::discard(&self.place_of(old.id));
-        }
+        let held = self.lock_held();
+        let mut newer = 0;
+        kept.retain(|snapshot| {
+            newer += 1;
+            let stays = newer <= KEPT_MAX || held.contains(&snapshot.id);
+            if !stays {
+                files::discard(&self.place_of(snapshot.id));
+            }
+            stays
+        });
+    }
+
+    fn lock_held(&self) -> MutexGuard<'_, Vec<SnapshotId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<SnapshotManifest>>> {
         // The list changes in one step each time.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Damaged {
+    fn of(place: &Path, name: &str) -> Option<Damaged> {
+        let found = fs::metadata(place.join(name)).ok()?;
+        Some(Damaged { name: name.to_owned(), device: found.dev(), inode: found.ino() })
     }
 }
 

@@ -31,14 +31,14 @@ async fn three_founders(site: &Site) -> Vec<QuicTransport> {
 }
 
 #[tokio::test]
-async fn three_founders_learn_each_others_stores() {
+async fn three_founders_learn_each_others_stores_and_addresses() {
     let site = Site::new(3);
     let founders = three_founders(&site).await;
     for (node, founder) in (1..).map(NodeId).zip(&founders) {
         let expected: BTreeMap<NodeId, Founder> = (1..=3)
             .map(NodeId)
             .filter(|other| *other != node)
-            .map(|other| (other, Founder { store: store_of(other), cluster: None }))
+            .map(|other| (other, site.founder(other, None)))
             .collect();
         assert_eq!(*founder.founders().borrow(), expected, "as node {node} sees it");
     }
@@ -72,7 +72,7 @@ async fn a_founder_that_was_down_while_the_others_were_stamped_is_let_in() {
     let one = site.start(1).await;
     let late = forming(&site, 2).await;
     let seen = until(late.founders(), |seen| seen.contains_key(&NodeId(1))).await;
-    assert_eq!(seen[&NodeId(1)], Founder { store: store_of(NodeId(1)), cluster: Some(CLUSTER) });
+    assert_eq!(seen[&NodeId(1)], site.founder(NodeId(1), Some(CLUSTER)));
     late.set_cluster(CLUSTER, &site.membership());
     assert_eq!(reach(&one, NodeId(2), &late).await.from, NodeId(1));
 }

@@ -32,6 +32,7 @@ fn hello_of(node: u64) -> Hello {
         era: Era(0),
         node: NodeId(node),
         store: store_of(NodeId(node)),
+        address: String::new(),
         life: 1,
         cluster: Some(CLUSTER),
     }

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    Authority, CertificateName, LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportError, TransportLimits,
+    Authority, CertificateName, Founder, LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportError,
+    TransportLimits,
 };
 
 /// Nothing takes longer, unless it is broken.
@@ -63,6 +64,11 @@ impl Site {
             limits: TransportLimits::default(),
             timing: LinkTiming::default(),
         }
+    }
+
+    /// What a node says of itself.
+    fn founder(&self, node: NodeId, cluster: Option<ClusterId>) -> Founder {
+        Founder { store: store_of(node), address: self.addresses[&node].clone(), cluster }
     }
 
     fn membership(&self) -> Membership {

@@ -183,6 +183,7 @@ impl Node {
             failure: tokio::sync::watch::Sender::new(None),
             log: log.clone(),
             kv,
+            snapshots: None,
             identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1) },
             limits,
             request_timeout: Duration::from_secs(5),

@@ -34,6 +34,12 @@ impl<P: Words> Stage<P> {
         self.world.on_the_way(&meant(from, to, kind))
     }
 
+    /// How many snapshots have taken the place of the node's tables.
+    pub(crate) fn installed(&mut self, node: NodeId) -> u64 {
+        let is_meant = |it: &&Happening<P::Message>| matches!(it, Happening::SnapshotInstalled(id, _) if *id == node);
+        self.history().iter().filter(is_meant).count() as u64
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.world.counts()
     }
