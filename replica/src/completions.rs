@@ -3,6 +3,8 @@
 use consensus_api::{AppliedState, LogIndex, LogPosition, ReadBackId, SharedEntry, WriteId};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::snapshots::Demand;
+
 /// One report.
 pub(crate) enum Completion {
     /// Every write up to this one is durable.
@@ -16,7 +18,12 @@ pub(crate) enum Completion {
     /// The log may be trimmed up to here, as far as tables and snapshots go.
     TrimWanted(LogPosition),
     /// A snapshot was taken that covers everything up to here, or why not.
-    Taken(Result<LogIndex, String>),
+    Taken {
+        /// Which of the two.
+        outcome: Result<LogIndex, String>,
+        /// Who waits for it.
+        demands: Vec<Demand>,
+    },
     /// A snapshot has taken the place of the tables.
     Installed(AppliedState),
     /// The replica cannot go on.

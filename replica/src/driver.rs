@@ -167,6 +167,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 applied_index: self.core.applied(),
                 snapshot_index: self.snapshots.policy.last(),
             });
+            self.snapshots.answer();
         }
     }
 
@@ -215,8 +216,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 self.trim(position)?
             }
             Completion::TrimWanted(_) => {}
-            Completion::Taken(Ok(index)) => self.snapshots.policy.taken(index),
-            Completion::Taken(Err(_)) => self.snapshots.policy.failed(clock::now()),
+            Completion::Taken { outcome, demands } => self.snapshots.taken(clock::now(), &outcome, demands),
             Completion::Installed(state) => {
                 self.snapshots.policy.taken(state.position.index);
                 self.trim(state.position)?;

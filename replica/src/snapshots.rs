@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use consensus_api::{
-    LogIndex, LogPosition, LogStore, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore, Transport,
+    LogIndex, LogPosition, LogStore, MonoTime, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore, Transport,
 };
 
 pub use crate::snapshots::installations::Installations;
@@ -79,7 +79,7 @@ pub(crate) fn rooms<L: LogStore, T: Transport, N: SnapshotStore>(
     let policy = Policy::new(&settings, newest, applied);
     let courier = Courier::new(store, settings.transfer, applied);
     let mover = Mover { tasks: to_mover, courier, transport, jobs, orders: orders.clone(), held, applied: shared };
-    (Desk { policy, orders, tasks, installations: Installations::new(applied) }, taker, mover)
+    (Desk { policy, orders, tasks, installations: Installations::new(applied), answers: Vec::new() }, taker, mover)
 }
 
 /// The driver's side of it.
@@ -89,12 +89,31 @@ pub(crate) struct Desk {
     pub(crate) tasks: SyncSender<Task>,
     /// Those that the engine has yet to hear of.
     pub(crate) installations: Installations,
+    /// Who is to be told what became of the snapshot that they asked for, once the status tells it too.
+    answers: Vec<(Demand, Result<LogIndex, String>)>,
 }
 
 impl Desk {
     /// Has a snapshot taken. Where the thread is gone its end is on its way.
     pub(crate) fn order(&self, demand: Option<Demand>) {
         let _ = self.orders.send(Order::Take(demand));
+    }
+
+    /// One was taken, or not, and these wait for it.
+    pub(crate) fn taken(&mut self, now: MonoTime, outcome: &Result<LogIndex, String>, demands: Vec<Demand>) {
+        match outcome {
+            Ok(index) => self.policy.taken(*index),
+            Err(_) => self.policy.failed(now),
+        }
+        self.answers.extend(demands.into_iter().map(|demand| (demand, outcome.clone())));
+    }
+
+    /// Tells those who have waited.
+    pub(crate) fn answer(&mut self) {
+        for (demand, outcome) in self.answers.drain(..) {
+            // Nobody receives when the asker gave up meanwhile.
+            let _ = demand.send(outcome);
+        }
     }
 
     /// Has a snapshot sent. Where too much waits it is asked for again.

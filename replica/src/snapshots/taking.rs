@@ -42,12 +42,8 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
             let more = self.orders.try_iter().map(|Order::Take(demand)| demand);
             let demands: Vec<Demand> = [first].into_iter().chain(more).flatten().collect();
             let outcome = self.take(!demands.is_empty());
-            for demand in demands {
-                // Nobody receives when the asker gave up meanwhile.
-                let _ = demand.send(outcome.clone());
-            }
             let is_taken = outcome.is_ok();
-            self.completions.send(Completion::Taken(outcome));
+            self.completions.send(Completion::Taken { outcome, demands });
             if is_taken {
                 self.trim()?;
             }
