@@ -115,6 +115,7 @@ impl Replicas {
         let transport = QuicTransport::bind(TransportConfig {
             node,
             store: stamp.store,
+            restored_from: stamp.restored_from,
             cluster: stamp.cluster,
             group: stamp.group,
             era: stamp.era,
@@ -163,6 +164,7 @@ impl Replicas {
             let transport = QuicTransport::bind(TransportConfig {
                 node,
                 store: members.members[&node].store,
+                restored_from: None,
                 cluster: Some(cluster),
                 group: GroupId(0),
                 era: Era(0),

@@ -109,6 +109,7 @@ async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Res
     let transport = TransportConfig {
         node: config.node,
         store: stamp.store,
+        restored_from: stamp.restored_from,
         cluster: stamp.cluster,
         group: stamp.group,
         era: stamp.era,

@@ -63,6 +63,7 @@ async fn start(authority: &Authority, node: u64) -> Result<QuicTransport, Transp
     QuicTransport::bind(TransportConfig {
         node: NodeId(node),
         store: StoreId(u128::from(node)),
+        restored_from: None,
         cluster: Some(ClusterId(1)),
         group: GroupId(0),
         era: Era(0),

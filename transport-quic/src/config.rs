@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use consensus_api::{ClusterId, EngineName, Era, GroupId, Lane, NodeId, StoreId};
+use consensus_api::{ClusterId, EngineName, Era, GroupId, Lane, NodeId, SnapshotId, StoreId};
 
 use crate::tls::NodeTls;
 
@@ -14,6 +14,9 @@ pub struct TransportConfig {
     pub node: NodeId,
     /// The store by which the members know this node.
     pub store: StoreId,
+    /// The snapshot that its data directory was made from, if it was made from one: founders of a cluster must agree on
+    /// that.
+    pub restored_from: Option<SnapshotId>,
     /// The cluster this node is stamped with; `None` while the cluster is being formed, or joined.
     pub cluster: Option<ClusterId>,
     /// The log that the messages are about.

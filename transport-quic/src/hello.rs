@@ -12,7 +12,7 @@
 
 use bincode::{Decode, Encode};
 use bytes::{BufMut, BytesMut};
-use consensus_api::{ClusterId, EngineName, Era, GroupId, NodeId, StoreId, codec};
+use consensus_api::{ClusterId, EngineName, Era, GroupId, NodeId, SnapshotId, StoreId, codec};
 use quinn::{Connection, RecvStream, SendStream};
 
 use crate::frame::{MAGIC, PROTOCOL_VERSION};
@@ -33,6 +33,8 @@ pub(crate) struct Hello {
     pub(crate) store: StoreId,
     /// Where it says that it can be reached.
     pub(crate) address: String,
+    /// The snapshot that its data directory was made from, if it was made from one.
+    pub(crate) restored_from: Option<SnapshotId>,
     /// Drawn anew at each start of the process: a peer with another one has restarted, and the connection to its
     /// earlier life is dead, whether that was noticed yet or not.
     pub(crate) life: u64,
@@ -76,14 +78,25 @@ pub enum HelloRefused {
         refused: Era,
     },
     /// The two belong to different clusters.
-    #[error(
-        "cluster {refused}, but {refuser} is required; check the peers' addresses and the data directory, and that all nodes were restored from the same snapshot or none was"
-    )]
+    #[error("cluster {refused}, but {refuser} is required; check the peers' addresses and the data directory")]
     OtherCluster {
         /// The cluster of the side that refused.
         refuser: ClusterId,
         /// The cluster of the side that was refused.
         refused: ClusterId,
+    },
+    /// Two founders begin with different tables.
+    #[error(
+        "it begins with {}, but {} is required; make the data directories of all founders from the same snapshot, or \
+         none",
+        origin(.refused),
+        origin(.refuser)
+    )]
+    OtherOrigin {
+        /// What the side that refused was made from.
+        refuser: Option<SnapshotId>,
+        /// What the side that was refused was made from.
+        refused: Option<SnapshotId>,
     },
     /// Who the node says it is, is not what its certificate says.
     #[error("it claims to be node {claimed}, but its certificate says: {certificate}; give it its own certificate")]
@@ -124,6 +137,10 @@ pub enum HelloRefused {
         /// What is wrong.
         what: String,
     },
+}
+
+fn origin(restored_from: &Option<SnapshotId>) -> String {
+    restored_from.map_or_else(|| "blank tables".to_owned(), |id| format!("the tables of snapshot {:032x}", id.0))
 }
 
 /// The dialer's half: says who we are and hears who they are.

@@ -3,6 +3,7 @@
 //! | the peer                                             | is                                              |
 //! | ---------------------------------------------------- | ----------------------------------------------- |
 //! | of another engine, group, era or cluster             | refused                                         |
+//! | forming a cluster as we do, from other tables         | refused                                         |
 //! | a member or contact, with the store it is known by   | a member; also while it, or we, are not stamped |
 //! | a member with another store                          | refused: its disk was replaced                  |
 //! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes  |
@@ -107,6 +108,11 @@ impl Standing {
         {
             return Err(HelloRefused::OtherCluster { refuser, refused });
         }
+        let both_forming = ours.cluster.is_none() && theirs.cluster.is_none();
+        if both_forming && ours.restored_from != theirs.restored_from {
+            let (refuser, refused) = (ours.restored_from, theirs.restored_from);
+            return Err(HelloRefused::OtherOrigin { refuser, refused });
+        }
         if ours.node == node {
             return Err(HelloRefused::SameNode { node });
         }
@@ -124,7 +130,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use consensus_api::{EngineName, Era, GroupId, Member};
+    use consensus_api::{EngineName, Era, GroupId, Member, SnapshotId};
 
     fn hello(node: u64, store: u128, cluster: Option<u128>) -> Hello {
         Hello {
@@ -134,6 +140,7 @@ mod tests {
             node: NodeId(node),
             store: StoreId(store),
             address: format!("127.0.0.1:{node}"),
+            restored_from: None,
             life: 1,
             cluster: cluster.map(ClusterId),
         }
@@ -181,6 +188,15 @@ mod tests {
         assert_eq!(standing.check(&hello(3, 33, Some(7))), Err(HelloRefused::UnknownNode { node: NodeId(3) }));
         standing.set_members(&members(&[(1, 11), (3, 33)]));
         assert_eq!(standing.check(&hello(3, 33, Some(7))), Ok(Relation::Member));
+    }
+
+    #[test]
+    fn founders_that_begin_with_different_tables_refuse_each_other() {
+        let restored = Hello { restored_from: Some(SnapshotId(5)), ..hello(2, 22, None) };
+        let refused = HelloRefused::OtherOrigin { refuser: None, refused: Some(SnapshotId(5)) };
+        assert_eq!(forming().check(&restored), Err(refused));
+        let stamped = Hello { cluster: Some(ClusterId(7)), ..restored };
+        assert_eq!(forming().check(&stamped), Ok(Relation::Member), "whoever joins later begins as it likes");
     }
 
     #[test]

@@ -60,15 +60,27 @@ impl QuicTransport {
     ///
     /// Fails where the address cannot be listened on, and where the certificate is not this node's.
     pub async fn bind(config: TransportConfig) -> Result<QuicTransport, TransportError> {
-        let TransportConfig { node, store, cluster, group, era, engine, contacts, listen, tls, limits, timing } =
-            config;
+        let TransportConfig {
+            node,
+            store,
+            restored_from,
+            cluster,
+            group,
+            era,
+            engine,
+            contacts,
+            listen,
+            tls,
+            limits,
+            timing,
+        } = config;
         if *tls.name().role() != CertificateRole::Node(node) {
             return Err(TransportError::CertificateOfAnother { found: tls.name().to_string(), node });
         }
         let (endpoint, client) = endpoint::open(&listen, &tls, &limits, &timing).await?;
         let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen.clone(), source })?;
         let address = if listen.ends_with(":0") { local.to_string() } else { listen };
-        let mine = Hello { engine, group, era, node, store, address, life: draw_life()?, cluster };
+        let mine = Hello { engine, group, era, node, store, address, restored_from, life: draw_life()?, cluster };
         let context = Arc::new(Context {
             endpoint,
             client,

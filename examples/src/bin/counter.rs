@@ -72,6 +72,7 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
     let transport = QuicTransport::bind(TransportConfig {
         node,
         store: stamp.store,
+        restored_from: stamp.restored_from,
         cluster: stamp.cluster,
         group,
         era,

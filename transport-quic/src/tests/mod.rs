@@ -54,6 +54,7 @@ impl Site {
         TransportConfig {
             node: NodeId(node),
             store: store_of(NodeId(node)),
+            restored_from: None,
             cluster: Some(CLUSTER),
             group: GroupId(0),
             era: Era(0),
