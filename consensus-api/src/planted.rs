@@ -119,8 +119,12 @@ bugs! {
     LogKeptByInstallation,
     /// An installation drops what was accepted above it.
     InstallationDropsAccepts,
+    /// An installation forgets in memory what was accepted above it, which the disk still holds.
+    InstallationForgetsAccepts,
     /// An installation keeps the entries behind another one than the snapshot's last.
     InstallationKeepsSuffix,
+    /// An installation drops the entries behind the snapshot's last one.
+    InstallationDropsSuffix,
 }
 
 /// Whether this bug is planted in the present thread. Never, in a build without the feature `planted-bugs`.

@@ -60,8 +60,8 @@ impl SnapshotManifest {
 /// Where snapshots are taken, kept, received and installed. Any thread may take, read and receive; only the thread that
 /// owns the state machine installs, while nobody writes to the tables.
 ///
-/// A failure to take or to receive one is not final: the tables are as they were. One of `install` that
-/// [`SnapshotStore::is_final`] says so of is.
+/// A failure to take, receive or install one is not final, unless [`SnapshotStore::is_final`] says so: the tables are as
+/// they were.
 pub trait SnapshotStore: Send + Sync + 'static {
     /// Why it failed.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -85,12 +85,16 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// the next are ignored.
     fn append(&self, id: SnapshotId, offset: u64, bytes: &[u8]) -> Result<u64, Self::Error>;
 
+    /// Throws away what is being received, if anything is. Where that fails nothing is lost but room.
+    fn give_up(&self);
+
     /// Checks the received snapshot against its manifest, and puts it in the place of the tables, atomically: a crash
     /// leaves the old tables or the new ones. It is kept as one of the newest from then on. What fails its check is
     /// thrown away, to be received anew.
     fn install(&self, id: SnapshotId) -> Result<(), Self::Error>;
 
-    /// Whether the replica cannot go on after this error: tables that may be neither the old nor the new ones.
+    /// Whether the replica cannot go on after this error: tables that may be neither the old nor the new ones, or that
+    /// failed while a snapshot was taken of them.
     fn is_final(&self, error: &Self::Error) -> bool;
 
     /// Where the tables were last installed, if they ever were and nothing was trimmed past it since. A crash between the

@@ -193,9 +193,11 @@ impl Log {
         self.time = self.time.max(time);
         self.trim(base);
         if is_planted(Bug::InstallationDropsAccepts) {
+            self.writer.remove_from(base.index.next());
+        }
+        if is_planted(Bug::InstallationDropsAccepts) || is_planted(Bug::InstallationForgetsAccepts) {
             self.window.remove_from(LogIndex::ZERO);
             self.ballots.remove_from(LogIndex::ZERO);
-            self.writer.remove_from(base.index.next());
         }
     }
 

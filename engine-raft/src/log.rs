@@ -173,8 +173,9 @@ impl Log {
     /// snapshot's: only then was it appended to the same prefix.
     pub(crate) fn install(&mut self, base: LogPosition, time: LogTime) {
         let is_same = self.ballot_at(base.index).map(|ballot| ballot.round) == Some(base.ballot.round);
-        if !is_same && !is_planted(Bug::InstallationKeepsSuffix) {
-            assert!(base.index > self.commit, "a snapshot at {} contradicts a committed entry", base.index);
+        let contradicts = !is_same && !is_planted(Bug::InstallationKeepsSuffix);
+        if contradicts || is_planted(Bug::InstallationDropsSuffix) {
+            assert!(is_same || base.index > self.commit, "a snapshot at {} contradicts a committed entry", base.index);
             self.window.remove_from(LogIndex::ZERO);
             self.ballots.remove_from(LogIndex::ZERO);
             self.writer.remove_from(base.index.next());

@@ -66,7 +66,8 @@ impl Raft {
     }
 
     /// Whether a snapshot that ends at `base` cannot be of the present term, though it ends in an entry of an earlier
-    /// one: a later leader has committed that entry (figure 8), and this node has not heard of it yet.
+    /// one: the log has another entry there, or none, so a leader whom this node has not heard of has committed that one
+    /// (figure 8). Where the log has the snapshot's own entry there is nothing to contradict, whoever committed it.
     ///
     /// Take a leader of term 5 with 19 and 20 of its own, which nobody else has, and a snapshot that ends in 19 at term
     /// 3. If it led on, it would write another 20 at term 5. Or take its follower, which has acknowledged both: the next
@@ -74,7 +75,8 @@ impl Raft {
     fn shows_term_over(&self, base: LogPosition) -> bool {
         let own = self.log.ballot_at(base.index).map(|ballot| ballot.round);
         let leads = matches!(self.role, RoleState::Leader(_));
-        leads && base.index > self.log.commit()
+        let differs = own != Some(base.ballot.round);
+        leads && base.index > self.log.commit() && differs
             || self.allegiance.verified >= base.index && own.is_some_and(|term| term != base.ballot.round)
     }
 

@@ -197,6 +197,10 @@ impl SnapshotStore for MemorySnapshots {
         Ok(incoming.stream.len() as u64)
     }
 
+    fn give_up(&self) {
+        self.state().incoming = None;
+    }
+
     fn install(&self, id: SnapshotId) -> Result<(), MemorySnapshotError> {
         let mut state = self.state();
         let incoming = state.incoming.take_if(|incoming| incoming.manifest.id == id);

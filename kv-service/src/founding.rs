@@ -68,7 +68,7 @@ async fn meet(
             };
             let mut all: Vec<(NodeId, Member)> =
                 founders.iter().filter(|(node, _)| config.peers.contains_key(node)).map(peer).collect();
-            all.push((config.node, Member { address: config.listen.to_string(), store: stamp.store }));
+            all.push((config.node, Member { address: transport.address(), store: stamp.store }));
             all.sort_unstable();
             let clusters = founders.values().filter_map(|founder| founder.cluster);
             check_cluster(cluster_id(&all, stamp.restored_from), clusters)?;
@@ -91,7 +91,7 @@ fn check_cluster(ours: ClusterId, theirs: impl Iterator<Item = ClusterId>) -> Re
     for cluster in theirs {
         if cluster != ours {
             let reason = format!(
-                "a peer belongs to cluster {cluster}, whose founders are not the nodes named here (they would be {ours}); give every node the same --peer list, restore all of them from the same snapshot file or none, and never reuse a data directory"
+                "a peer belongs to cluster {cluster}, whose founders are not the nodes named here (they would be {ours}); give every node the same --peer list, restore all of them from the same snapshot file or none, let no node change its --listen while the cluster is founded, and never reuse a data directory"
             );
             return Err(ServiceError::Founding { reason });
         }

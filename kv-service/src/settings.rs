@@ -37,7 +37,7 @@ pub struct Settings {
     /// Where this node keeps its data [default: ./quorate-data]
     #[arg(long, env = "QUORATE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Another founder of the cluster; once for each. Without any, a cluster of one
+    /// Another founder of the cluster, and where this node dials it; once for each. Without any, a cluster of one
     #[arg(long = "peer", env = "QUORATE_PEERS", value_name = "ID=HOST:PORT", value_delimiter = ',')]
     pub peers: Option<Vec<String>>,
     /// ca.pem, node.pem and node.key [default: development certificates, on loopback only]
@@ -84,7 +84,7 @@ pub struct Settings {
     /// A snapshot is taken after so many bytes of entries; 0 for never because of their size [default: 268435456]
     #[arg(long, env = "QUORATE_SNAPSHOT_BYTES", value_name = "BYTES")]
     pub snapshot_bytes: Option<u64>,
-    /// So many entries behind a snapshot stay in the log, for peers that are only a little behind [default: 10000]
+    /// So many entries behind a snapshot stay in the log, for peers that are only a little behind [default: 50000]
     #[arg(long, env = "QUORATE_LOG_TAIL_ENTRIES", value_name = "ENTRIES")]
     pub log_tail_entries: Option<u64>,
     /// Snapshots are sent to peers at this rate at most, all together, in bytes a second [default: 67108864]

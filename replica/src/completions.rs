@@ -17,10 +17,10 @@ pub(crate) enum Completion {
     Trimmed(LogPosition),
     /// The log may be trimmed up to here, as far as tables and snapshots go.
     TrimWanted(LogPosition),
-    /// A snapshot was taken that covers everything up to here, or why not.
+    /// A snapshot was asked for.
     Taken {
-        /// Which of the two.
-        outcome: Result<LogIndex, String>,
+        /// What became of it.
+        outcome: Taken,
         /// Who waits for it.
         demands: Vec<Demand>,
     },
@@ -30,7 +30,19 @@ pub(crate) enum Completion {
     Fatal(String),
 }
 
-/// Where reports go. Unbounded in name only: each answers one request of the engine, and the engine's own bounds hold.
+/// What became of a snapshot that was asked for.
+#[derive(Clone)]
+pub(crate) enum Taken {
+    /// It covers everything up to here.
+    Covers(LogIndex),
+    /// It would remove one that is being sent. Nobody waits for it.
+    Later,
+    /// There is none, for this reason.
+    Failed(String),
+}
+
+/// Where reports go. Unbounded in name only: each answers one request of the engine or one order of a
+/// snapshot, and the bounds of those hold.
 #[derive(Clone)]
 pub(crate) struct Completions(pub(crate) UnboundedSender<Completion>);
 

@@ -159,7 +159,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
             if let Err(reason) = self.core.take().hand_out(&mut self) {
                 return Err(self.reported().await.unwrap_or(reason));
             }
-            if self.snapshots.policy.is_due(now) {
+            if self.snapshots.policy.is_due(now, self.core.applied()) {
                 self.snapshots.order(None);
             }
             self.outlook.write(Standing {
@@ -216,7 +216,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 self.trim(position)?
             }
             Completion::TrimWanted(_) => {}
-            Completion::Taken { outcome, demands } => self.snapshots.taken(clock::now(), &outcome, demands),
+            Completion::Taken { outcome, demands } => self.snapshots.taken(clock::now(), outcome, demands),
             Completion::Installed(state) => {
                 self.snapshots.policy.taken(state.position.index);
                 self.trim(state.position)?;

@@ -100,8 +100,10 @@ where
     let snapshot_error = |error: N::Error| ReplicaError::Snapshots(error.into());
     let installed = parts.snapshots.installed().map_err(snapshot_error)?;
     let kept = parts.snapshots.kept().map_err(snapshot_error)?;
-    let newest = kept.first().map(|manifest| manifest.position.index).unwrap_or_default();
     let core = recover::<E, L, S>(engine, founders, &parts.log, &parts.machine, installed, clock::now())?;
+    // One that was received and not installed covers what this node has yet to apply.
+    let covered = kept.iter().map(|manifest| manifest.position.index).find(|index| *index <= core.applied());
+    let newest = covered.unwrap_or_default();
     parts.transport.set_membership(&core.engine().status().membership);
 
     let transport = parts.transport.clone();

@@ -37,8 +37,9 @@ pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
     let base = log.base().index;
     let is_installed = installed.is_some_and(|installed| base < installed.index && installed.index <= at);
     let own = recovered.runs.get(at);
+    let is_other = at == base && log.base().ballot != applied.position.ballot;
     let behind = at < base || (at > base && own != Some(applied.position.ballot));
-    if behind && (at < base || (log.is_synced() && !is_installed)) {
+    if is_other || behind && (at < base || (log.is_synced() && !is_installed)) {
         let last = recovered.runs.last().unwrap_or(base);
         return Err(ReplicaError::LogBehindTables { applied: at, last, base });
     }

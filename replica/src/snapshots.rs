@@ -36,7 +36,7 @@ pub(crate) use moving::{Mover, Task};
 pub(crate) use taking::{Demand, Order, Taker};
 
 use crate::applier::Job;
-use crate::completions::Completions;
+use crate::completions::{Completions, Taken};
 use crate::transfer::{Courier, Held};
 
 /// What the transfers hold back, as the thread that takes and trims sees it.
@@ -100,12 +100,19 @@ impl Desk {
     }
 
     /// One was taken, or not, and these wait for it.
-    pub(crate) fn taken(&mut self, now: MonoTime, outcome: &Result<LogIndex, String>, demands: Vec<Demand>) {
-        match outcome {
-            Ok(index) => self.policy.taken(*index),
-            Err(_) => self.policy.failed(now),
-        }
-        self.answers.extend(demands.into_iter().map(|demand| (demand, outcome.clone())));
+    pub(crate) fn taken(&mut self, now: MonoTime, outcome: Taken, demands: Vec<Demand>) {
+        let answer = match outcome {
+            Taken::Covers(index) => {
+                self.policy.taken(index);
+                Ok(index)
+            }
+            Taken::Later => return self.policy.postponed(now),
+            Taken::Failed(reason) => {
+                self.policy.failed(now);
+                Err(reason)
+            }
+        };
+        self.answers.extend(demands.into_iter().map(|demand| (demand, answer.clone())));
     }
 
     /// Tells those who have waited.
@@ -153,6 +160,8 @@ impl SnapshotStore for NoSnapshots {
     fn append(&self, _: SnapshotId, _: u64, _: &[u8]) -> Result<u64, NoSnapshotsError> {
         Err(NoSnapshotsError)
     }
+
+    fn give_up(&self) {}
 
     fn install(&self, _: SnapshotId) -> Result<(), NoSnapshotsError> {
         Err(NoSnapshotsError)

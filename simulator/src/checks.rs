@@ -239,19 +239,52 @@ fn epoch(round_is_epoch: bool, ballot: Ballot) -> Ballot {
     if round_is_epoch { Ballot::new(ballot.round, NodeId::NONE) } else { ballot }
 }
 
+/// What was kept beside a log, or asked of it, when its trimming was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    /// What the newest snapshot covers.
+    pub(crate) newest: LogIndex,
+    /// What the one before it does.
+    pub(crate) older: Option<LogIndex>,
+    /// How many entries up to the newest are to stay, but for those that the older one covers.
+    pub(crate) tail_entries: u64,
+    /// What a peer goes on from that is being sent a snapshot.
+    pub(crate) log_from: Option<LogIndex>,
+}
+
 /// A log that was trimmed, and what it was before.
 #[derive(Debug)]
 pub(crate) struct Trim {
     /// Up to where.
     pub(crate) base: LogPosition,
-    /// Whether tables that were sent stand for that, and not the own ones.
-    pub(crate) is_installation: bool,
+    /// What stands for that; `None` where it is tables that were sent, and not the own ones.
+    pub(crate) kept: Option<Kept>,
     /// All that it held.
     pub(crate) before: Vec<SharedEntry>,
     /// Its hard state.
     pub(crate) hard_state: Option<Bytes>,
     /// What the tables would keep through a power loss.
     pub(crate) persisted: LogIndex,
+}
+
+impl Trim {
+    /// Whether tables that were sent stand for what is trimmed.
+    fn is_installation(&self) -> bool {
+        self.kept.is_none()
+    }
+}
+
+/// A log around an installation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passage {
+    /// What the snapshot ends with.
+    pub(crate) base: LogPosition,
+    /// Under which ballot the log had its own entry there, if it had one.
+    pub(crate) own: Option<Ballot>,
+    /// Where it ended before.
+    pub(crate) before: LogIndex,
+    /// Where it ends now.
+    pub(crate) after: LogIndex,
 }
 
 /// All properties.
@@ -293,7 +326,7 @@ impl Checks {
             round_is_epoch,
             accepts: Accepts::default(),
             trimming: Trimming,
-            installation: Installation,
+            installation: Installation::new(round_is_epoch),
             requests: Requests::default(),
             reads: Reads::default(),
             digests: Digests::default(),
@@ -318,11 +351,30 @@ impl Checks {
         applied: LogIndex,
     ) -> Result<(), Violation> {
         self.leadership.started(node);
+        let kept = self.kept_by_recovery((node, disk), status.last_index);
         // A start may have moved the base up to the tables.
         self.log_matching.started(node, disk.base());
-        self.accepts.trimmed(node, disk.base().index);
         let (chain, ballots) = (self.chain.started(node, applied), self.ballots.started(node, status));
-        self.tell(chain.and(ballots))
+        self.tell(chain.and(ballots).and(kept))
+    }
+
+    /// A start goes on with what its disk holds above the base, as after an installation: it may be one that it ends.
+    fn kept_by_recovery(&mut self, (node, disk): OwnedDisk<'_>, after: LogIndex) -> Result<(), Violation> {
+        let base = disk.base();
+        let entries = disk.durable_entries();
+        let before = entries.last().map_or(base.index, |entry| entry.index);
+        // Terms never go down along a log: where they do, its own entry at the base was another one.
+        let lower = entries.first().map(|first| first.ballot).filter(|first| first.round < base.ballot.round);
+        let own = lower.or(self.log_matching.epoch_at(node, base.index));
+        let passage = Passage { base, own, before, after };
+        // Where they do not, and the log was trimmed before the crash, nothing on the disk tells that any more, and what
+        // follows stays until a leader removes it (figure 8).
+        let is_hidden = self.log_matching.waits_for_engine(node) && lower.is_none();
+        if !self.round_is_epoch {
+            self.accepts.trimmed(node, base.index);
+            self.accepts.started(node, &entries)?;
+        }
+        if is_hidden { Ok(()) } else { self.installation.went_on_after(node, &passage) }
     }
 
     /// A node's disk is blank from now on: what it had promised is forgotten.
@@ -355,14 +407,15 @@ impl Checks {
         self.durability.written(write, self.agreement.committed(), disks)
     }
 
-    /// A message leaves.
+    /// A message leaves, of a node that knows everything up to `commit` to be committed.
     pub(crate) fn sent(
         &mut self,
         own: OwnedDisk<'_>,
+        commit: LogIndex,
         vouched: &Vouched,
         carried: Option<&Carried<'_>>,
     ) -> Result<(), Violation> {
-        let mut found = self.vouching.sent(own, vouched);
+        let mut found = self.vouching.sent(own, vouched).and_then(|()| self.accepts.sent(own.0, commit, vouched));
         if let Some(carried) = carried {
             self.vouching.led(carried);
             found = found.and_then(|()| self.log_matching.sent(own.0, carried));
@@ -420,7 +473,7 @@ impl Checks {
     pub(crate) fn trimmed(&mut self, own: OwnedDisk<'_>, trim: &Trim) -> Result<(), Violation> {
         let base = own.1.base();
         self.accepts.trimmed(own.0, base.index);
-        if trim.is_installation {
+        if trim.is_installation() {
             self.log_matching.installed(own.0, base);
         }
         let found = self.trimming.trimmed(own, trim, &self.chosen);
@@ -432,16 +485,9 @@ impl Checks {
         self.log_matching.heard_of_installation(node, next);
     }
 
-    /// The engine has heard of the installation up to `base`, where its log had `own`, and its log now ends at `last`.
-    pub(crate) fn went_on_after(
-        &mut self,
-        node: NodeId,
-        base: LogPosition,
-        own: Option<&Entry>,
-        last: LogIndex,
-    ) -> Result<(), Violation> {
-        let is_looked_at = self.round_is_epoch;
-        let found = if is_looked_at { self.installation.went_on_after(node, base, own, last) } else { Ok(()) };
+    /// The engine has heard of an installation.
+    pub(crate) fn went_on_after(&mut self, node: NodeId, passage: &Passage) -> Result<(), Violation> {
+        let found = self.installation.went_on_after(node, passage);
         self.tell(found)
     }
 

@@ -95,8 +95,9 @@ impl<P: Protocol> World<P> {
 
     fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) -> Result<(), Violation> {
         let Outgoing { to, lane, message, .. } = outgoing;
-        if let Some(node) = self.nodes.get(&from) {
-            self.checks.sent((from, &node.disk), &P::vouched(&message), P::carried(&message).as_ref())?;
+        if let Some((node, status)) = self.nodes.get(&from).and_then(|node| Some((node, node.status()?))) {
+            let (vouched, carried) = (P::vouched(&message), P::carried(&message));
+            self.checks.sent((from, &node.disk), status.commit_index, &vouched, carried.as_ref())?;
         }
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
         let parcel = Parcel { from, to, lane, message: Arc::new(message) };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus_api::{
-    EngineConfig, EngineStatus, LogIndex, LogPosition, Membership, MonoTime, NodeId, ReadBack, RequestId, Role,
-    SharedEntry, SnapshotStore, StateMachine, Tables, Write, WriteId, codec,
+    EngineConfig, EngineStatus, LogIndex, Membership, MonoTime, NodeId, ReadBack, RequestId, Role, SharedEntry,
+    SnapshotStore, StateMachine, Tables, Write, WriteId, codec,
 };
 use kv_machine::{KvMachine, MemorySnapshots, MemoryTables, schema};
 use replica::SnapshotSettings;
@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::inflict::Armed;
 use crate::protocol::Protocol;
-use crate::snapshots::Desk;
+use crate::snapshots::{Desk, WantedTrim};
 
 /// One node of the world.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) struct Process<P: Protocol> {
     /// The last of all that the engine has handed out.
     last_write: WriteId,
     /// Where the log is to be trimmed, each once the write is performed that it comes after.
-    pub(crate) trims: VecDeque<(WriteId, LogPosition)>,
+    pub(crate) trims: VecDeque<(WriteId, WantedTrim)>,
     /// How many writes the sync in progress performs, if one is in progress.
     pub(crate) syncing: Option<usize>,
     /// What the applier has yet to do.
@@ -243,10 +243,10 @@ impl<P: Protocol> Process<P> {
     }
 
     /// Where the log is to be trimmed now.
-    pub(crate) fn next_trim(&mut self) -> Option<LogPosition> {
+    pub(crate) fn next_trim(&mut self) -> Option<WantedTrim> {
         let first = self.writes.front().map(|write| write.id);
         self.trims.front().filter(|(after, _)| first.is_none_or(|first| first > *after))?;
-        self.trims.pop_front().map(|(_, base)| base)
+        self.trims.pop_front().map(|(_, wanted)| wanted)
     }
 
     /// Applies these; returns the machine's replies.

@@ -92,7 +92,8 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::ConflictSuffixKept
         | Bug::CommitBeyondVerified
         | Bug::RefusalTeachesNothing
-        | Bug::InstallationKeepsSuffix => &[Engine::Raft],
+        | Bug::InstallationKeepsSuffix
+        | Bug::InstallationDropsSuffix => &[Engine::Raft],
         Bug::AcceptLeavesPromise
         | Bug::WatermarkOfOtherBallot
         | Bug::PromiseCountedEarly
@@ -100,7 +101,8 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::AcceptedValuesIgnored
         | Bug::HolesSkipped
         | Bug::LeadsBeforeCaughtUp
-        | Bug::InstallationDropsAccepts => &[Engine::Paxos],
+        | Bug::InstallationDropsAccepts
+        | Bug::InstallationForgetsAccepts => &[Engine::Paxos],
         _ => &[Engine::Raft, Engine::Paxos],
     }
 }

@@ -18,6 +18,8 @@ pub struct Vouched {
     pub ballot: Option<Ballot>,
     /// The sender's log holds these.
     pub held: Vec<Held>,
+    /// Of this stretch of its log it lists everything.
+    pub whole: Option<Stretch>,
 }
 
 impl Vouched {
@@ -26,7 +28,7 @@ impl Vouched {
     }
 
     fn ballot(ballot: Ballot) -> Vouched {
-        Vouched { ballot: Some(ballot), held: Vec::new() }
+        Vouched { ballot: Some(ballot), ..Vouched::default() }
     }
 }
 
@@ -37,6 +39,17 @@ pub struct Held {
     pub index: LogIndex,
     /// Under which ballot.
     pub under: Under,
+}
+
+/// The slots of a page of a promise that the candidate does not come to know in another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The first of them.
+    pub first: LogIndex,
+    /// The first that is no longer one; `None` where they go on to the end.
+    pub end: Option<LogIndex>,
+    /// What is accepted there under this ballot or a higher one came after the promise.
+    pub below: Ballot,
 }
 
 /// What is said about a held entry's ballot.

@@ -23,7 +23,7 @@ use replica::transfer::Courier;
 use replica::{Installations, Policy, SnapshotSettings};
 
 use crate::agenda::Task;
-use crate::checks::Violation;
+use crate::checks::{Kept, Violation};
 use crate::protocol::Protocol;
 use crate::trace::Happening;
 use crate::world::World;
@@ -34,31 +34,53 @@ pub(crate) struct Desk {
     pub(crate) policy: Policy,
     pub(crate) installations: Installations,
     pub(crate) courier: Courier<MemorySnapshots>,
-    /// Whether one is wanted that nobody has begun to take.
-    ordered: bool,
+    /// Whether one is wanted that nobody has begun to take, and why.
+    ordered: Option<Order>,
     /// Whether one is being taken.
     is_taking: bool,
     reports: VecDeque<Report>,
 }
 
+/// Why a snapshot is to be taken. Where there are several reasons the last one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// The policy says so, or a peer needs one.
+    Due,
+    /// Somebody has asked for it, who is not kept waiting for a peer.
+    Demand,
+}
+
+/// Where a log is to be trimmed, and what stands for what goes: what is kept here, or an installation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedTrim {
+    pub(crate) base: LogPosition,
+    pub(crate) kept: Option<Kept>,
+}
+
 /// What the threads beside the engine tell it of snapshots.
 #[derive(Clone, Debug)]
 pub(crate) enum Report {
-    /// One was taken that covers everything up to here; or none was.
-    Taken(Option<LogIndex>),
-    /// The log may be trimmed up to here, as far as tables and snapshots go.
-    TrimWanted(LogPosition),
+    /// One was taken that covers everything up to here.
+    Taken(LogIndex),
+    /// None yet: it would remove one that is being sent.
+    PutOff,
+    /// There is none.
+    NotTaken,
+    /// The log may be trimmed, as far as tables and snapshots go.
+    TrimWanted(WantedTrim),
     /// One has taken the place of the tables.
     Installed(AppliedState),
 }
 
 impl Desk {
     pub(crate) fn new(settings: &SnapshotSettings, store: &Arc<MemorySnapshots>, applied: LogIndex) -> Desk {
+        // One that was received and not installed covers what this node has yet to apply.
+        let covered = covered(store).into_iter().find(|index| *index <= applied);
         Desk {
-            policy: Policy::new(settings, newest(store).unwrap_or_default(), applied),
+            policy: Policy::new(settings, covered.unwrap_or_default(), applied),
             installations: Installations::new(applied),
             courier: Courier::new(store.clone(), settings.transfer.clone(), applied),
-            ordered: false,
+            ordered: None,
             is_taking: false,
             reports: VecDeque::new(),
         }
@@ -71,9 +93,9 @@ fn kept(store: &MemorySnapshots) -> Vec<Arc<SnapshotManifest>> {
     store.kept().unwrap_or_default()
 }
 
-/// What the newest one covers.
-fn newest(store: &MemorySnapshots) -> Option<LogIndex> {
-    kept(store).first().map(|manifest| manifest.position.index)
+/// What each of them covers, the newest first.
+fn covered(store: &MemorySnapshots) -> Vec<LogIndex> {
+    kept(store).iter().map(|manifest| manifest.position.index).collect()
 }
 
 impl<P: Protocol> World<P> {
@@ -99,15 +121,16 @@ impl<P: Protocol> World<P> {
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let desk = &mut process.desk;
         match desk.reports.pop_front() {
-            Some(Report::Taken(Some(index))) => desk.policy.taken(index),
-            Some(Report::Taken(None)) => desk.policy.failed(local),
-            Some(Report::TrimWanted(position)) if desk.installations.may_trim(position) => {
-                self.queue_trim(id, position)
+            Some(Report::Taken(index)) => desk.policy.taken(index),
+            Some(Report::PutOff) => desk.policy.postponed(local),
+            Some(Report::NotTaken) => desk.policy.failed(local),
+            Some(Report::TrimWanted(wanted)) if desk.installations.may_trim(wanted.base) => {
+                self.queue_trim(id, wanted);
             }
             Some(Report::Installed(state)) => {
                 desk.policy.taken(state.position.index);
                 desk.installations.installed(state.clone());
-                self.queue_trim(id, state.position);
+                self.queue_trim(id, WantedTrim { base: state.position, kept: None });
             }
             Some(Report::TrimWanted(_)) | None => {}
         }

@@ -2,12 +2,15 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::StorageError;
 
 pub(crate) const LOG: &str = "log";
 pub(crate) const TABLES: &str = "tables";
+/// How much of the manifest of the log's database cannot be torn.
+pub(crate) const LOG_NOTE: &str = "log.manifest";
 const LOCK: &str = "lock";
 
 /// Makes sure that `path` is a data directory, or may become one, and holds it until the file is dropped.
@@ -65,6 +68,20 @@ pub(crate) fn refuse_running(path: &Path) -> Result<(), StorageError> {
     File::open(path.join(LOCK)).map_or(Ok(()), |lock| held(path, lock.try_lock()))
 }
 
+/// Holds the file `lock` on behalf of the directory `path` until it is dropped; makes the file, which the holder removes
+/// in the end.
+pub(crate) fn hold(lock: &Path, path: &Path) -> Result<File, StorageError> {
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(lock);
+    let file = opened.map_err(StorageError::io("make the lock", lock))?;
+    held(path, file.try_lock())?;
+    // The holder before may have removed the file between the two: then the next one to come would make another.
+    let inode = |found: io::Result<fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    if inode(file.metadata()) != inode(fs::metadata(lock)) {
+        return Err(StorageError::InUse { path: path.to_owned() });
+    }
+    Ok(file)
+}
+
 fn held(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), StorageError> {
     match outcome {
         Ok(()) => Ok(()),
@@ -80,7 +97,7 @@ fn refuse_strangers(path: &Path) -> Result<(), StorageError> {
     }
     for item in fs::read_dir(path).map_err(StorageError::io("list", path))? {
         let name = item.map_err(StorageError::io("list", path))?.file_name();
-        if ![LOG, TABLES, LOCK].iter().any(|ours| name == *ours) {
+        if ![LOG, LOG_NOTE, TABLES, LOCK].iter().any(|ours| name == *ours) {
             let found = format!("'{}'", name.to_string_lossy());
             return Err(StorageError::NotOurs { path: path.to_owned(), found });
         }

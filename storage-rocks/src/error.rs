@@ -7,7 +7,8 @@ use consensus_api::codec::CodecError;
 use consensus_api::{ClusterId, EngineName, Era, GroupId, LogIndex, NodeId};
 
 /// Why a store cannot be opened, read or written. Final: the replica above it stops. Only of a snapshot that cannot be
-/// taken or received it is not, nor of one that is not installed, except for [`StorageError::PointerUnsure`].
+/// taken or received it is not, nor of one that is not installed, except for [`StorageError::PointerUnsure`] and
+/// [`StorageError::Background`].
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The operating system refused.
@@ -51,6 +52,14 @@ pub enum StorageError {
     Occupied {
         /// The directory.
         path: PathBuf,
+    },
+    /// What is there cannot give way to a restored directory.
+    #[error("{} is {what}, which no restored directory can replace; name a subdirectory of it", .path.display())]
+    Irreplaceable {
+        /// What was named.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// Another process has it open.
     #[error(
@@ -146,6 +155,15 @@ pub enum StorageError {
     )]
     Headless {
         /// The database's directory.
+        path: PathBuf,
+    },
+    /// The list of a database's files has a hole.
+    #[error(
+        "{} is damaged, and not only at its end: the disk is damaged; restore the data directory from a backup",
+        .path.display()
+    )]
+    DamagedManifest {
+        /// The list.
         path: PathBuf,
     },
     /// A record is not what was written.
@@ -302,5 +320,16 @@ impl StorageError {
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StorageError {
         let path = path.into();
         move |source| StorageError::Io { doing, path, source }
+    }
+
+    /// Whether the system refused something, which says nothing of what is stored. That a file is not there does.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        match self {
+            StorageError::Io { source, .. } => {
+                !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+            StorageError::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::IOError,
+            _ => false,
+        }
     }
 }

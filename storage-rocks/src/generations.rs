@@ -90,6 +90,11 @@ impl Generation {
         Ok(Generation { db, names: names.clone(), number: 0, remains })
     }
 
+    /// Where its files stand.
+    pub(crate) fn path(&self) -> &Path {
+        &self.remains.path
+    }
+
     fn set_doomed(&self, doomed: bool) {
         self.remains.doomed.store(doomed, Ordering::Release);
     }

@@ -124,8 +124,8 @@ fn inspect_tables(inspection: &mut Inspection, root: &Path) {
 fn inspect_snapshots(inspection: &mut Inspection, root: &Path) {
     for path in inspection.note(snapshots::list(&root.join(snapshots::SNAPSHOTS))) {
         // What a snapshot that was cut short has left has no name of one; the next start removes it.
-        let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.len() == 32);
-        let found = if named { inspection.note(snapshots::look_at(&path).map(Some)) } else { None };
+        let found =
+            if snapshots::is_named_as_one(&path) { inspection.note(snapshots::look_at(&path).map(Some)) } else { None };
         let Some(manifest) = found else { continue };
         let sound = inspection.note(snapshots::check_files(&path, &manifest).map(|()| true));
         let (position, bytes) = (manifest.position, manifest.bytes());

@@ -5,15 +5,18 @@
 //!   DIR/log/      one RocksDB: write-ahead log on, one sync for each group of writes
 //!     default       batch mark · stamp · base · hard state
 //!     entries       group, era, index ──▶ record
+//!   DIR/log.manifest   how much of the list of its files was synced when it was opened
 //!   DIR/tables/   another RocksDB: no write-ahead log; what its memory loses is replayed from the log
 //!     one column family for each table     tables-000001/ and so on once a snapshot was installed
 //!   DIR/live      which of these directories it is, and where it was installed
 //!   DIR/snapshots/
 //!     ID/           the files of one, hard links where they can be, and its manifest
 //!     incoming/     the one that is being received
+//!     damaged       which files of the tables were found damaged in one
 //! ```
 //!
-//! Opening goes from the outside in, and nothing is changed before everything is checked:
+//! Opening goes from the outside in, and nothing is changed before everything is checked, but for a torn end of a list of
+//! files, with which a database could not be looked at:
 //!
 //! ```text
 //!   directory ──▶ peek (read only) ──▶ stamp ──▶ chain ──▶ database ──▶ RocksLog

@@ -17,10 +17,15 @@ const TABLES_BUFFERS_BYTES_MAX: usize = 96 << 20;
 const TABLES_CACHE_BYTES: usize = 64 << 20;
 const FILE_BYTES: u64 = 64 << 20;
 
+/// A file that is written in the background goes to the disk in steps of this. All at once, at its end, it would be in
+/// the way of the log's next sync: with it the slowest hundredth of puts took half as long again.
+const BYTES_PER_SYNC: u64 = 1 << 20;
+
 fn common() -> Options {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.set_max_open_files(512);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(4 << 20);

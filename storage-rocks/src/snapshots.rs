@@ -12,6 +12,8 @@
 //! which there is no way back.
 
 mod archive;
+mod beside;
+mod damaged;
 mod incoming;
 mod manifest;
 mod shelf;
@@ -29,9 +31,10 @@ use rocksdb::checkpoint::Checkpoint;
 
 pub use archive::check_export;
 pub(crate) use archive::unpack;
-pub(crate) use manifest::check_files;
+pub(crate) use damaged::DamagedFiles;
 pub use manifest::name_of as snapshot_name;
-pub(crate) use shelf::{SNAPSHOTS, Shelf, list, look_at};
+pub(crate) use manifest::{check_applied, check_files};
+pub(crate) use shelf::{SNAPSHOTS, Shelf, is_named_as_one, list, look_at};
 
 use crate::error::StorageError;
 use crate::files;
@@ -40,7 +43,8 @@ use crate::log::RocksLog;
 use crate::tables::RocksTables;
 use incoming::Incoming;
 
-/// Where one that is being taken stands, within the directory of snapshots.
+/// Where one that is being taken stands, within the directory of snapshots. RocksDB puts it together beside that, in
+/// `taking.tmp`. What a crash leaves of either has no name of a snapshot, and is removed at the next start.
 const TAKING: &str = "taking";
 /// Room that must be there besides what a flush will write.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -55,6 +59,7 @@ pub type ReadApplied = fn(&dyn TableRead<Error = StorageError>) -> Result<Applie
 pub(crate) struct Parts {
     pub(crate) generations: Generations,
     pub(crate) shelf: Shelf,
+    pub(crate) damaged: DamagedFiles,
     pub(crate) tables: Arc<RocksTables>,
     pub(crate) log: Arc<RocksLog>,
     pub(crate) taking: Mutex<()>,
@@ -82,7 +87,7 @@ impl RocksSnapshots {
         archive::write_head(&held.snapshot, out)?;
         let mut offset = 0;
         while offset < held.snapshot.bytes() {
-            let bytes = self.parts.shelf.read(id, offset, EXPORT_BYTES)?.ok_or_else(missing)?;
+            let bytes = self.read(id, offset, EXPORT_BYTES)?.ok_or_else(missing)?;
             archive::write(out, &bytes)?;
             offset += bytes.len() as u64;
         }
@@ -106,6 +111,17 @@ impl RocksSnapshots {
         });
         read.inspect_err(|_| self.incoming().give_up())?;
         Ok(snapshot)
+    }
+
+    /// Throws away a kept one that is damaged. Which of its files the tables have too is noted before: where that cannot
+    /// be done it stays, to be refused again, because its checksums are all that tells.
+    fn discard_damaged(&self, snapshot: &SnapshotManifest) {
+        let Parts { shelf, damaged, tables, .. } = &*self.parts;
+        let place = shelf.place_of(snapshot.id);
+        match damaged.remember(&place, snapshot, &[tables.live().path(), &place.with_file_name(TAKING)]) {
+            Ok(()) => shelf.discard(snapshot.id),
+            Err(error) => tracing::error!(%error, "damaged files not noted; the damaged snapshot stays"),
+        }
     }
 
     /// Throws away all that are kept.
@@ -145,14 +161,18 @@ impl RocksSnapshots {
         // A flush that fails would be the end of the tables; this fails alone.
         files::ask_for_room(taking.parent().unwrap_or(taking), live.unflushed_bytes()? + ROOM_BYTES)?;
         let checkpoint = Checkpoint::new(&live.db).map_err(StorageError::rocks("make ready for a snapshot"))?;
-        checkpoint.create_checkpoint(taking).map_err(StorageError::rocks("take a snapshot of the tables"))?;
+        if let Err(source) = checkpoint.create_checkpoint(taking) {
+            // It flushes first, and tables that could not be flushed are at their end.
+            live.check_background()?;
+            return Err(StorageError::rocks("take a snapshot of the tables")(source));
+        }
         let applied = self.applied_in(&Generation::open_to_read(taking, &live.names)?, "the snapshot")?;
         let membership = applied.membership.as_deref().ok_or(StorageError::NotFounded)?.clone();
         let newest = self.parts.shelf.kept().into_iter().next();
         let known = newest.as_ref().map(|newest| (self.parts.shelf.place_of(newest.id), newest));
         let known = known.as_ref().map(|(place, newest)| (place.as_path(), &***newest));
         let files = manifest::survey(taking, known)?;
-        if let Some(file) = self.parts.shelf.find_damaged(taking, &files) {
+        if let Some(file) = self.parts.damaged.find(taking, &files) {
             return Err(StorageError::DamagedTables { file });
         }
         manifest::of(applied.position, applied.log_time, membership, files)
@@ -172,12 +192,21 @@ impl RocksSnapshots {
         };
         if let Some(kept) = shelf.find(id) {
             newer(&kept)?;
-            check_files(&shelf.place_of(id), &kept).inspect_err(|_| shelf.discard(id))?;
+            check_files(&shelf.place_of(id), &kept).inspect_err(|error| {
+                if !error.is_of_the_disk() {
+                    self.discard_damaged(&kept);
+                }
+            })?;
             return Ok(kept);
         }
         let received = incoming.whole(id)?.clone();
         newer(&received).inspect_err(|_| incoming.give_up())?;
-        incoming.check(&received).inspect_err(|_| incoming.give_up())?;
+        incoming.check(&received).inspect_err(|error| {
+            if !error.is_of_the_disk() {
+                incoming.give_up();
+            }
+        })?;
+        // Where this fails nobody knows any more where it stands.
         let kept = shelf.keep(incoming.path(), received).inspect_err(|_| incoming.give_up())?;
         incoming.moved_away();
         Ok(kept)
@@ -189,11 +218,8 @@ impl RocksSnapshots {
         let next = self.parts.generations.prepare(&place, &snapshot.files)?;
         let what = format!("snapshot {}", manifest::name_of(snapshot.id));
         let found = self.applied_in(&next, &what)?;
-        let says = (snapshot.position, snapshot.log_time, Some(&snapshot.membership));
-        if (found.position, found.log_time, found.membership.as_deref()) != says {
-            let what = format!("its tables have come to {}, its manifest says otherwise", found.position.index);
-            return Err(StorageError::DamagedSnapshot { id: manifest::name_of(snapshot.id), what });
-        }
+        check_applied(snapshot, &found)
+            .map_err(|what| StorageError::DamagedSnapshot { id: manifest::name_of(snapshot.id), what })?;
         Ok(next)
     }
 }
@@ -223,7 +249,13 @@ impl SnapshotStore for RocksSnapshots {
     }
 
     fn read(&self, id: SnapshotId, offset: u64, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
-        self.parts.shelf.read(id, offset, bytes_max)
+        self.parts.shelf.read(id, offset, bytes_max).inspect_err(|error| {
+            let kept = self.parts.shelf.find(id).filter(|_| matches!(error, StorageError::DamagedSnapshot { .. }));
+            if let Some(kept) = kept {
+                tracing::error!(%error, "a snapshot was damaged on the disk");
+                self.discard_damaged(&kept);
+            }
+        })
     }
 
     fn receive(&self, manifest: &SnapshotManifest) -> Result<u64, StorageError> {
@@ -249,32 +281,28 @@ impl SnapshotStore for RocksSnapshots {
             return Ok(());
         }
         let next = self.prepare(&snapshot).inspect_err(|error| {
-            if !is_of_the_disk(error) {
+            if !error.is_of_the_disk() {
                 self.parts.shelf.discard(id);
             }
         })?;
         self.parts.generations.switch(&next, snapshot.position)?;
         let old = self.parts.tables.exchange(next);
+        self.parts.damaged.keep_those_of(self.parts.tables.live().path());
         self.parts.generations.retire(&old);
-        tracing::info!(index = snapshot.position.index.0, "snapshot installed");
         Ok(())
     }
 
+    fn give_up(&self) {
+        self.incoming().give_up();
+    }
+
     fn is_final(&self, error: &StorageError) -> bool {
-        matches!(error, StorageError::PointerUnsure { .. } | StorageError::Finished)
+        use StorageError::{Background, Finished, PointerUnsure};
+        matches!(error, PointerUnsure { .. } | Background { .. } | Finished)
     }
 
     fn installed(&self) -> Result<Option<LogPosition>, StorageError> {
         let installed = self.parts.generations.live().installed;
         Ok(installed.filter(|installed| installed.index > self.parts.log.base().index))
-    }
-}
-
-/// Whether the disk refused something, which says nothing of the snapshot.
-fn is_of_the_disk(error: &StorageError) -> bool {
-    match error {
-        StorageError::Io { .. } => true,
-        StorageError::Rocks { source, .. } => source.kind() == rocksdb::ErrorKind::IOError,
-        _ => false,
     }
 }

@@ -13,9 +13,10 @@ use crate::generations::Generations;
 use crate::log::RocksLog;
 use crate::peek::Peek;
 use crate::record::STAMP_KEY;
-use crate::snapshots::{Parts, ReadApplied, RocksSnapshots, Shelf};
+use crate::snapshots::{DamagedFiles, Parts, ReadApplied, RocksSnapshots, SNAPSHOTS, Shelf};
 use crate::stamp::{Expected, Stamp};
 use crate::tables::RocksTables;
+use crate::torn_manifest;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +45,14 @@ impl Store {
     ///
     /// # Errors
     /// One for each reason: not a directory, not readable or writable, not ours, in use, of another format, node,
-    /// engine or log, damaged. Until all of that is ruled out nothing in the directory is changed.
+    /// engine or log, damaged. Until all of that is ruled out nothing in the directory is changed, but for one thing: what
+    /// a power failure has left of the last step in the manifest of the log's RocksDB is cut off before it is known whose
+    /// directory it is, because with it that cannot be read.
     pub fn open(path: &Path, expected: Expected, options: StoreOptions<'_>) -> Result<Store, StorageError> {
         let lock = directory::claim(path)?;
         let log_path = path.join(directory::LOG);
+        let note = path.join(directory::LOG_NOTE);
+        torn_manifest::cut_off_behind_note(&log_path, &note)?;
         let (stamp, last_batch) = match Peek::open(&log_path)? {
             Some(peek) => examine(path, &peek, expected)?,
             None => (None, 0),
@@ -59,17 +64,20 @@ impl Store {
         let mut stamp = stamp.map_or_else(|| Stamp::blank(expected), Ok)?;
         let database = Database::open(&log_path, options.sync, last_batch)?;
         directory::settle(path)?;
+        torn_manifest::note(&log_path, &note)?;
         stamp.boots += 1;
         write_stamp(&database, &stamp)?;
         let log = RocksLog::open(database, stamp.place())?;
         let (log, tables) = (Arc::new(log), Arc::new(RocksTables::new(tables)));
         generations.remove_strays()?;
+        let damaged = DamagedFiles::load(&path.join(SNAPSHOTS), tables.live().path())?;
         let shelf = Shelf::open(path)?;
         tracing::info!(path = %path.display(), store = %stamp.store, boots = stamp.boots, "store opened");
         Ok(Store {
             snapshots: Arc::new(Parts {
                 generations,
                 shelf,
+                damaged,
                 tables: tables.clone(),
                 log: log.clone(),
                 taking: Mutex::new(()),

@@ -70,6 +70,15 @@ impl Generation {
         sizes.sum()
     }
 
+    /// Refuses to go on where a flush or a compaction has failed: RocksDB reports that to nobody.
+    pub(crate) fn check_background(&self) -> Result<(), StorageError> {
+        let errors = self.db.property_int_value(properties::BACKGROUND_ERRORS);
+        match errors.map_err(StorageError::rocks("ask RocksDB for errors"))? {
+            None | Some(0) => Ok(()),
+            Some(errors) => Err(StorageError::Background { errors }),
+        }
+    }
+
     fn family(&self, table: Table) -> &ColumnFamily {
         let family = self.names.get(usize::from(table.0)).and_then(|name| self.db.cf_handle(name));
         let Some(family) = family else { unreachable!("{table:?} is none of {:?}", self.names) };
@@ -128,11 +137,7 @@ impl Tables for RocksTables {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         live.db.write_opt(changes, &options).map_err(StorageError::rocks("write to the tables"))?;
-        let errors = live.db.property_int_value(properties::BACKGROUND_ERRORS);
-        match errors.map_err(StorageError::rocks("ask RocksDB for errors"))? {
-            None | Some(0) => Ok(()),
-            Some(errors) => Err(StorageError::Background { errors }),
-        }
+        live.check_background()
     }
 
     fn get_persisted(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {

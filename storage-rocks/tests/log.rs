@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{Disk, files_of, invert, length};
@@ -54,6 +55,74 @@ fn damage_before_the_last_batch_is_refused_and_stays_refused() {
         let error = disk.open_log().err().expect("refused");
         // The boot was batch 1, so the third entry was batch 4; the mark of 6 says that 5 was synced.
         assert!(matches!(error, StorageError::Lost { first: 4, through: 5, .. }), "{error}");
+    }
+}
+
+/// The list of the files of the log's database.
+fn manifest_of(disk: &Disk) -> PathBuf {
+    let current = fs::read_to_string(disk.log_path().join("CURRENT")).unwrap();
+    disk.log_path().join(current.trim_end())
+}
+
+/// Has the manifest end with a step of which the header was saved, and nothing else but its length.
+fn tear(manifest: &Path) {
+    let mut bytes = fs::read(manifest).unwrap();
+    bytes.extend([1, 2, 3, 4, 50, 0, 1]);
+    bytes.extend([0; 50]);
+    fs::write(manifest, bytes).unwrap();
+}
+
+#[test]
+fn a_torn_last_step_of_its_manifest_costs_the_log_nothing() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.crash(log);
+    let manifest = manifest_of(&disk);
+    tear(&manifest);
+    assert!(DB::open_cf(&Options::default(), disk.log_path(), ["default", "entries"]).is_err(), "nothing to mend");
+    assert_eq!(disk.open_log().unwrap().recover(PLENTY_BYTES).unwrap().tail.len(), 3);
+}
+
+#[test]
+fn a_torn_manifest_hides_no_batch_that_is_missing() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let ends = written(&log, &disk, 5);
+    disk.crash(log);
+    invert(&disk.wal(), ends[1] + 20, ends[1] + 24);
+    tear(&manifest_of(&disk));
+    let error = disk.open_log().err().expect("refused");
+    assert!(matches!(error, StorageError::Lost { first: 4, through: 5, .. }), "{error}");
+}
+
+/// The first life's entries are in a file, and only this step names it. The marks of their batches are in another one.
+#[test]
+fn a_last_step_of_the_manifest_that_cannot_be_torn_is_not_cut_off() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    written(&log, &disk, 3);
+    disk.close(log);
+    let log = disk.open_log().unwrap();
+    log.write(&[put(9, [entry(4, 1, "x")])]).unwrap();
+    disk.crash(log);
+    let manifest = manifest_of(&disk);
+    let sound = fs::read(&manifest).unwrap();
+    let damages: [fn(&mut Vec<u8>); 3] = [
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes.extend_from_within(..9),
+    ];
+    for (damage, is_fatal) in damages.into_iter().zip([true, true, false]) {
+        let mut bytes = sound.clone();
+        damage(&mut bytes);
+        fs::write(&manifest, bytes).unwrap();
+        let outcome = disk.open_log();
+        if is_fatal {
+            assert!(matches!(outcome.err(), Some(StorageError::DamagedManifest { .. })));
+        } else {
+            assert_eq!(outcome.unwrap().recover(PLENTY_BYTES).unwrap().tail.len(), 4, "what follows it may be torn");
+        }
     }
 }
 

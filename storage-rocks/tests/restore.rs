@@ -7,16 +7,18 @@ mod common;
 
 use std::error::Error;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::thread;
 
-use common::snapshots::{Child, applied, directory_of_child, numbered, order, stamp};
+use common::snapshots::{Child, applied, directory_of_child, exported, names, order, stamp, write};
 use common::{Disk, EXPECTED, OPTIONS};
 use consensus_api::{
     AppliedState, Ballot, EngineName, LogIndex, LogPosition, LogStore, SnapshotManifest, SnapshotStore, Table,
     TableBatch, TableRead, Tables,
 };
 use power_loss::Remains;
-use storage_rocks::{Expected, Restore, RocksTables, StorageError, Store, read_export};
+use storage_rocks::{Expected, Restore, RocksTables, StorageError, Store, check_export, read_export};
 use tempfile::TempDir;
 
 const RESTORED: LogPosition = LogPosition { index: LogIndex(30), ballot: Ballot::ZERO };
@@ -32,24 +34,6 @@ fn disband(tables: &RocksTables) -> Result<(), Box<dyn Error + Send + Sync>> {
 
 fn restore() -> Restore<'static> {
     Restore { expected: EXPECTED, tables: OPTIONS.tables, applied, disband }
-}
-
-/// A snapshot of thirty batches, as one file.
-fn exported() -> (SnapshotManifest, Vec<u8>) {
-    let disk = Disk::default();
-    let store = disk.open_store().unwrap();
-    (1..=30).for_each(|number| store.tables.write(numbered(number)).unwrap());
-    let manifest = store.snapshots(applied).take().unwrap();
-    let mut file = Vec::new();
-    store.snapshots(applied).export(manifest.id, &mut file).unwrap();
-    ((*manifest).clone(), file)
-}
-
-fn names(path: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(path).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// Makes sure that all of the snapshot is in the directory, and that a log begins there.
@@ -72,7 +56,7 @@ fn check(path: &Path, manifest: &SnapshotManifest, expected: Expected) -> Store 
 
 #[test]
 fn a_restored_directory_has_the_tables_and_none_of_the_old_cluster() {
-    let (manifest, file) = exported();
+    let (manifest, file) = exported(30);
     let root = TempDir::new().unwrap();
     let other = Expected { engine: EngineName::new("two"), ..EXPECTED };
     for (name, expected) in [("a", EXPECTED), ("b", other)] {
@@ -87,7 +71,7 @@ fn a_restored_directory_has_the_tables_and_none_of_the_old_cluster() {
 
 #[test]
 fn nothing_is_restored_over_something() {
-    let (manifest, file) = exported();
+    let (manifest, file) = exported(30);
     let root = TempDir::new().unwrap();
     let target = root.path().join("made/on/the/way");
     restore().run(&file[..], &target).unwrap();
@@ -105,7 +89,7 @@ fn nothing_is_restored_over_something() {
 
 #[test]
 fn what_an_earlier_attempt_left_is_replaced_and_one_that_runs_is_not() {
-    let (manifest, file) = exported();
+    let (manifest, file) = exported(30);
     let root = TempDir::new().unwrap();
     let (target, work) = (root.path().join("node"), root.path().join("node.restoring"));
     let running = Store::open(&work, EXPECTED, OPTIONS).unwrap();
@@ -118,13 +102,79 @@ fn what_an_earlier_attempt_left_is_replaced_and_one_that_runs_is_not() {
 }
 
 #[test]
+fn two_do_not_restore_to_one_place_at_once() {
+    let (manifest, file) = exported(30);
+    let root = TempDir::new().unwrap();
+    let target = root.path().join("node");
+    let lock = fs::File::create(root.path().join("node.restoring.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(restore().run(&file[..], &target), Err(StorageError::InUse { .. })));
+    assert_eq!(names(root.path()), ["node.restoring.lock"], "nothing was begun");
+    drop(lock);
+    let outcomes = thread::scope(|scope| {
+        let one = scope.spawn(|| restore().run(&file[..], &target));
+        [restore().run(&file[..], &target), one.join().unwrap()]
+    });
+    let mut refusals = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    let refused = refusals.next().expect("one of them is refused");
+    assert!(matches!(refused, StorageError::InUse { .. } | StorageError::Occupied { .. }), "{refused}");
+    assert!(refusals.next().is_none(), "the other one is not");
+    assert_eq!(names(root.path()), ["node"]);
+    check(&target, &manifest, EXPECTED);
+}
+
+#[test]
+fn what_a_directory_cannot_replace_is_refused_before_anything_is_done() {
+    let (_, file) = exported(30);
+    let root = TempDir::new().unwrap();
+    fs::create_dir(root.path().join("elsewhere")).unwrap();
+    symlink(root.path().join("elsewhere"), root.path().join("link")).unwrap();
+    symlink(root.path().join("nowhere"), root.path().join("dangling")).unwrap();
+    for target in [root.path().join("link"), root.path().join("link/"), root.path().join("dangling"), "/proc".into()] {
+        let refused = restore().run(&file[..], &target).unwrap_err();
+        assert!(matches!(refused, StorageError::Irreplaceable { .. }), "{refused}");
+        assert!(refused.to_string().contains("subdirectory"), "{refused}");
+    }
+    assert_eq!(names(root.path()), ["dangling", "elsewhere", "link"]);
+}
+
+/// A machine that miscounts.
+fn applied_and_one_more(
+    tables: &dyn TableRead<Error = StorageError>,
+) -> Result<AppliedState, Box<dyn Error + Send + Sync>> {
+    let mut found = applied(tables)?;
+    found.position.index = found.position.index.next();
+    Ok(found)
+}
+
+#[test]
+fn a_file_that_says_something_else_than_its_tables_is_refused() {
+    let disk = Disk::default();
+    let store = disk.open_store().unwrap();
+    write(&store, 1..=30);
+    let snapshots = store.snapshots(applied_and_one_more);
+    let mut file = Vec::new();
+    snapshots.export(snapshots.take().unwrap().id, &mut file).unwrap();
+    check_export(&file[..]).expect("every byte is as it was written");
+    let shown = read_export(&file[..], OPTIONS.tables, applied, |_, _| ()).unwrap_err();
+    assert!(matches!(shown, StorageError::BadExport { .. }), "{shown}");
+    let root = TempDir::new().unwrap();
+    let restored = restore().run(&file[..], &root.path().join("node")).unwrap_err();
+    assert!(matches!(restored, StorageError::DamagedSnapshot { .. }), "{restored}");
+    for refused in [shown, restored] {
+        assert!(refused.to_string().contains("come to 30"), "{refused}");
+    }
+    assert_eq!(names(root.path()), [""; 0]);
+}
+
+#[test]
 fn a_file_that_was_cut_off_or_garbled_leaves_nothing_behind() {
-    let (manifest, file) = exported();
+    let (manifest, file) = exported(30);
     let root = TempDir::new().unwrap();
     let target = root.path().join("node");
     let refused = |file: &[u8]| {
         let restored = restore().run(file, &target).unwrap_err();
-        let shown = read_export(file, OPTIONS.tables, |_, _| ()).unwrap_err();
+        let shown = read_export(file, OPTIONS.tables, applied, |_, _| ()).unwrap_err();
         for refused in [restored, shown] {
             assert!(matches!(refused, StorageError::BadExport { .. }), "{refused}");
         }
@@ -150,8 +200,8 @@ fn a_file_that_was_cut_off_or_garbled_leaves_nothing_behind() {
 
 #[test]
 fn a_file_shows_its_tables_without_being_restored() {
-    let (manifest, file) = exported();
-    let shown = read_export(&file[..], OPTIONS.tables, |shown, tables| {
+    let (manifest, file) = exported(30);
+    let shown = read_export(&file[..], OPTIONS.tables, applied, |shown, tables| {
         assert_eq!(*shown, manifest);
         applied(tables).unwrap()
     });
@@ -160,7 +210,7 @@ fn a_file_shows_its_tables_without_being_restored() {
 
 #[test]
 fn wherever_the_power_fails_the_directory_is_whole_or_not_there() {
-    let (manifest, file) = exported();
+    let (manifest, file) = exported(30);
     let blank = TempDir::new().unwrap();
     fs::write(blank.path().join("something"), "x").unwrap();
     let mut seen = Vec::new();

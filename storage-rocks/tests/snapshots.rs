@@ -7,12 +7,12 @@ mod common;
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use common::snapshots::{
-    Child, applied, directory_of_child, index_of, meet, name_of, numbered, order, spoil, wait_for_parent,
+    Child, applied, directory_of_child, exported, index_of, meet, name_of, names, numbered, order, spoil,
+    wait_for_parent, write,
 };
 use common::{Disk, EXPECTED, OPTIONS, length, truncate};
 use consensus_api::testkit::log_store::LogStoreFactory;
@@ -80,21 +80,6 @@ fn a_process_that_imports() {
     let manifest = store.snapshots(applied).import(fs::File::open(order(&path)).unwrap()).unwrap();
     store.snapshots(applied).install(manifest.id).unwrap();
     std::process::exit(0);
-}
-
-fn write(store: &Store, numbers: impl IntoIterator<Item = u64>) {
-    numbers.into_iter().for_each(|number| store.tables.write(numbered(number)).unwrap());
-}
-
-/// A snapshot of so many batches, as one file.
-fn exported(batches: u64) -> (SnapshotManifest, Vec<u8>) {
-    let disk = Disk::default();
-    let store = disk.open_store().unwrap();
-    write(&store, 1..=batches);
-    let manifest = store.snapshots(applied).take().unwrap();
-    let mut file = Vec::new();
-    store.snapshots(applied).export(manifest.id, &mut file).unwrap();
-    ((*manifest).clone(), file)
 }
 
 #[test]
@@ -173,10 +158,6 @@ fn a_process_that_finds_the_disk_full() {
     let manifest = snapshots.import(fs::File::open(&import).unwrap()).unwrap();
     snapshots.install(manifest.id).unwrap();
     assert_eq!(index_of(&store.tables), 80);
-}
-
-fn names(path: &Path) -> Vec<String> {
-    fs::read_dir(path).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]

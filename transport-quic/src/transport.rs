@@ -98,6 +98,11 @@ impl QuicTransport {
         Ok(QuicTransport { context, acceptor, local })
     }
 
+    /// Where it tells its peers that it can be reached.
+    pub fn address(&self) -> String {
+        self.context.hello().address
+    }
+
     /// Where it listens; with the port that was chosen, if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

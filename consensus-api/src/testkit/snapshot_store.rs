@@ -80,7 +80,7 @@ pub struct Life<D: SnapshotDisk> {
 
 /// Runs every claim on disks of its own.
 pub fn run_all<D: SnapshotDisk>(mut blank: impl FnMut() -> D) {
-    let claims: [fn(&mut dyn FnMut() -> D); 19] = [
+    let claims: [fn(&mut dyn FnMut() -> D); 20] = [
         what_is_taken_while_it_is_written_is_the_state_after_one_batch,
         two_are_kept_the_newest_first,
         it_is_read_in_pieces_of_any_size,
@@ -91,6 +91,7 @@ pub fn run_all<D: SnapshotDisk>(mut blank: impl FnMut() -> D) {
         order::a_reception_goes_on_in_the_next_life,
         order::bytes_at_another_offset_are_ignored,
         order::another_snapshot_replaces_the_one_that_is_being_received,
+        order::a_reception_that_is_given_up_begins_anew,
         order::what_is_not_all_here_is_not_installed,
         order::an_older_snapshot_than_the_tables_is_refused,
         order::a_duplicate_changes_nothing,

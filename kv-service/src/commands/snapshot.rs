@@ -1,11 +1,12 @@
 //! `kv-service snapshot save | status | restore`: backups of a cluster, and new clusters from them.
 //!
 //! ```text
-//!   save     cluster ──POST──▶ taken ──GET──▶ FILE.partial ─checked, synced, renamed─▶ FILE      whole or not there
+//!   save     cluster ──POST──▶ taken ──GET──▶ FILE.….partial ─checked, synced, linked─▶ FILE      whole or not there
 //!   status   FILE ─checked, unpacked aside─▶ what it holds
 //!   restore  FILE ─▶ DIR, the data directory of one node of a new cluster; under either engine
 //! ```
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write as _};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use consensus_api::{Era, GroupId, Member, NodeId, SnapshotManifest, TableRead};
+use consensus_api::{AppliedState, Era, GroupId, Member, NodeId, SnapshotManifest, TableRead};
 use kv_client::HttpClient;
 use kv_client::protocol::{Consistency, SnapshotReply};
 use kv_machine::schema;
@@ -103,15 +104,9 @@ async fn save(arguments: SaveArgs) -> Result<(), ServiceError> {
     let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
     let taken = client.take_snapshot(consistency, connection.timeout()).await?;
     let partial = partial(&file);
-    let saved = match fetch(&client, &taken, &partial).await {
-        // Looked at again, because it took a while.
-        Ok(()) => refuse_existing(&file).and_then(|()| put_in_place(&partial, &file)),
-        Err(error) => Err(error),
-    };
-    if saved.is_err() {
-        // Where it cannot be removed, the next save writes over it.
-        let _ = fs::remove_file(&partial);
-    }
+    let saved = fetch(&client, &taken, &partial).await.and_then(|()| put_in_place(&partial, &file));
+    // Where it cannot be removed, its name says what it is.
+    let _ = fs::remove_file(&partial);
     saved?;
     let SnapshotReply { snapshot_index, bytes, id } = &taken;
     connection.print(&taken, || format!("{}: index {snapshot_index}, {bytes} bytes, id {id}", file.display()))
@@ -133,10 +128,15 @@ async fn fetch(client: &HttpClient, taken: &SnapshotReply, partial: &Path) -> Re
     Ok(())
 }
 
+/// Gives the whole file its name as well. A link, because that fails where somebody has made such a file meanwhile.
 fn put_in_place(partial: &Path, file: &Path) -> Result<(), ServiceError> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let renamed = fs::rename(partial, file).and_then(|()| File::open(directory)?.sync_all());
-    renamed.map_err(ServiceError::io(format!("cannot put {} in place", file.display())))
+    match fs::hard_link(partial, file).and_then(|()| File::open(directory)?.sync_all()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(ServiceError::SnapshotExists { path: file.to_owned() })
+        }
+        linked => linked.map_err(ServiceError::io(format!("cannot put {} in place", file.display()))),
+    }
 }
 
 fn refuse_existing(file: &Path) -> Result<(), ServiceError> {
@@ -147,16 +147,16 @@ fn refuse_existing(file: &Path) -> Result<(), ServiceError> {
     }
 }
 
-/// Where a file is until it is whole: beside its place.
+/// Where a file is until it is whole: beside its place, under a name that no other process uses.
 fn partial(file: &Path) -> PathBuf {
     let mut name = OsString::from(file);
-    name.push(".partial");
+    name.push(format!(".{}.partial", std::process::id()));
     name.into()
 }
 
 fn status(file: &Path, json: bool) -> Result<(), ServiceError> {
     let found = in_file(file, |input| {
-        read_export(input, &schema::TABLES, |snapshot, tables| {
+        read_export(input, &schema::TABLES, applied, |snapshot, tables| {
             let keys = count_keys(tables)?;
             Ok((snapshot.clone(), keys, hex(&kv_machine::digest_of(tables)?)))
         })
@@ -207,7 +207,7 @@ fn restore(arguments: &RestoreArgs) -> Result<(), ServiceError> {
     let restore = Restore {
         expected: Expected { node: NodeId(*id), engine, group: GroupId(0), era: Era(0) },
         tables: &schema::TABLES,
-        applied: |tables| Ok(kv_machine::applied_state(tables)?),
+        applied,
         disband: |tables| Ok(kv_machine::disband(tables)?),
     };
     let snapshot = in_file(file, |input| restore.run(input, data_dir))?;
@@ -219,6 +219,11 @@ fn restore(arguments: &RestoreArgs) -> Result<(), ServiceError> {
         snapshot_name(snapshot.id)
     );
     super::output::line(&text)
+}
+
+/// How far the tables have come.
+fn applied(tables: &dyn TableRead<Error = StorageError>) -> Result<AppliedState, Box<dyn Error + Send + Sync>> {
+    Ok(kv_machine::applied_state(tables)?)
 }
 
 /// Reads a snapshot file; what is wrong with it names it.

@@ -103,7 +103,7 @@ impl ApiError {
         ApiError::new(ErrorCode::NoLeader, message)
     }
 
-    /// The node contradicts itself; nothing that the client could do.
+    /// The node cannot, and says why: its disk is full or its tables contradict themselves. Nothing has changed.
     pub(super) fn internal(message: impl Into<String>) -> ApiError {
         ApiError::new(ErrorCode::Internal, message)
     }

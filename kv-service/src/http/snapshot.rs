@@ -41,7 +41,8 @@ pub(super) async fn take<T: Tables>(
     let snapshots = snapshots_of(&context)?;
     context.barrier(&query).await?;
     let index = context.service.log.snapshot().await;
-    let index = index.map_err(|error| ApiError::of_write(error, context.leader()))?;
+    // Nothing changes, so nothing is uncertain.
+    let index = index.map_err(|error| ApiError::of_read(error, context.leader()))?;
     let taken = find(snapshots, |snapshot| snapshot.position.index >= index)?;
     json_of(&SnapshotReply {
         snapshot_index: taken.position.index.0,
@@ -66,19 +67,36 @@ pub(super) async fn download<T: Tables>(
     let id = snapshot.id;
     tokio::task::spawn_blocking(move || {
         let mut out = Pieces { pieces, runtime };
-        if let Err(error) = snapshots.export(id, &mut out) {
-            tracing::warn!(%error, "download of a snapshot broken off");
-            // Where the client has gone there is nobody to tell.
-            let _ = out.send(Err(io::Error::other(error)));
-        }
+        let last = match snapshots.export(id, &mut out) {
+            Ok(()) => Ok(Bytes::new()),
+            Err(error) => {
+                tracing::warn!(%error, "download of a snapshot broken off");
+                Err(io::Error::other(error))
+            }
+        };
+        // Where the client has gone there is nobody to tell.
+        let _ = out.send(last);
         drop(permit);
     });
-    let body = stream::unfold(body, |mut body| async { body.recv().await.map(|piece| (piece, body)) });
+    let body = stream::unfold(Some(body), |body| async { next_piece(body?).await });
     let mut response = Response::new(Body::from_stream(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response.headers_mut().insert(SNAPSHOT_INDEX_HEADER, HeaderValue::from(snapshot.position.index.0));
     Ok(response)
 }
+
+/// The next piece of a body, or why there is none. An empty one is the end; where there is neither, the thread that sends
+/// has failed, and that must not look like an end.
+async fn next_piece(mut body: Receiver) -> Option<(io::Result<Bytes>, Option<Receiver>)> {
+    match body.recv().await {
+        Some(Ok(piece)) if piece.is_empty() => None,
+        Some(Ok(piece)) => Some((Ok(piece), Some(body))),
+        Some(Err(error)) => Some((Err(error), None)),
+        None => Some((Err(io::Error::other("the snapshot was not read to its end")), None)),
+    }
+}
+
+type Receiver = mpsc::Receiver<io::Result<Bytes>>;
 
 /// Writes to a body, from a thread that may block.
 struct Pieces {
@@ -99,6 +117,9 @@ impl Pieces {
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         self.send(Ok(Bytes::copy_from_slice(bytes))).map(|()| bytes.len())
     }
 

@@ -82,6 +82,7 @@ impl<N: SnapshotStore, T: Transport> Mover<N, T> {
     }
 
     fn work(&mut self) {
+        self.courier.applied(LogIndex(self.applied.load(Ordering::Acquire)));
         let work = self.courier.work(clock::now());
         for (to, message) in work.messages {
             match codec::encode(&message) {

@@ -21,7 +21,8 @@ pub struct SnapshotSettings {
     pub entries: u64,
     /// Or after so many bytes of entries.
     pub bytes: u64,
-    /// How many entries up to a snapshot the log keeps, for peers that are only a little behind.
+    /// How many entries up to a snapshot the log keeps, for peers that are only a little behind; but none that the snapshot
+    /// before it covers, so that large entries do not make it long.
     pub tail_entries: u64,
     /// How they are sent.
     pub transfer: TransferSettings,
@@ -32,7 +33,7 @@ impl Default for SnapshotSettings {
         SnapshotSettings {
             entries: 100_000,
             bytes: 256 << 20,
-            tail_entries: 10_000,
+            tail_entries: 50_000,
             transfer: TransferSettings::default(),
         }
     }
@@ -45,10 +46,17 @@ impl SnapshotSettings {
     }
 }
 
-/// How far the log may be trimmed: behind the newest snapshot by the tail, never past what the tables would keep through
-/// a power loss, and not past what peers go on from that are being sent a snapshot.
-pub fn trim_target(newest: LogIndex, tail_entries: u64, persisted: LogIndex, held: &Held) -> LogIndex {
-    let behind = LogIndex(newest.0.saturating_sub(tail_entries));
+/// How far the log may be trimmed: behind the newest snapshot by the tail, which does not reach behind the older one that
+/// is kept; never past what the tables would keep through a power loss, and not past what peers go on from that are
+/// being sent a snapshot.
+pub fn trim_target(
+    newest: LogIndex,
+    older: Option<LogIndex>,
+    tail_entries: u64,
+    persisted: LogIndex,
+    held: &Held,
+) -> LogIndex {
+    let behind = LogIndex(newest.0.saturating_sub(tail_entries)).max(older.unwrap_or_default()).min(newest);
     let persisted = if is_planted(Bug::TrimmedPastPersisted) { behind } else { persisted };
     let target = behind.min(persisted).min(held.log_from.unwrap_or(behind));
     if is_planted(Bug::CompactedTooFar) { target.next() } else { target }
@@ -101,9 +109,10 @@ impl Policy {
         self.through = entries.last().map_or(self.through, |entry| entry.index);
     }
 
-    /// Whether one is to be taken now; it is then taken for under way.
-    pub fn is_due(&mut self, now: MonoTime) -> bool {
-        let entries = self.through.0.saturating_sub(self.last.0);
+    /// Whether one is to be taken now that the tables have applied `applied`; it is then taken for under way. What was handed
+    /// out and is not applied yet would not be in it, and make the next one due at once.
+    pub fn is_due(&mut self, now: MonoTime, applied: LogIndex) -> bool {
+        let entries = self.through.min(applied).0.saturating_sub(self.last.0);
         let is_due = self.under_way.is_none()
             && now >= self.not_before
             && entries > 0
@@ -120,6 +129,12 @@ impl Policy {
         self.through = self.through.max(index);
         self.bytes -= self.under_way.take().unwrap_or(self.bytes);
         self.failures = 0;
+    }
+
+    /// None was taken yet, since the one that it would remove is on its way to a peer.
+    pub fn postponed(&mut self, now: MonoTime) {
+        self.under_way = None;
+        self.not_before = now + PAUSE;
     }
 
     /// None was taken; the next attempt comes after a pause that grows.
@@ -155,12 +170,13 @@ mod tests {
     fn a_snapshot_is_due_after_so_many_entries_since_the_last_one_those_before_the_start_included() {
         let mut policy = policy(4, u64::MAX);
         policy.count(&[entry(13, 1)]);
-        assert!(!policy.is_due(NOW));
+        assert!(!policy.is_due(NOW, LogIndex(13)));
         policy.count(&[entry(14, 1)]);
-        assert!(policy.is_due(NOW));
-        assert!(!policy.is_due(NOW), "one at a time");
+        assert!(!policy.is_due(NOW, LogIndex(13)), "it would cover what is applied and no more");
+        assert!(policy.is_due(NOW, LogIndex(14)));
+        assert!(!policy.is_due(NOW, LogIndex(14)), "one at a time");
         policy.taken(LogIndex(14));
-        assert!(!policy.is_due(NOW));
+        assert!(!policy.is_due(NOW, LogIndex(14)));
         assert_eq!(policy.last(), LogIndex(14));
     }
 
@@ -168,10 +184,10 @@ mod tests {
     fn a_snapshot_is_due_after_so_many_bytes_and_what_comes_while_it_is_taken_counts_for_the_next() {
         let mut policy = policy(u64::MAX, 1000);
         policy.count(&[entry(13, 1000)]);
-        assert!(policy.is_due(NOW));
+        assert!(policy.is_due(NOW, LogIndex(14)));
         policy.count(&[entry(14, 1000)]);
         policy.taken(LogIndex(13));
-        assert!(policy.is_due(NOW));
+        assert!(policy.is_due(NOW, LogIndex(14)));
     }
 
     #[test]
@@ -179,11 +195,40 @@ mod tests {
         let mut policy = policy(1, u64::MAX);
         let mut now = NOW;
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(policy.is_due(now));
+            assert!(policy.is_due(now, LogIndex(12)));
             policy.failed(now);
-            assert!(!policy.is_due(now + Duration::from_millis(1000 * seconds - 1)), "within {seconds} s");
+            assert!(
+                !policy.is_due(now + Duration::from_millis(1000 * seconds - 1), LogIndex(12)),
+                "within {seconds} s"
+            );
             now = now + Duration::from_secs(seconds);
         }
-        assert!(policy.is_due(now));
+        assert!(policy.is_due(now, LogIndex(12)));
+    }
+
+    #[test]
+    fn what_is_being_sent_puts_a_snapshot_off_for_a_moment_however_often() {
+        let mut policy = policy(1, u64::MAX);
+        let mut now = NOW;
+        for _ in 0..10 {
+            assert!(policy.is_due(now, LogIndex(12)));
+            policy.postponed(now);
+            now = now + PAUSE;
+        }
+    }
+
+    #[test]
+    fn the_log_keeps_a_tail_that_is_no_longer_than_the_tables_and_the_older_snapshot_allow() {
+        let free = Held::default();
+        let target = |newest, older, tail, persisted, held: &Held| {
+            trim_target(LogIndex(newest), older, tail, LogIndex(persisted), held).0
+        };
+        assert_eq!(target(100, None, 30, 200, &free), 70);
+        assert_eq!(target(100, Some(LogIndex(90)), 30, 200, &free), 90, "no further back than the one before");
+        assert_eq!(target(100, Some(LogIndex(20)), 30, 200, &free), 70);
+        assert_eq!(target(100, None, 30, 60, &free), 60, "the tables would replay from there");
+        let held = Held { log_from: Some(LogIndex(50)), sending: Vec::new() };
+        assert_eq!(target(100, None, 30, 200, &held), 50, "a peer goes on from there");
+        assert_eq!(target(20, None, 30, 200, &free), 0);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{SharedHeld, trim_target, would_remove_what_is_sent};
 use crate::applier::Job;
-use crate::completions::{Completion, Completions};
+use crate::completions::{Completion, Completions, Taken};
 use crate::transfer::Held;
 
 /// Who waits for a snapshot: told what it covers, or why there is none.
@@ -32,7 +32,7 @@ pub(crate) struct Taker<L, N> {
 }
 
 impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
-    /// Takes what is asked for until the senders are gone. Only a log that cannot be read is final.
+    /// Takes what is asked for until the senders are gone. Only a log that cannot be read is final, and tables that failed.
     pub(crate) fn run(self) -> Result<(), String> {
         // The last life may have ended between a snapshot and the trimming.
         self.trim()?;
@@ -41,8 +41,8 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
             // acknowledged need not be in this one.
             let more = self.orders.try_iter().map(|Order::Take(demand)| demand);
             let demands: Vec<Demand> = [first].into_iter().chain(more).flatten().collect();
-            let outcome = self.take(!demands.is_empty());
-            let is_taken = outcome.is_ok();
+            let outcome = self.take(!demands.is_empty())?;
+            let is_taken = matches!(outcome, Taken::Covers(_));
             self.completions.send(Completion::Taken { outcome, demands });
             if is_taken {
                 self.trim()?;
@@ -51,20 +51,23 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
         Ok(())
     }
 
-    fn take(&self, is_demanded: bool) -> Result<LogIndex, String> {
+    /// Takes one, or tells why not; fails where the replica cannot go on.
+    fn take(&self, is_demanded: bool) -> Result<Taken, String> {
         let kept = self.store.kept().unwrap_or_default();
         if !is_demanded && would_remove_what_is_sent(&kept, &self.held()) {
-            return Err("the one before the last is on its way to a peer".into());
+            tracing::debug!("snapshot put off, the one it would remove is on its way to a peer");
+            return Ok(Taken::Later);
         }
         match self.store.take() {
             Ok(manifest) => {
                 let index = manifest.position.index;
                 tracing::info!(index = index.0, bytes = manifest.bytes(), "snapshot taken");
-                Ok(index)
+                Ok(Taken::Covers(index))
             }
+            Err(error) if self.store.is_final(&error) => Err(format!("the tables failed under a snapshot: {error}")),
             Err(error) => {
                 tracing::error!(%error, "snapshot not taken");
-                Err(error.to_string())
+                Ok(Taken::Failed(error.to_string()))
             }
         }
     }
@@ -75,15 +78,17 @@ impl<L: LogStore, N: SnapshotStore> Taker<L, N> {
 
     /// Has the log trimmed as far as that is safe.
     fn trim(&self) -> Result<(), String> {
-        let newest = match self.store.kept() {
-            Ok(kept) => kept.first().map(|manifest| manifest.position.index),
+        let kept = match self.store.kept() {
+            Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(%error, "kept snapshots not listed, log not trimmed");
-                None
+                return Ok(());
             }
         };
+        let mut kept = kept.iter().map(|manifest| manifest.position.index);
+        let (newest, older) = (kept.next(), kept.next());
         let (Some(newest), Some(persisted)) = (newest, self.persisted()) else { return Ok(()) };
-        let target = trim_target(newest, self.tail_entries, persisted, &self.held());
+        let target = trim_target(newest, older, self.tail_entries, persisted, &self.held());
         if target <= self.log.base().index {
             return Ok(());
         }

@@ -130,6 +130,9 @@ impl<N: SnapshotStore> Courier<N> {
 
     /// What is to be done now.
     pub fn work(&mut self, now: MonoTime) -> Work {
+        let mut deeds = Vec::new();
+        self.receiving.drop_needless(&mut deeds);
+        self.perform(deeds);
         // One chunk to each in turn, so that all have their share of the rate.
         let mut is_idle = false;
         while !is_idle {
@@ -246,6 +249,7 @@ impl<N: SnapshotStore> Courier<N> {
                     }
                     self.receiving.appended(id, outcome, &mut more);
                 }
+                Deed::GiveUp => self.store.give_up(),
                 Deed::Install(manifest) => {
                     tracing::info!(index = manifest.position.index.0, "installing a snapshot");
                     self.work.install = Some(manifest);

@@ -39,6 +39,8 @@ pub enum Deed {
     },
     /// Put it in the place of the tables, and say [`Receiving::installed`] in the end. It may take its time.
     Install(Arc<SnapshotManifest>),
+    /// Throw away what is stored: the tables have come as far by themselves.
+    GiveUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,17 @@ impl Receiving {
         self.applied = self.applied.max(through);
     }
 
+    /// Gives up what is being received if the tables have come as far by themselves; its sender may be gone for ever.
+    pub fn drop_needless(&mut self, deeds: &mut Vec<Deed>) {
+        let is_needless = |incoming: &Incoming| {
+            incoming.phase == Phase::Receiving && incoming.manifest.position.index <= self.applied
+        };
+        if self.incoming.as_ref().is_some_and(is_needless) {
+            self.incoming = None;
+            deeds.push(Deed::GiveUp);
+        }
+    }
+
     /// Takes in what a sender says.
     pub fn hear(&mut self, now: MonoTime, from: NodeId, message: TransferMessage, deeds: &mut Vec<Deed>) {
         match message {
@@ -98,8 +111,8 @@ impl Receiving {
 
     fn offered(&mut self, now: MonoTime, from: NodeId, manifest: SnapshotManifest, deeds: &mut Vec<Deed>) {
         let id = manifest.id;
+        self.drop_needless(deeds);
         if manifest.position.index <= self.applied {
-            self.incoming.take_if(|incoming| incoming.manifest.id == id && incoming.phase == Phase::Receiving);
             return deeds
                 .push(Deed::Send { to: from, message: TransferMessage::Installed { id, index: self.applied } });
         }
@@ -153,7 +166,7 @@ impl Receiving {
         }
         incoming.heard_at = now;
         if incoming.manifest.position.index <= self.applied {
-            self.incoming = None;
+            self.drop_needless(deeds);
             let message = TransferMessage::Installed { id, index: self.applied };
             return deeds.push(Deed::Send { to: from, message });
         }
@@ -220,6 +233,9 @@ impl Receiving {
         let message = match outcome {
             Ok(index) => {
                 self.applied = self.applied.max(index);
+                if index > incoming.manifest.position.index {
+                    deeds.push(Deed::GiveUp);
+                }
                 TransferMessage::Installed { id, index }
             }
             Err(why) => TransferMessage::Refused { id, why: RefusedBecause::NotInstalled(why) },

@@ -80,6 +80,10 @@ impl SnapshotStore for Gated {
         self.inner.append(id, offset, bytes)
     }
 
+    fn give_up(&self) {
+        self.inner.give_up();
+    }
+
     fn install(&self, id: SnapshotId) -> Result<(), MemorySnapshotError> {
         self.installs.pass();
         self.inner.install(id)

@@ -93,6 +93,10 @@ impl SnapshotStore for PlainStore {
         Ok(stream.len() as u64)
     }
 
+    fn give_up(&self) {
+        *self.incoming.lock().unwrap() = None;
+    }
+
     fn install(&self, id: SnapshotId) -> Result<(), Failure> {
         let (manifest, stream) = self.incoming.lock().unwrap().take().ok_or(Failure("nothing is received"))?;
         let index = manifest.position.index.0;

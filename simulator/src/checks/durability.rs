@@ -18,7 +18,8 @@ use crate::disk::Disk;
 pub(super) struct Durability;
 
 fn holds(disk: &Disk, entry: &Entry) -> bool {
-    // What is trimmed is in the tables, durably: the trimming check sees to it.
+    // What is trimmed is in the tables: they would keep it through a power loss, as the trimming check sees, a start refuses
+    // a log that begins above them, and the digests tell whether they hold what was committed.
     disk.base().index >= entry.index || disk.durable_entry(entry.index).is_some_and(|held| same_value(&held, entry))
 }
 

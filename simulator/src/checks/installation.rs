@@ -1,18 +1,27 @@
 //! A snapshot that takes the place of tables is what its manifest says, names the members, and stands on the one
 //! sequence of what is applied, further along than the tables were. That it is the canonical state there the digests
 //! tell: each is taken down when the snapshot is taken (state machine safety, Raft paper §7).
+//!
+//! What the log has above the snapshot stays: it was vouched for. In Raft it goes where the log had another entry than
+//! the snapshot's last, and there alone (§7, "retain any following entries").
 
 use std::sync::Arc;
 
-use consensus_api::{AppliedState, Entry, LogIndex, LogPosition, Membership, NodeId, SnapshotManifest};
+use consensus_api::{AppliedState, Membership, NodeId, SnapshotManifest};
 
-use super::Violation;
+use super::{Passage, Violation};
 
 /// Keeps no state of its own.
 #[derive(Debug)]
-pub(super) struct Installation;
+pub(super) struct Installation {
+    round_is_epoch: bool,
+}
 
 impl Installation {
+    pub(super) fn new(round_is_epoch: bool) -> Installation {
+        Installation { round_is_epoch }
+    }
+
     pub(super) fn installed(
         &self,
         node: NodeId,
@@ -32,22 +41,17 @@ impl Installation {
         Ok(())
     }
 
-    /// Raft: what followed another entry than the snapshot's last is no longer in the log.
-    pub(super) fn went_on_after(
-        &self,
-        node: NodeId,
-        base: LogPosition,
-        own: Option<&Entry>,
-        last: LogIndex,
-    ) -> Result<(), Violation> {
-        match own {
-            Some(own) if own.ballot.round != base.ballot.round && last > base.index => {
-                let what = format!(
-                    "ends under {}, and the log up to {last}, which goes on from {}, stays",
-                    base.ballot, own.ballot
-                );
-                Err(Violation::Installation { node, index: base.index, what })
-            }
+    /// The engine goes on with what its log had above the base, or without where that belongs to another log.
+    pub(super) fn went_on_after(&self, node: NodeId, passage: &Passage) -> Result<(), Violation> {
+        let Passage { base, own, before, after } = *passage;
+        let broken = |what: String| Err(Violation::Installation { node, index: base.index, what });
+        let other = own.filter(|own| self.round_is_epoch && own.round != base.ballot.round);
+        match other {
+            Some(own) if after > base.index => broken(format!(
+                "ends under {}, and the log up to {after}, which goes on from {own}, stays",
+                base.ballot
+            )),
+            None if after < before => broken(format!("is gone on from, and the log up to {before} ends at {after}")),
             _ => Ok(()),
         }
     }

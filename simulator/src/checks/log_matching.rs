@@ -55,6 +55,16 @@ impl LogMatching {
         self.stands_on(node, base);
     }
 
+    /// The epoch of what a node's disk holds there, or held before that was trimmed.
+    pub(super) fn epoch_at(&self, node: NodeId, index: LogIndex) -> Option<Ballot> {
+        self.logs.get(&node)?.get(&index).copied()
+    }
+
+    /// Whether a node's log was trimmed to an installed snapshot, and its engine has written nothing since.
+    pub(super) fn waits_for_engine(&self, node: NodeId) -> bool {
+        self.installed.contains_key(&node)
+    }
+
     /// A node's log is trimmed to a snapshot that was installed.
     pub(super) fn installed(&mut self, node: NodeId, base: LogPosition) {
         self.installed.insert(node, Boundary { base, from: None });

@@ -90,7 +90,18 @@ impl Scene {
     }
 
     fn sent(&mut self, node: NodeId, vouched: &Vouched, carried: Option<Carried<'_>>) -> Result<(), Violation> {
-        self.checks.sent((node, &self.disks[node.0 as usize - 1]), vouched, carried.as_ref())
+        self.sent_by(node, LogIndex::ZERO, vouched, carried)
+    }
+
+    /// As [`Scene::sent`], of a node that knows everything up to `commit` to be committed.
+    fn sent_by(
+        &mut self,
+        node: NodeId,
+        commit: LogIndex,
+        vouched: &Vouched,
+        carried: Option<Carried<'_>>,
+    ) -> Result<(), Violation> {
+        self.checks.sent((node, &self.disks[node.0 as usize - 1]), commit, vouched, carried.as_ref())
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Story {
     PromiseLostAcceptKept,
     /// A deposed leader is sent a snapshot that ends within what it alone has written.
     SnapshotEndsInStrayEntries,
+    /// A follower is sent a snapshot that ends within what it has from its leader.
+    SnapshotEndsInSharedEntries,
 }
 
 impl Story {
@@ -51,6 +53,7 @@ impl Story {
             (Bug::RefusalTeachesNothing, _) => Some(Story::LaterTermAgainstLongerLog),
             (Bug::TailGapSkipped, _) => Some(Story::PromiseLostAcceptKept),
             (Bug::InstallationKeepsSuffix, _) => Some(Story::SnapshotEndsInStrayEntries),
+            (Bug::InstallationDropsSuffix, _) => Some(Story::SnapshotEndsInSharedEntries),
             _ => None,
         }
     }
@@ -67,6 +70,7 @@ impl Story {
             Story::LaterTermAgainstLongerLog => "a later term against a longer log",
             Story::PromiseLostAcceptKept => "a promise is lost and what was accepted under it is not",
             Story::SnapshotEndsInStrayEntries => "a snapshot ends within a deposed leader's entries",
+            Story::SnapshotEndsInSharedEntries => "a snapshot ends within what a follower has from its leader",
         }
     }
 
@@ -93,6 +97,7 @@ impl Story {
             Story::LaterTermAgainstLongerLog => later_term_against_longer_log(&mut Stage::<P>::new(3)?),
             Story::PromiseLostAcceptKept => promise_lost_accept_kept(&mut Stage::<P>::new(3)?),
             Story::SnapshotEndsInStrayEntries => snapshot_ends_in_stray_entries(&mut Stage::<P>::with_short_logs(3)?),
+            Story::SnapshotEndsInSharedEntries => snapshot_ends_in_shared_entries(&mut Stage::<P>::with_short_logs(3)?),
         }
     }
 }
@@ -268,6 +273,30 @@ fn snapshot_ends_in_stray_entries<P: Protocol>(stage: &mut Stage<P>) -> Result<(
     stage.world.order_snapshot(TWO);
     stage.world.stabilize()?;
     stage.world.heal();
+    stage.run(TIMEOUTS_TO_SETTLE)
+}
+
+/// 2 has three entries of 1's, and has not heard of any that it is committed. The snapshot that it is sent ends at the first
+/// one, which 3 has helped to commit.
+fn snapshot_ends_in_shared_entries<P: Protocol>(stage: &mut Stage<P>) -> Result<(), Violation> {
+    stage.world.campaign(ONE)?;
+    stage.world.stabilize()?;
+    for _ in 0..3 {
+        stage.put(ONE)?;
+    }
+    stage.write(ONE)?;
+    stage.deliver(ONE, TWO)?;
+    stage.write(TWO)?;
+    stage.lose(TWO, ONE);
+    stage.world.deliver_which(&Which { nth: Some(1), ..between(ONE, THREE) })?;
+    stage.write(THREE)?;
+    stage.deliver(THREE, ONE)?;
+    stage.world.flush_tables(ONE)?;
+    stage.world.order_snapshot(ONE);
+    stage.world.settle_locally()?;
+    stage.lose_all();
+    stage.world.offer_snapshot(ONE, TWO)?;
+    stage.world.stabilize()?;
     stage.run(TIMEOUTS_TO_SETTLE)
 }
 

@@ -3,7 +3,7 @@
 use consensus_api::LogIndex;
 use engine_multipaxos::{Message, MultiPaxos};
 
-use super::{Carried, Held, Protocol, Under, Vouched, errand, granted, list};
+use super::{Carried, Held, Protocol, Stretch, Under, Vouched, errand, granted, list};
 use crate::transcript;
 
 impl Protocol for MultiPaxos {
@@ -15,7 +15,10 @@ impl Protocol for MultiPaxos {
             Message::Promise(it) => {
                 let held =
                     it.accepted.iter().map(|entry| Held { index: entry.index, under: Under::AtLeast(entry.ballot) });
-                Vouched { held: held.collect(), ..Vouched::ballot(it.ballot) }
+                // What is chosen the candidate learns before it leads.
+                let first = it.from.max(it.chosen_through.next());
+                let whole = Some(Stretch { first, end: it.next, below: it.ballot });
+                Vouched { held: held.collect(), whole, ..Vouched::ballot(it.ballot) }
             }
             Message::Accept(it) => Vouched::ballot(it.ballot),
             Message::Accepted(it) => {

@@ -46,6 +46,8 @@ pub struct Knobs {
     pub snapshots: SnapshotSettings,
     /// How many of a thousand chunks are damaged on their way.
     pub garbled_permille: u64,
+    /// How often, of a thousand times that a digest is compared, a snapshot is demanded too.
+    pub demands_permille: u64,
     /// How often digests are compared and tables flushed, on average.
     pub housekeep_every_ms: u64,
 }
@@ -73,6 +75,7 @@ impl Knobs {
             takes_snapshots: random.below(4) > 0,
             snapshots: SnapshotSettings::on_demand(),
             garbled_permille: 0,
+            demands_permille: 0,
             housekeep_every_ms: one_of(random, [100, 500]),
         };
         if case.profile != Profile::Swarm {
@@ -85,6 +88,7 @@ impl Knobs {
         knobs.nodes = case.nodes.unwrap_or(knobs.nodes);
         knobs.snapshots = snapshots(random, knobs.takes_snapshots, election_timeout_ms);
         knobs.garbled_permille = one_of(random, [0, 0, 20, 100]);
+        knobs.demands_permille = one_of(random, [0, 0, 20, 100]);
         knobs
     }
 
@@ -188,6 +192,6 @@ fn links(random: &mut SeededRandom) -> LinkFaults {
         tail_mean_us: one_of(random, [0, 0, 500, 5000]),
         spikes_permille: one_of(random, [0, 0, 5]),
         in_order: random.below(2) == 0,
-        on_the_way_max: one_of(random, [200, 10_000]),
+        on_the_way_max: one_of(random, [100, 10_000]),
     }
 }

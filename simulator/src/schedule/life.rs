@@ -305,6 +305,9 @@ impl<P: Protocol> Life<P> {
             if self.random.below(2) == 0 {
                 self.world.flush_tables(node)?;
             }
+            if self.random.below(1000) < self.knobs.demands_permille {
+                self.world.order_snapshot(node);
+            }
         }
         let after_us = self.random.below(2 * self.knobs.housekeep_every_ms * 1000);
         self.enter(Duration::from_micros(after_us), Act::Housekeep);

@@ -6,6 +6,7 @@ use consensus_api::{Blob, Lane, LogIndex, MonoTime, NodeId, SendSnapshot, codec}
 use kv_machine::MemorySnapshots;
 use replica::transfer::{Courier, RefusedBecause, TransferMessage};
 
+use super::Order;
 use crate::agenda::Task;
 use crate::checks::Violation;
 use crate::network::Fate;
@@ -70,7 +71,7 @@ impl<P: Protocol> World<P> {
             self.hand_in_installation(id, manifest);
         }
         if work.take {
-            self.order_snapshot(id);
+            self.order(id, Order::Due);
         }
         for (to, message) in work.messages {
             let is_chunk = matches!(message, TransferMessage::Chunk { .. });

@@ -4,9 +4,9 @@ use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Input, LogIndex, LogPosition, LogStore, NodeId, SharedEntry, SnapshotStore};
 use replica::{trim_target, would_remove_what_is_sent};
 
-use super::{Report, kept, newest};
+use super::{Order, Report, WantedTrim, covered, kept};
 use crate::agenda::Task;
-use crate::checks::{Trim, Violation};
+use crate::checks::{Kept, Passage, Trim, Violation};
 use crate::plan::Moment;
 use crate::protocol::Protocol;
 use crate::trace::Happening;
@@ -14,10 +14,14 @@ use crate::world::World;
 
 /// Taking.
 impl<P: Protocol> World<P> {
-    /// A node is to take a snapshot, beside everything else.
+    /// Somebody asks a node for a snapshot, to be taken beside everything else.
     pub fn order_snapshot(&mut self, id: NodeId) {
+        self.order(id, Order::Demand);
+    }
+
+    pub(super) fn order(&mut self, id: NodeId, order: Order) {
         if let Some(process) = self.process_mut(id) {
-            process.desk.ordered = true;
+            process.desk.ordered = process.desk.ordered.max(Some(order));
             self.begin_to_take(id);
         }
     }
@@ -26,8 +30,8 @@ impl<P: Protocol> World<P> {
     pub(crate) fn look_at_policy(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let local = node.local(self.now);
-        if node.process.as_mut().is_some_and(|process| process.desk.policy.is_due(local)) {
-            self.order_snapshot(id);
+        if node.process.as_mut().is_some_and(|process| process.desk.policy.is_due(local, process.core.applied())) {
+            self.order(id, Order::Due);
         }
     }
 
@@ -36,7 +40,7 @@ impl<P: Protocol> World<P> {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let boot = node.boot;
         let Some(process) = node.process.as_mut() else { return };
-        if process.desk.ordered && !std::mem::replace(&mut process.desk.is_taking, true) {
+        if process.desk.ordered.is_some() && !std::mem::replace(&mut process.desk.is_taking, true) {
             self.agenda.enter(due, Task::Take { node: id, boot });
         }
     }
@@ -47,11 +51,15 @@ impl<P: Protocol> World<P> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let local = node.local(self.now);
         let Some(process) = node.process.as_mut() else { return Ok(()) };
-        (process.desk.ordered, process.desk.is_taking) = (false, false);
-        let would_remove = would_remove_what_is_sent(&kept(&node.snapshots), &process.desk.courier.held(local));
+        process.desk.is_taking = false;
+        let is_demanded = process.desk.ordered.take() == Some(Order::Demand);
+        if !is_demanded && would_remove_what_is_sent(&kept(&node.snapshots), &process.desk.courier.held(local)) {
+            self.report(id, Report::PutOff);
+            return Ok(());
+        }
         // As a checkpoint does, it makes some of what it covers durable in the tables too.
         node.tables.persist(self.random.below(node.tables.unflushed() as u64 + 1) as usize);
-        let taken = if would_remove { None } else { node.snapshots.take().ok() };
+        let taken = node.snapshots.take().ok();
         self.note_refusals(id, before)?;
         if let Some(manifest) = &taken {
             // What it is compared with where it is installed.
@@ -61,10 +69,12 @@ impl<P: Protocol> World<P> {
                 return Ok(());
             }
         }
-        let index = taken.map(|manifest| manifest.position.index);
-        self.report(id, Report::Taken(index));
-        if index.is_some() {
-            self.want_trim(id)?;
+        match taken {
+            Some(manifest) => {
+                self.report(id, Report::Taken(manifest.position.index));
+                self.want_trim(id)?;
+            }
+            None => self.report(id, Report::NotTaken),
         }
         self.begin_to_take(id);
         Ok(())
@@ -78,18 +88,19 @@ impl<P: Protocol> World<P> {
         let tail_entries = self.config.snapshots.tail_entries;
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let Some(process) = &node.process else { return Ok(()) };
-        let Some(newest) = newest(&node.snapshots) else { return Ok(()) };
+        let mut covered = covered(&node.snapshots).into_iter();
+        let (Some(newest), older) = (covered.next(), covered.next()) else { return Ok(()) };
         let held = process.desk.courier.held(node.local(self.now));
-        let target = trim_target(newest, tail_entries, node.persisted(), &held);
-        // Damage that is trimmed before anybody meets it is none; where there is some it is to be met.
-        if target <= node.disk.base().index || node.disk.is_damaged() {
+        let target = trim_target(newest, older, tail_entries, node.persisted(), &held);
+        if target <= node.disk.base().index {
             return Ok(());
         }
+        let kept = Some(Kept { newest, older, tail_entries, log_from: held.log_from });
         match node.disk.read(target..=target, 0) {
             Ok(entries) => {
                 if let Some(entry) = entries.first() {
-                    let position = LogPosition { index: entry.index, ballot: entry.ballot };
-                    self.report(id, Report::TrimWanted(position));
+                    let base = LogPosition { index: entry.index, ballot: entry.ballot };
+                    self.report(id, Report::TrimWanted(WantedTrim { base, kept }));
                 }
                 Ok(())
             }
@@ -98,23 +109,23 @@ impl<P: Protocol> World<P> {
     }
 
     /// The log is to be trimmed after everything that was written before.
-    pub(super) fn queue_trim(&mut self, id: NodeId, base: LogPosition) {
+    pub(super) fn queue_trim(&mut self, id: NodeId, wanted: WantedTrim) {
         if let Some(process) = self.process_mut(id) {
             let after = process.writes.back().map(|write| write.id).unwrap_or_default();
-            process.trims.push_back((after, base));
+            process.trims.push_back((after, wanted));
             self.begin_sync(id);
         }
     }
 
     /// The trims whose turn has come are performed, and the engine hears of each.
     pub(crate) fn trim_log(&mut self, id: NodeId) -> Result<(), Violation> {
-        while let Some(base) = self.process_mut(id).and_then(|process| process.next_trim()) {
-            self.trim_to(id, base)?;
+        while let Some(wanted) = self.process_mut(id).and_then(|process| process.next_trim()) {
+            self.trim_to(id, wanted)?;
         }
         Ok(())
     }
 
-    fn trim_to(&mut self, id: NodeId, base: LogPosition) -> Result<(), Violation> {
+    fn trim_to(&mut self, id: NodeId, WantedTrim { base, kept }: WantedTrim) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let Some(process) = node.process.as_mut() else { return Ok(()) };
         let status = process.core.engine().status();
@@ -127,7 +138,7 @@ impl<P: Protocol> World<P> {
             return self.disk_failed(id, error);
         }
         let persisted = node.persisted();
-        let trim = Trim { base, is_installation, before, hard_state, persisted };
+        let trim = Trim { base, kept: kept.filter(|_| !is_installation), before, hard_state, persisted };
         self.checks.trimmed((id, &node.disk), &trim)?;
         let entries = trim.before.iter().filter(|entry| entry.index <= base.index).count() as u64;
         if base.index > from {
@@ -156,11 +167,13 @@ impl<P: Protocol> World<P> {
     ) -> Result<(), Violation> {
         let Some(process) = self.process(id) else { return Ok(()) };
         let own = process.entry_at(base.index, own);
-        let is_known = !process.is_unsettled;
+        // A Raft engine may have put another entry there, which it has yet to hand out. A Paxos slot stands by itself.
+        let is_known = !process.is_unsettled || !P::ROUND_IS_EPOCH;
+        let before = process.core.engine().status().last_index;
         self.checks.heard_of_installation(id, process.next_write());
         self.input(id, cause, input)?;
-        if is_known && let Some(status) = self.status(id) {
-            self.checks.went_on_after(id, base, own.as_deref(), status.last_index)?;
+        if is_known && let Some(after) = self.status(id).map(|status| status.last_index) {
+            self.checks.went_on_after(id, &Passage { base, own: own.map(|own| own.ballot), before, after })?;
         }
         self.moment(id, Moment::NextInstalled).map(drop)
     }

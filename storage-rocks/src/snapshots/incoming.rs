@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   receive ──▶ incoming/manifest          begins, or goes on with the same one
-//!   append ───▶ incoming/000012.sst …      one after another; a file is synced when it is whole
+//!   append ───▶ incoming/000012.sst …      one after another; a file is synced when it is whole, beside the next ones
 //!   all here ─▶ checked, renamed to its id
 //! ```
 //!
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use consensus_api::{SnapshotFile, SnapshotId, SnapshotManifest};
 
+use super::beside::Syncs;
 use super::manifest::{self, name_of};
 use crate::error::StorageError;
 use crate::files;
@@ -32,10 +33,15 @@ pub(crate) struct Incoming {
 struct Reception {
     manifest: SnapshotManifest,
     offset: u64,
+    syncs: Syncs,
 }
 
 impl Incoming {
-    pub(crate) fn new(path: PathBuf) -> Incoming {
+    /// Goes on with what an earlier life has left in `path`, if it is known what that is; otherwise it is removed.
+    pub(crate) fn open(path: PathBuf) -> Incoming {
+        if manifest::load(&path).is_err_and(|error| !error.is_of_the_disk()) {
+            files::discard(&path);
+        }
         Incoming { path, reception: None }
     }
 
@@ -58,7 +64,7 @@ impl Incoming {
                 0
             }
         };
-        self.reception = Some(Reception { manifest: manifest.clone(), offset });
+        self.reception = Some(Reception { manifest: manifest.clone(), offset, syncs: Syncs::default() });
         Ok(offset)
     }
 
@@ -112,11 +118,14 @@ impl Incoming {
         }
     }
 
-    /// Checks the whole one against its manifest.
-    pub(crate) fn check(&self, manifest: &SnapshotManifest) -> Result<(), StorageError> {
+    /// Waits until the whole one is durable, and checks it against its manifest.
+    pub(crate) fn check(&mut self, manifest: &SnapshotManifest) -> Result<(), StorageError> {
         // Nothing is ever appended to those without a byte.
         for file in manifest.files.iter().filter(|file| file.bytes == 0) {
             files::write_synced(&self.path.join(&file.name), &[])?;
+        }
+        if let Some(reception) = &mut self.reception {
+            reception.syncs.finish()?;
         }
         manifest::check_files(&self.path, manifest)
     }
@@ -147,7 +156,7 @@ impl Reception {
                 self.offset += now.len() as u64;
                 rest = later;
                 if self.offset == end {
-                    files::sync_file(&path)?;
+                    self.syncs.begin(path)?;
                 }
             }
             start = end;

@@ -9,10 +9,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use consensus_api::{Blob, LogPosition};
-use consensus_api::{LogTime, Membership, SnapshotFile, SnapshotId, SnapshotManifest, codec};
+use consensus_api::{
+    AppliedState, Blob, LogPosition, LogTime, Membership, SnapshotFile, SnapshotId, SnapshotManifest, codec,
+};
 use sha2::{Digest, Sha256};
 
+use super::beside;
 use crate::error::StorageError;
 use crate::files;
 use crate::record::{decode, encode};
@@ -145,9 +147,18 @@ fn known_checksum((directory, manifest): (&Path, &SnapshotManifest), name: &str,
     ((known.dev(), known.ino(), file.bytes) == (found.dev(), found.ino(), found.len())).then_some(file.checksum)
 }
 
+/// Makes sure that the tables in a snapshot have come to where the manifest says, or tells that they have not.
+pub(crate) fn check_applied(manifest: &SnapshotManifest, found: &AppliedState) -> Result<(), String> {
+    let says = (manifest.position, manifest.log_time, Some(&manifest.membership));
+    if (found.position, found.log_time, found.membership.as_deref()) != says {
+        return Err(format!("its tables have come to {}, its manifest says otherwise", found.position.index));
+    }
+    Ok(())
+}
+
 /// Makes sure that the files in `directory` are what the manifest says.
 pub(crate) fn check_files(directory: &Path, manifest: &SnapshotManifest) -> Result<(), StorageError> {
-    manifest.files.iter().try_for_each(|file| check_file(directory, manifest.id, file))
+    beside::check_all(directory, manifest.id, &manifest.files)
 }
 
 /// Makes sure that one of the files is what the manifest says.

@@ -3,13 +3,15 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use consensus_api::{SnapshotFile, SnapshotId, SnapshotManifest};
+use consensus_api::{SnapshotId, SnapshotManifest};
 
+use super::beside::NextCheck;
+use super::damaged::DAMAGED;
 use super::incoming::{INCOMING, Incoming};
 use super::manifest;
 use crate::error::StorageError;
@@ -19,8 +21,6 @@ use crate::files;
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// How many are kept.
 const KEPT_MAX: usize = 2;
-/// How many damaged files are remembered.
-const DAMAGED_MAX: usize = 1024;
 
 /// The snapshots that are kept, and the one that is being received.
 pub(crate) struct Shelf {
@@ -29,10 +29,8 @@ pub(crate) struct Shelf {
     kept: Mutex<Vec<Arc<SnapshotManifest>>>,
     // An id for each hold. Locked while `kept` is, never the other way round.
     held: Mutex<Vec<SnapshotId>>,
-    /// Files that were found damaged. The tables may have them too, and then so would the next snapshot, with a checksum
-    /// that agrees with the damage.
-    damaged: Mutex<Vec<Damaged>>,
     pub(crate) incoming: Mutex<Incoming>,
+    next_check: NextCheck,
 }
 
 /// Keeps a snapshot from being removed because there are newer ones; one that is damaged goes all the same.
@@ -53,23 +51,18 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// A file under whatever name of a directory: RocksDB gives the name to no other file, and the number stays its own while
-/// the file has a name.
-#[derive(PartialEq, Eq)]
-struct Damaged {
-    name: String,
-    device: u64,
-    inode: u64,
-}
-
 impl Shelf {
-    /// Finds what is kept in the data directory `root`, and removes what is not whole.
+    /// Finds what is kept in the data directory `root`, and removes what is not whole. What the disk does not show now is
+    /// left for the next start.
     pub(crate) fn open(root: &Path) -> Result<Shelf, StorageError> {
         let path = root.join(SNAPSHOTS);
         let mut kept = Vec::new();
         for found in list(&path)? {
             match look_at(&found) {
                 Ok(manifest) => kept.push(Arc::new(manifest)),
+                Err(error) if is_named_as_one(&found) && error.is_of_the_disk() => {
+                    tracing::warn!(%error, path = %found.display(), "a snapshot cannot be looked at; left alone");
+                }
                 Err(error) => {
                     tracing::warn!(%error, path = %found.display(), "no whole snapshot; removed");
                     files::discard(&found);
@@ -77,8 +70,9 @@ impl Shelf {
             }
         }
         kept.sort_by_key(|manifest| std::cmp::Reverse((manifest.position.index, manifest.id)));
-        let incoming = Mutex::new(Incoming::new(path.join(INCOMING)));
-        let shelf = Shelf { path, kept: Mutex::new(kept), held: Mutex::default(), damaged: Mutex::default(), incoming };
+        let incoming = Mutex::new(Incoming::open(path.join(INCOMING)));
+        let shelf =
+            Shelf { path, kept: Mutex::new(kept), held: Mutex::default(), incoming, next_check: NextCheck::default() };
         shelf.prune(&mut shelf.lock());
         Ok(shelf)
     }
@@ -139,40 +133,14 @@ impl Shelf {
     }
 
     /// Bytes of the stream of one, at most `bytes_max`; `None` where it is not kept. A file is checked when its first byte
-    /// is read: what has been damaged at rest is thrown away before it goes anywhere.
+    /// is read: what has been damaged at rest is [`StorageError::DamagedSnapshot`] before it goes anywhere.
     pub(crate) fn read(&self, id: SnapshotId, offset: u64, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
         let Some(snapshot) = self.find(id) else { return Ok(None) };
-        match read(&self.place_of(id), &snapshot, offset, bytes_max) {
+        match read(&self.next_check, &self.place_of(id), &snapshot, offset, bytes_max) {
             // Thrown away while it was read.
             Err(_) if self.find(id).is_none() => Ok(None),
-            Err(error @ StorageError::DamagedSnapshot { .. }) => {
-                tracing::error!(%error, "a snapshot was damaged on the disk");
-                self.remember_damage(&snapshot);
-                self.discard(id);
-                Err(error)
-            }
             outcome => outcome.map(Some),
         }
-    }
-
-    /// Which of the files it is. Those that are not legible count as well.
-    fn remember_damage(&self, snapshot: &SnapshotManifest) {
-        let place = self.place_of(snapshot.id);
-        let is_damaged = |file: &&SnapshotFile| manifest::check_file(&place, snapshot.id, file).is_err();
-        let files = snapshot.files.iter().filter(is_damaged);
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        damaged.extend(files.filter_map(|file| Damaged::of(&place, &file.name)));
-        let excess = damaged.len().saturating_sub(DAMAGED_MAX);
-        damaged.drain(..excess);
-    }
-
-    /// The first of these files, in the directory `place`, that was found damaged under another name.
-    pub(crate) fn find_damaged(&self, place: &Path, files: &[SnapshotFile]) -> Option<String> {
-        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_damaged = |file: &&SnapshotFile| {
-            !damaged.is_empty() && Damaged::of(place, &file.name).is_some_and(|found| damaged.contains(&found))
-        };
-        files.iter().find(is_damaged).map(|file| file.name.clone())
     }
 
     fn prune(&self, kept: &mut Vec<Arc<SnapshotManifest>>) {
@@ -198,14 +166,14 @@ impl Shelf {
     }
 }
 
-impl Damaged {
-    fn of(place: &Path, name: &str) -> Option<Damaged> {
-        let found = fs::metadata(place.join(name)).ok()?;
-        Some(Damaged { name: name.to_owned(), device: found.dev(), inode: found.ino() })
-    }
+/// Whether a path ends in what could be the name of a snapshot.
+pub(crate) fn is_named_as_one(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// What stands in the directory of snapshots and is not being received, in order of name.
+/// What stands in the directory of snapshots and is not being received, in order of name: snapshots, and what others that
+/// were cut short have left.
 pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, StorageError> {
     let items = match fs::read_dir(path) {
         Ok(items) => items,
@@ -216,7 +184,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, StorageError> {
     for item in items {
         found.push(item.map_err(StorageError::io("list", path))?.path());
     }
-    found.retain(|path| path.file_name().is_none_or(|name| name != INCOMING));
+    found.retain(|path| path.file_name().is_none_or(|name| name != INCOMING && name != DAMAGED));
     found.sort();
     Ok(found)
 }
@@ -233,16 +201,22 @@ pub(crate) fn look_at(path: &Path) -> Result<SnapshotManifest, StorageError> {
     Ok(snapshot)
 }
 
-fn read(place: &Path, snapshot: &SnapshotManifest, offset: u64, bytes_max: usize) -> Result<Bytes, StorageError> {
+fn read(
+    next_check: &NextCheck,
+    place: &Path,
+    snapshot: &SnapshotManifest,
+    offset: u64,
+    bytes_max: usize,
+) -> Result<Bytes, StorageError> {
     let mut bytes = Vec::with_capacity(bytes_max.min(1 << 20));
     let mut start = 0;
-    for file in &snapshot.files {
+    for (number, file) in snapshot.files.iter().enumerate() {
         let at = offset + bytes.len() as u64;
         let room = bytes_max - bytes.len();
         let end = start + file.bytes;
         if at < end && room > 0 {
             if at == start {
-                manifest::check_file(place, snapshot.id, file)?;
+                next_check.check(place, snapshot, number)?;
             }
             let take = usize::try_from(end - at).unwrap_or(usize::MAX).min(room);
             let from = bytes.len();

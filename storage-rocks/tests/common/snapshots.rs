@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use consensus_api::testkit::snapshot_store::{Life, SnapshotDisk};
 use consensus_api::{
-    AppliedState, Ballot, LogIndex, LogPosition, Member, Membership, NodeId, SnapshotId, SnapshotManifest, StoreId,
-    Table, TableBatch, TableRead, codec,
+    AppliedState, Ballot, LogIndex, LogPosition, Member, Membership, NodeId, SnapshotId, SnapshotManifest,
+    SnapshotStore, StoreId, Table, TableBatch, TableRead, Tables, codec,
 };
 use power_loss::Remains;
-use storage_rocks::{RocksSnapshots, RocksTables, StorageError};
+use storage_rocks::{RocksSnapshots, RocksTables, StorageError, Store};
 use tempfile::TempDir;
 
 use super::{Disk, copy};
@@ -130,6 +130,29 @@ pub fn numbered(number: u64) -> TableBatch {
     batch
 }
 
+pub fn write(store: &Store, numbers: impl IntoIterator<Item = u64>) {
+    numbers.into_iter().for_each(|number| store.tables.write(numbered(number)).unwrap());
+}
+
+/// A snapshot of so many batches, as one file.
+pub fn exported(batches: u64) -> (SnapshotManifest, Vec<u8>) {
+    let disk = Disk::default();
+    let store = disk.open_store().unwrap();
+    write(&store, 1..=batches);
+    let manifest = store.snapshots(applied).take().unwrap();
+    let mut file = Vec::new();
+    store.snapshots(applied).export(manifest.id, &mut file).unwrap();
+    ((*manifest).clone(), file)
+}
+
+/// What stands in a directory, in order.
+pub fn names(path: &Path) -> Vec<String> {
+    let items = fs::read_dir(path).unwrap();
+    let mut names: Vec<String> = items.map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// How far these tables have come.
 pub fn index_of(tables: &RocksTables) -> u64 {
     applied(tables).unwrap().position.index.0
@@ -188,7 +211,8 @@ impl SnapshotDisk for Disk {
         let (kept, rest): (Vec<_>, Vec<_>) =
             names(self.path().join("snapshots")).into_iter().partition(|name| name.len() == 32);
         let mut strays: Vec<String> = Vec::new();
-        strays.extend(others.into_iter().filter(|name| !["lock", "log", "live", "snapshots"].contains(&name.as_str())));
+        let ours = ["lock", "log", "log.manifest", "live", "snapshots"];
+        strays.extend(others.into_iter().filter(|name| !ours.contains(&name.as_str())));
         strays.extend(rest.into_iter().filter(|name| name != "incoming"));
         strays.extend(tables.into_iter().skip(1));
         strays.extend(kept.into_iter().skip(2));

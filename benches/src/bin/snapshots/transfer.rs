@@ -1,7 +1,10 @@
-//! How fast a snapshot is sent, against a plain copy over the same kind of connection; and what puts notice of it.
+//! How fast a snapshot is sent, against plain copies over the same kind of connection; and what puts notice of it.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use benches::load::Puts;
@@ -11,6 +14,7 @@ use clap::Args;
 use consensus_api::{Lane, NodeId, ReplicatedLog, Transport};
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
+use transport_quic::QuicTransport;
 
 use crate::mib;
 
@@ -36,7 +40,8 @@ impl Transfer {
     pub(crate) async fn run(self, engine: &str, directory: &Path) -> Result<(), Failure> {
         let defaults = TransferSettings::default();
         let rate = if self.in_flight == 0 { u64::MAX } else { defaults.bytes_per_second };
-        let transfer = TransferSettings { bytes_per_second: rate, ..defaults };
+        // And nobody keeps the log for whom it was sent the last one.
+        let transfer = TransferSettings { bytes_per_second: rate, keep_log_for: Duration::ZERO, ..defaults };
         // A tail of nothing: whoever was away needs the snapshot.
         let snapshots = SnapshotSettings { tail_entries: 0, transfer, ..SnapshotSettings::on_demand() };
         let mut group = Replicas::found(Settings { snapshots, ..Settings::of(engine)? }, directory, 3).await?;
@@ -62,17 +67,20 @@ impl Transfer {
             println!("puts/s without a transfer: {:.0}, p99 {:.2} ms", fared.rate(), fared.quantile_ms(0.99));
         } else {
             let rate = copy(group, self.mib << 20).await?;
-            println!("plain copy: {rate:.0} MiB/s");
+            println!("plain copy, memory to memory: {rate:.0} MiB/s");
+            let leader = group.leader().await?;
+            let rate = copy_files(group, &group.path(leader).join("snapshots"), &group.path(LATE)).await?;
+            println!("plain copy, files to a synced file, unchecked: {rate:.0} MiB/s");
         }
         let target = log.status().snapshot_index;
         let late = group.start(LATE).await?;
         let since = Instant::now();
         let arrived = arrival(late, target.0);
         let took = if self.in_flight > 0 {
-            let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let done = Arc::new(AtomicBool::new(false));
             let (fared, took) = tokio::join!(puts.write_until(log, done.clone()), async {
                 let arrived = arrived.await;
-                done.store(true, std::sync::atomic::Ordering::Relaxed);
+                done.store(true, Ordering::Relaxed);
                 arrived.map(|()| since.elapsed())
             });
             let fared = fared?;
@@ -122,5 +130,58 @@ async fn copy(group: &Replicas, bytes: u64) -> Result<f64, Failure> {
     }
     let rate = mib(bytes) / since.elapsed().as_secs_f64();
     tokio::join!(from.close(), to.close());
+    Ok(rate)
+}
+
+/// The files of the newest snapshot in `place` over the bulk lane into one file beside `target`, which is synced at the end.
+async fn copy_files(group: &Replicas, place: &Path, target: &Path) -> Result<f64, Failure> {
+    let (from, to) = group.pair().await?;
+    let mut snapshots: Vec<_> = std::fs::read_dir(place)?.collect::<Result<_, _>>()?;
+    snapshots.sort_by_key(|snapshot| snapshot.metadata().and_then(|found| found.modified()).ok());
+    let newest = snapshots.pop().ok_or("there is no snapshot")?.path();
+    let files: Vec<_> =
+        std::fs::read_dir(newest)?.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
+    let bytes: u64 = files.iter().map(|file| file.metadata().map(|found| found.len())).sum::<Result<_, _>>()?;
+    let received = Arc::new(AtomicU64::new(0));
+    let since = Instant::now();
+    let sender = std::thread::spawn({
+        let received = received.clone();
+        move || -> std::io::Result<QuicTransport> {
+            let mut sent = 0;
+            for file in files {
+                let mut file = File::open(file)?;
+                loop {
+                    let mut piece = vec![0; 256 << 10];
+                    let length = file.read(&mut piece)?;
+                    if length == 0 {
+                        break;
+                    }
+                    piece.truncate(length);
+                    while sent - received.load(Ordering::Acquire) >= TransferSettings::default().window_bytes {
+                        std::thread::park_timeout(Duration::from_millis(1));
+                    }
+                    sent += length as u64;
+                    from.send(NodeId(2), Lane::Bulk, piece.into());
+                }
+            }
+            Ok(from)
+        }
+    });
+    let path = target.with_extension("copy");
+    let mut out = File::create(&path)?;
+    let mut batch = Vec::new();
+    while received.load(Ordering::Acquire) < bytes {
+        to.receive(&mut batch).await;
+        for incoming in batch.drain(..) {
+            out.write_all(&incoming.payload)?;
+            received.fetch_add(incoming.payload.len() as u64, Ordering::Release);
+            sender.thread().unpark();
+        }
+    }
+    out.sync_all()?;
+    let rate = mib(bytes) / since.elapsed().as_secs_f64();
+    let from = sender.join().map_err(|_| "the sender has panicked")??;
+    tokio::join!(from.close(), to.close());
+    std::fs::remove_file(path)?;
     Ok(rate)
 }

@@ -68,6 +68,27 @@ pub fn another_snapshot_replaces_the_one_that_is_being_received<D: SnapshotDisk>
     assert_eq!(target.batch(), 70);
 }
 
+/// Nothing is left of what was given up, in this life and in the next; and to give up nothing is no error.
+pub fn a_reception_that_is_given_up_begins_anew<D: SnapshotDisk>(blank: &mut dyn FnMut() -> D) {
+    let (source, manifest, mut disk) = pair(blank, 60);
+    let stream = source.stream(&manifest, PIECE_BYTES);
+    let mut target = disk.open();
+    target.store.give_up();
+    for _ in 0..2 {
+        target.receive_until(&manifest, &stream, stream.len());
+        target.store.give_up();
+        assert!(target.store.append(manifest.id, stream.len() as u64, &[1]).is_err(), "it was given up");
+        assert!(target.store.install(manifest.id).is_err());
+        disk.close(target);
+        target = disk.open();
+        assert_eq!(target.store.receive(&manifest).expect("receives"), 0, "nothing of it is left");
+        target.store.give_up();
+    }
+    target.install_from(&source, &manifest);
+    target.store.give_up();
+    assert_eq!((target.batch(), target.kept()), (60, vec![manifest]));
+}
+
 /// Half a snapshot is none, and the error is not the end.
 pub fn what_is_not_all_here_is_not_installed<D: SnapshotDisk>(blank: &mut dyn FnMut() -> D) {
     let (source, manifest, mut disk) = pair(blank, 40);

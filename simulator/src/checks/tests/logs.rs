@@ -188,8 +188,8 @@ fn writes_of_one_sync_are_each_taken_as_they_found_the_log() {
 fn a_message_that_vouches_for_what_is_in_memory_alone_is_found() {
     let mut scene = Scene::new(RAFT);
     let held = Held { index: LogIndex(1), under: Under::AtLeast(Ballot::new(1, ONE)) };
-    let vote = Vouched { ballot: Some(Ballot::new(3, ONE)), held: vec![] };
-    let accept = Vouched { ballot: None, held: vec![held] };
+    let vote = Vouched { ballot: Some(Ballot::new(3, ONE)), ..Vouched::default() };
+    let accept = Vouched { held: vec![held], ..Vouched::default() };
     assert!(scene.sent(ONE, &vote, None).is_err());
     assert!(scene.sent(ONE, &accept, None).is_err());
     scene.write(ONE, put_in(3, vec![entry(1, 1, 1)])).expect("is the first");
@@ -206,7 +206,7 @@ fn an_acknowledgement_while_the_old_entry_is_still_on_disk_is_found() {
     scene.write(TWO, put_in(3, vec![])).expect("is a promise");
     let matched = |index| {
         let held = vec![Held { index: LogIndex(index), under: Under::LeaderOf(Ballot::new(3, ONE)) }];
-        Vouched { ballot: Some(Ballot::new(3, NodeId::NONE)), held }
+        Vouched { ballot: Some(Ballot::new(3, NodeId::NONE)), held, ..Vouched::default() }
     };
     assert_eq!(scene.sent(TWO, &matched(1), None), Ok(()));
     let found = scene.sent(TWO, &matched(2), None);
@@ -222,14 +222,14 @@ fn what_a_leader_has_below_its_first_entries_is_known_from_what_they_follow() {
     scene.write(TWO, put_in(3, vec![entry(1, 2, 1)])).expect("is the first");
     scene.sent(ONE, &Vouched::default(), carried(after(1, 1), &[])).expect("probes");
     let held = vec![Held { index: LogIndex(1), under: Under::LeaderOf(Ballot::new(3, ONE)) }];
-    assert!(scene.sent(TWO, &Vouched { ballot: None, held }, None).is_err());
+    assert!(scene.sent(TWO, &Vouched { held, ..Vouched::default() }, None).is_err());
 }
 
 #[test]
 fn a_vote_on_disk_binds_to_one_candidate_of_a_term() {
     let mut scene = Scene::new(RAFT);
     scene.write(ONE, put_in(3, vec![])).expect("is the first");
-    let vouched = |node| Vouched { ballot: Some(Ballot::new(3, node)), held: vec![] };
+    let vouched = |node| Vouched { ballot: Some(Ballot::new(3, node)), ..Vouched::default() };
     assert!(scene.sent(ONE, &vouched(TWO), None).is_err());
     assert_eq!(scene.sent(ONE, &vouched(NodeId::NONE), None), Ok(()));
 }
