@@ -122,10 +122,21 @@ fn a_leader_that_a_snapshot_overtakes_steps_down_for_good() {
     let mut node = leader();
     node.propose(1);
     node.propose(2);
-    node.step(snapshot(position(3, 1, 9)));
-    assert_eq!((node.role(), node.commit(), node.term()), (Role::Follower, 3, 2));
+    node.step(snapshot(position(4, 1, 9)));
+    assert_eq!((node.role(), node.commit(), node.term()), (Role::Follower, 4, 2));
     node.propose(3);
-    assert_eq!(node.last(), 3, "it writes no second entry at an index and a term that it has used");
+    assert_eq!(node.last(), 4, "it writes no second entry at an index and a term that it has used");
+}
+
+#[test]
+fn a_leader_whose_own_entry_is_the_snapshots_last_leads_on() {
+    let mut node = leader();
+    node.propose(1);
+    node.propose(2);
+    node.step(snapshot(position(2, 1, 1)));
+    assert_eq!((node.role(), node.commit(), node.term(), node.last()), (Role::Leader, 2, 1, 3));
+    node.propose(3);
+    assert_eq!(node.last(), 4);
 }
 
 /// Figure 8 of the paper: an entry of term 3 is committed by the leader of term 7, while the leader of term 5, which had
