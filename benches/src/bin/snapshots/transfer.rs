@@ -11,7 +11,8 @@ use benches::load::Puts;
 use benches::replicas::{Failure, Node, Replicas, Settings};
 use bytes::Bytes;
 use clap::Args;
-use consensus_api::{Lane, NodeId, ReplicatedLog, Transport};
+use consensus_api::{Lane, NodeId, ReplicatedLog, SnapshotStore, Transport};
+use kv_machine::applied_state;
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
 use transport_quic::QuicTransport;
@@ -73,6 +74,8 @@ impl Transfer {
             println!("plain copy, files to a synced file, unchecked: {rate:.0} MiB/s");
         }
         let target = log.status().snapshot_index;
+        let leader = group.leader().await?;
+        let bytes = newest_bytes(&group.nodes()[&leader])?;
         let late = group.start(LATE).await?;
         let since = Instant::now();
         let arrived = arrival(late, target.0);
@@ -90,15 +93,20 @@ impl Transfer {
             arrived.await?;
             since.elapsed()
         };
-        let room = crate::room(&group.path(LATE).join("snapshots"))?;
-        let rate = mib(room) / took.as_secs_f64();
+        let rate = mib(bytes) / took.as_secs_f64();
         println!(
             "snapshot of {:.0} MiB, from the start of the node to its installation: {:.2} s, {rate:.0} MiB/s",
-            mib(room),
+            mib(bytes),
             took.as_secs_f64()
         );
         Ok(())
     }
+}
+
+/// How long the stream of a node's newest snapshot is.
+fn newest_bytes(node: &Node) -> Result<u64, Failure> {
+    let snapshots = node.store.snapshots(|tables| applied_state(tables).map_err(Into::into));
+    Ok(snapshots.kept()?.first().ok_or("there is no snapshot")?.bytes())
 }
 
 /// Returns when the node has applied `index`.
