@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
-use consensus_api::{Blob, ReplicatedLog, codec};
+use consensus_api::{Blob, ReplicatedLog};
 use hdrhistogram::Histogram;
 use kv_machine::{Command, Expect};
 use tokio::task::JoinSet;
@@ -108,6 +108,6 @@ impl Puts {
         }
         value.truncate(self.value_bytes);
         let key = Blob(format!("key{:012}", number % self.keys).into());
-        Ok(codec::encode(&Command::Put { key, value: Blob(value.into()), expect: Expect::Any })?)
+        Ok(Command::Put { key, value: Blob(value.into()), expect: Expect::Any }.encode()?)
     }
 }

@@ -34,6 +34,7 @@ use crate::entry::{Blob, SharedEntry};
 use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, WriteId};
 use crate::log_store::{RecoveredLog, Write};
 use crate::membership::Membership;
+use crate::reads::ReadMode;
 use crate::time::{LogTime, MonoTime};
 use crate::transport::Lane;
 
@@ -44,6 +45,9 @@ pub trait Engine: Clone + Eq + Hash + Debug + Send + Sized + 'static {
 
     /// The name in stamps, frames and on the command line.
     const NAME: EngineName;
+
+    /// By which means its reads can be linearizable; others are refused.
+    const READS: &'static [ReadMode] = &[ReadMode::Index, ReadMode::Lease, ReadMode::Log];
 
     /// The engine as it was before the last stop, as far as the disk knows. Refuses a state that it cannot have
     /// written itself.
@@ -92,6 +96,22 @@ pub struct Timing {
     /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
     /// grant nobody else (Raft thesis §6.2; the same for Multi-Paxos).
     pub check_quorum: bool,
+    /// Leaders may hold leases for reads, and voters honour them; `None`: neither.
+    pub lease: Option<LeaseTiming>,
+}
+
+/// What leases for reads rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseTiming {
+    /// The most that a node's clock gains or loses on true time, in parts per million. Crystals stay below 200; a clock
+    /// that is steered hard may reach 1,000.
+    pub clock_drift_ppm: u32,
+}
+
+impl Default for LeaseTiming {
+    fn default() -> LeaseTiming {
+        LeaseTiming { clock_drift_ppm: 10_000 }
+    }
 }
 
 impl Default for Timing {
@@ -101,6 +121,7 @@ impl Default for Timing {
             election_timeout: Duration::from_millis(500),
             pre_check: true,
             check_quorum: true,
+            lease: None,
         }
     }
 }
@@ -204,10 +225,20 @@ pub enum Input<M> {
         /// The command.
         data: Blob,
     },
-    /// A client of this node wants to know from which index on its read is linearizable.
+    /// A client of this node wants to know from which index on its read is linearizable. In [`ReadMode::Log`] it
+    /// completes as a proposal does, when the entry with its id is applied.
     Read {
         /// Its name.
         id: RequestId,
+        /// By which means.
+        mode: ReadMode,
+    },
+    /// From now on the state machine wants the log's time carried forward this often, or no more: a leader proposes a
+    /// [`Payload::Tick`](crate::entry::Payload::Tick) where it has appended nothing else for as long. Only the latest
+    /// word counts, and none is `None`.
+    KeepTime {
+        /// How often.
+        every: Option<Duration>,
     },
     /// A client of this node wants other members.
     ChangeMembership {

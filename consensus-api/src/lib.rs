@@ -42,14 +42,15 @@ pub mod transport;
 pub mod window;
 
 pub use engine::{
-    Effects, Engine, EngineConfig, EngineError, EngineStatus, Input, Limits, LogPosition, Outgoing, ReadBack,
-    ReadReady, Recovered, Refusal, Refused, Role, RoleChange, SendSnapshot, Timing,
+    Effects, Engine, EngineConfig, EngineError, EngineStatus, Input, LeaseTiming, Limits, LogPosition, Outgoing,
+    ReadBack, ReadReady, Recovered, Refusal, Refused, Role, RoleChange, SendSnapshot, Timing,
 };
 pub use entry::{Blob, Entry, Payload, SharedEntry};
 pub use ids::{Ballot, ClusterId, EngineName, Era, GroupId, LogIndex, NodeId, ReadBackId, RequestId, StoreId, WriteId};
 pub use log_store::{LogStore, RecoveredLog, Write};
 pub use membership::{Member, Membership};
 pub use quorum::{Quorums, Tally, Verdict};
+pub use reads::ReadMode;
 pub use replicated_log::{Applied, Event, EventStream, ReplicaStatus, ReplicatedLog, RequestError};
 pub use snapshot::{SnapshotFile, SnapshotId, SnapshotManifest, SnapshotStore};
 pub use state_machine::{AppliedState, StateMachine};

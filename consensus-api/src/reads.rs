@@ -18,10 +18,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bincode::{Decode, Encode};
+
 use crate::engine::{ReadReady, Refusal};
 use crate::ids::{LogIndex, NodeId, RequestId};
 use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorums;
+
+/// How a read that must be linearizable is made so. They differ in what they cost and in what they assume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum ReadMode {
+    /// The leader confirms that it leads by a quorum round, one for all the reads that wait. Assumes nothing of clocks.
+    #[default]
+    Index,
+    /// The leader answers at once while it holds a lease, and by a round otherwise. Assumes that clocks drift apart by no
+    /// more than the bound in [`LeaseTiming`](crate::engine::LeaseTiming).
+    Lease,
+    /// Through the log, as a command that says nothing: one entry, one write to a majority's disks. A yardstick.
+    Log,
+    /// A quorum of acceptors tells what it has accepted, and no leader is asked (Paxos Quorum Reads, Charapko et al.
+    /// 2019). An engine whose followers may hold entries that are chosen by nobody refuses it.
+    Quorum,
+}
 
 /// A leader's reads and their rounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

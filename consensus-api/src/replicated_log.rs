@@ -11,6 +11,7 @@ use futures_core::Stream;
 use crate::engine::{EngineStatus, Refusal, RoleChange};
 use crate::ids::{EngineName, LogIndex, NodeId};
 use crate::membership::Membership;
+use crate::reads::ReadMode;
 
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +86,8 @@ pub trait ReplicatedLog: Send + Sync {
     async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError>;
 
     /// Returns once this node has applied everything that was acknowledged to anyone before the call: what its tables
-    /// say afterwards is a linearizable read.
-    async fn read_barrier(&self, timeout: Duration) -> Result<LogIndex, RequestError>;
+    /// say afterwards is a linearizable read, whatever the mode; the modes differ in cost and in what they assume.
+    async fn read_barrier(&self, mode: ReadMode, timeout: Duration) -> Result<LogIndex, RequestError>;
 
     /// How the replica stands.
     fn status(&self) -> ReplicaStatus;

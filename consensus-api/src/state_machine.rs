@@ -1,6 +1,7 @@
 //! What the log is for: a deterministic machine that applies its entries in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -37,8 +38,16 @@ pub trait StateMachine: Send + 'static {
     /// Applies these entries, which follow the applied index without a gap, or as many of the first of them (at least
     /// one) as the machine's memory allows, in one atomic step together with the new [`AppliedState`]. Returns one
     /// reply for each entry that was applied, empty for those that are not commands. A command that makes
-    /// no sense to the machine gets a reply that says so, the same at every replica; it is not an error.
+    /// no sense to the machine gets a reply that says so, the same at every replica; it is not an error. A command without
+    /// bytes says nothing, as one that stands for a read does ([`ReadMode::Log`](crate::ReadMode::Log)): it changes nothing
+    /// and its reply is empty.
     fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Self::Error>;
+
+    /// How often the machine wants the log's time to go forward while nobody writes, as things stand now; `None`: it
+    /// does not care. A machine that lets something expire wants it while there is something to expire.
+    fn time_wanted(&self) -> Option<Duration> {
+        None
+    }
 
     /// Makes everything that is applied durable.
     fn flush(&mut self) -> Result<(), Self::Error>;

@@ -52,7 +52,7 @@ use consensus_api::detector::FailureDetector;
 use consensus_api::errands::{Errand, Errands, Proposal};
 use consensus_api::{
     Ballot, Effects, Engine, EngineConfig, EngineError, EngineName, EngineStatus, Input, Membership, MonoTime, NodeId,
-    Outgoing, Recovered, RoleChange, WriteId,
+    Outgoing, ReadMode, Recovered, RoleChange, WriteId,
 };
 
 use crate::catch_up::{Learning, ReadBacks};
@@ -97,6 +97,8 @@ impl Engine for MultiPaxos {
 
     const NAME: EngineName = EngineName::new("paxos");
 
+    const READS: &'static [ReadMode] = &[ReadMode::Index, ReadMode::Lease, ReadMode::Log, ReadMode::Quorum];
+
     fn recover(config: EngineConfig, recovered: Recovered, now: MonoTime) -> Result<MultiPaxos, EngineError> {
         MultiPaxos::from_recovered(config, recovered, now)
     }
@@ -108,7 +110,8 @@ impl Engine for MultiPaxos {
             Input::Tick => {}
             Input::Message { from, message } => self.on_message(from, message),
             Input::Propose { id, data } => self.on_propose(Proposal { id, data }),
-            Input::Read { id } => self.on_read(id),
+            Input::Read { id, mode } => self.on_read(id, mode),
+            Input::KeepTime { every } => self.on_keep_time(every),
             Input::ChangeMembership { id, .. } => self.on_change_membership(id),
             Input::TransferLeadership { id, .. } => self.on_transfer_leadership(id),
             Input::Campaign => self.campaign(true),

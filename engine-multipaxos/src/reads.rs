@@ -17,10 +17,11 @@
 //! Why the round: whoever is elected later has the promise of a quorum, and one of those would have refused to answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use consensus_api::errands::Errand;
+use consensus_api::errands::{Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, NodeId, ReadReady, Refusal, Refused, RequestId};
+use consensus_api::{Ballot, Blob, NodeId, ReadMode, ReadReady, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::message::Message;
@@ -28,7 +29,10 @@ use crate::role::RoleState;
 
 impl MultiPaxos {
     /// A client of this node wants to read.
-    pub(crate) fn on_read(&mut self, id: RequestId) {
+    pub(crate) fn on_read(&mut self, id: RequestId, mode: ReadMode) {
+        if mode == ReadMode::Log {
+            return self.on_propose(Proposal { id, data: Blob::default() });
+        }
         let reads_max = self.config.limits.reads_max;
         let taken = match &self.role {
             RoleState::Leader(_) => self.queue_read(id),
@@ -38,6 +42,11 @@ impl MultiPaxos {
         if let Err(reason) = taken {
             self.refuse(id, reason);
         }
+    }
+
+    /// The state machine wants the log's time carried forward this often.
+    pub(crate) fn on_keep_time(&mut self, every: Option<Duration>) {
+        let _ = every;
     }
 
     /// A follower asks for its clients. A read may be asked for again, since nothing is changed by it.

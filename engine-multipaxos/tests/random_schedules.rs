@@ -12,8 +12,8 @@ use std::sync::Arc;
 use common::Node;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Ballot, Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, Payload, RequestId, Role, SendSnapshot,
-    SharedEntry,
+    Ballot, Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, Payload, ReadMode, RequestId, Role,
+    SendSnapshot, SharedEntry,
 };
 use engine_multipaxos::Message;
 
@@ -149,7 +149,7 @@ impl World {
         let id = self.next_id(at);
         let committed = self.committed.keys().next_back().copied().unwrap_or_default();
         self.reads.insert(id, committed);
-        self.nodes[at].step(Input::Read { id });
+        self.nodes[at].step(Input::Read { id, mode: ReadMode::Index });
     }
 
     fn read_back(&mut self, at: usize) {

@@ -12,7 +12,7 @@ use common::{
 };
 use consensus_api::engine::encode_ballot;
 use consensus_api::errands::{Errand, Proposal};
-use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, MonoTime, ReadReady, Refusal, Role};
+use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, MonoTime, ReadMode, ReadReady, Refusal, Role};
 use engine_multipaxos::MultiPaxos;
 use engine_multipaxos::message::{Message, Nack};
 
@@ -412,7 +412,7 @@ fn an_answer_without_news_is_followed_by_the_next_question() {
 fn a_new_leaders_reads_cover_what_it_took_over() {
     let mut node = Node::with_disk(1, Disk::with(&[(1, 2), (2, 2)], ballot(2, 9), 0));
     let b = elect(&mut node);
-    node.step(Input::Read { id: request(1, 1) });
+    node.step(Input::Read { id: request(1, 1), mode: ReadMode::Index });
     node.hear(2, heartbeat_reply(b, 1, 0));
     assert!(node.reads_ready.is_empty(), "the round had started before the read came");
     node.hear(2, heartbeat_reply(b, 2, 0));
@@ -423,7 +423,7 @@ fn a_new_leaders_reads_cover_what_it_took_over() {
 #[test]
 fn a_paused_leader_steps_down_before_it_answers_a_read() {
     let mut node = leader();
-    node.step(Input::Read { id: request(1, 1) });
+    node.step(Input::Read { id: request(1, 1), mode: ReadMode::Index });
     node.pass(150);
     node.hear(2, heartbeat_reply(ballot(1, 1), 1, 0));
     assert_eq!(node.role(), Role::Follower);

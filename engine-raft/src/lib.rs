@@ -99,7 +99,8 @@ impl Engine for Raft {
             Input::Tick => {}
             Input::Message { from, message } => self.on_message(from, message),
             Input::Propose { id, data } => self.on_propose(Proposal { id, data }),
-            Input::Read { id } => self.on_read(id),
+            Input::Read { id, mode } => self.on_read(id, mode),
+            Input::KeepTime { every } => self.on_keep_time(every),
             Input::ChangeMembership { id, .. } => self.on_change_membership(id),
             Input::TransferLeadership { id, .. } => self.on_transfer_leadership(id),
             Input::Campaign => self.campaign(true),

@@ -15,10 +15,11 @@
 //! have acknowledged a write that this leader still counts as uncommitted, and a read at its commit index would miss it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use consensus_api::errands::Errand;
+use consensus_api::errands::{Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, NodeId, ReadReady, Refusal, Refused, RequestId};
+use consensus_api::{Ballot, Blob, NodeId, ReadMode, ReadReady, Refusal, Refused, RequestId};
 
 use crate::Raft;
 use crate::message::Message;
@@ -26,7 +27,10 @@ use crate::role::RoleState;
 
 impl Raft {
     /// A client of this node wants to read.
-    pub(crate) fn on_read(&mut self, id: RequestId) {
+    pub(crate) fn on_read(&mut self, id: RequestId, mode: ReadMode) {
+        if mode == ReadMode::Log {
+            return self.on_propose(Proposal { id, data: Blob::default() });
+        }
         let reads_max = self.config.limits.reads_max;
         let taken = match &self.role {
             RoleState::Leader(_) => self.queue_read(id),
@@ -36,6 +40,11 @@ impl Raft {
         if let Err(reason) = taken {
             self.refuse(id, reason);
         }
+    }
+
+    /// The state machine wants the log's time carried forward this often.
+    pub(crate) fn on_keep_time(&mut self, every: Option<Duration>) {
+        let _ = every;
     }
 
     /// A follower asks for its clients. A read may be asked for again, since nothing is changed by it.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use common::Node;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, RequestId, Role, SendSnapshot, SharedEntry,
+    Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, ReadMode, RequestId, Role, SendSnapshot, SharedEntry,
 };
 use engine_raft::Message;
 
@@ -148,7 +148,7 @@ impl World {
         let id = self.next_id(at);
         let committed = self.committed.keys().next_back().copied().unwrap_or_default();
         self.reads.insert(id, committed);
-        self.nodes[at].step(Input::Read { id });
+        self.nodes[at].step(Input::Read { id, mode: ReadMode::Index });
     }
 
     fn read_back(&mut self, at: usize) {

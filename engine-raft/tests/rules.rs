@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use consensus_api::errands::{Errand, Proposal};
-use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, ReadReady, Refusal, Role};
+use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, ReadMode, ReadReady, Refusal, Role};
 use engine_raft::Raft;
 use engine_raft::message::{AppendOutcome, AppendReply, Conflict, HeartbeatReply, Message, RequestVote};
 
@@ -320,7 +320,7 @@ fn what_is_lost_is_sent_again() {
 #[test]
 fn a_paused_leader_steps_down_before_it_answers_a_read() {
     let mut node = leader();
-    node.step(Input::Read { id: request(1, 1) });
+    node.step(Input::Read { id: request(1, 1), mode: ReadMode::Index });
     let round = |message: Message| match message {
         Message::Heartbeat(heartbeat) => heartbeat.round,
         other => panic!("{other:?}"),
@@ -337,7 +337,7 @@ fn a_paused_leader_steps_down_before_it_answers_a_read() {
 fn a_new_leaders_reads_cover_its_no_op() {
     let mut node = Node::with_disk(1, Disk::with(&[1, 1], ballot(1, 0), 0));
     elect(&mut node);
-    node.step(Input::Read { id: request(1, 1) });
+    node.step(Input::Read { id: request(1, 1), mode: ReadMode::Index });
     let round = node.sent().into_iter().rev().find_map(|(_, message)| match message {
         Message::Heartbeat(heartbeat) => Some(heartbeat.round),
         _ => None,
@@ -353,7 +353,7 @@ fn a_new_leaders_reads_cover_its_no_op() {
 fn a_read_whose_question_was_lost_is_asked_again() {
     let mut node = Node::blank(2);
     node.hear(1, heartbeat(1, 1, 0, 0, 1));
-    node.step(Input::Read { id: request(2, 1) });
+    node.step(Input::Read { id: request(2, 1), mode: ReadMode::Index });
     let question = Message::Errand(Errand::Read { ballot: ballot(1, 1), ids: vec![request(2, 1)] });
     assert_eq!(node.sent_to(1), std::slice::from_ref(&question));
     for round in 2..=12 {

@@ -6,9 +6,10 @@
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
-use consensus_api::{Blob, codec};
+use consensus_api::Blob;
 
 use crate::error::KvError;
+use crate::request::{Batch, SessionId};
 
 /// A command, as it stands in an entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -40,6 +41,29 @@ pub enum Command {
     },
     /// Compares, and does one list of operations or the other.
     Txn(Txn),
+    /// Sets a key's value for as long as the request's session lives: when that ends, the key vanishes, unless somebody has
+    /// written it without a session's life since.
+    PutEphemeral {
+        /// Which key.
+        key: Blob,
+        /// Its new value.
+        value: Blob,
+        /// On which condition.
+        expect: Expect,
+    },
+    /// Opens a session, or carries the life of one that is open forward. So it may be repeated. A session that has ended is
+    /// not opened again.
+    OpenSession {
+        /// Its name.
+        session: SessionId,
+        /// How long it lives without a sign of its client, by the log's time, in milliseconds.
+        ttl_ms: u64,
+    },
+    /// Ends a session, with its ephemeral keys. Ending one that is not open changes nothing.
+    CloseSession {
+        /// Its name.
+        session: SessionId,
+    },
 }
 
 /// On which condition a short form takes place.
@@ -124,6 +148,13 @@ pub enum Operation {
         /// What is appended.
         suffix: Blob,
     },
+    /// Sets a key's value for as long as the request's session lives; see [`Command::PutEphemeral`].
+    PutEphemeral {
+        /// Which key.
+        key: Blob,
+        /// Its new value.
+        value: Blob,
+    },
     /// Removes a key.
     Delete {
         /// Which key.
@@ -144,26 +175,21 @@ impl Operation {
     /// The key that the operation writes, if it writes one.
     pub(crate) fn written_key(&self) -> Option<&[u8]> {
         match self {
-            Operation::Put { key, .. } | Operation::Append { key, .. } | Operation::Delete { key } => Some(&key.0),
+            Operation::Put { key, .. }
+            | Operation::PutEphemeral { key, .. }
+            | Operation::Append { key, .. }
+            | Operation::Delete { key } => Some(&key.0),
             Operation::Get { .. } | Operation::Scan { .. } => None,
         }
     }
 }
 
 impl Command {
-    /// The command as bytes, for [`consensus_api::ReplicatedLog::propose`].
+    /// The command as bytes, for [`consensus_api::ReplicatedLog::propose`]: a batch of one request outside of any session.
     ///
     /// # Errors
-    /// [`KvError::Codec`] where it takes more than [`codec::VALUE_BYTES_MAX`].
+    /// [`KvError::Codec`] where it takes more than [`consensus_api::codec::VALUE_BYTES_MAX`].
     pub fn encode(&self) -> Result<Bytes, KvError> {
-        Ok(codec::encode(self)?)
-    }
-
-    /// The command that `bytes` encode.
-    ///
-    /// # Errors
-    /// [`KvError::Codec`] where they encode none.
-    pub fn decode(bytes: &[u8]) -> Result<Command, KvError> {
-        Ok(codec::decode(bytes)?)
+        Batch { requests: vec![self.clone().into()] }.encode()
     }
 }

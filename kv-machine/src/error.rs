@@ -31,6 +31,15 @@ pub enum KvError {
     /// Bytes that should be a command or a reply are not.
     #[error("not a command or reply of this version: {0}")]
     Codec(#[from] CodecError),
+    /// An answer to one request was expected.
+    #[error("not the answer to a single request; run the same build on every node")]
+    NotOneReply,
+    /// A session's name is not one.
+    #[error("\"{found}\" names no session; a session's id is 32 hexadecimal digits")]
+    SessionId {
+        /// What was given.
+        found: String,
+    },
     /// The tables failed.
     #[error("the state machine's tables failed: {0}; see the storage error, then restart the node")]
     Tables(#[source] Box<dyn Error + Send + Sync>),

@@ -12,6 +12,7 @@ use crate::item::Item;
 use crate::limits::{KvLimits, Quantity, TXN_RESULT_BYTES_MAX, within};
 use crate::overlay::Overlay;
 use crate::reply::{OperationResult, Reply};
+use crate::request::{Batch, Replies, Request};
 use crate::scan::{ScanLimits, ScanRange, charge_bytes};
 
 /// Carries out the commands of one slice of entries, one after the other.
@@ -31,7 +32,11 @@ impl From<KvError> for Stop {
     fn from(error: KvError) -> Stop {
         match error {
             KvError::TooLarge { what, found, limit } => Stop::Refused(Reply::TooLarge { what, found, limit }),
-            KvError::EmptyKey | KvError::DuplicateKey { .. } | KvError::Codec(_) => Stop::Refused(Reply::Malformed),
+            KvError::EmptyKey
+            | KvError::DuplicateKey { .. }
+            | KvError::Codec(_)
+            | KvError::NotOneReply
+            | KvError::SessionId { .. } => Stop::Refused(Reply::Malformed),
             KvError::Tables(_) | KvError::Damaged { .. } | KvError::AlreadyFounded => Stop::Failed(error),
         }
     }
@@ -48,9 +53,15 @@ impl<'a, T: Tables> Executor<'a, T> {
         self.overlay.settled_bytes()
     }
 
-    /// Carries out the command that `bytes` encode, if they encode one.
-    pub(crate) fn run(&mut self, bytes: &[u8]) -> Result<Reply, KvError> {
-        match Command::decode(bytes).map_err(Stop::from).and_then(|command| self.perform(command)) {
+    /// Carries out the batch that `bytes` encode, if they encode one.
+    pub(crate) fn run(&mut self, bytes: &[u8]) -> Result<Replies, KvError> {
+        let Ok(batch) = Batch::decode(bytes) else { return Ok(Replies { replies: vec![Reply::Malformed] }) };
+        let replies = batch.requests.into_iter().map(|request| self.run_one(request)).collect::<Result<_, _>>()?;
+        Ok(Replies { replies })
+    }
+
+    fn run_one(&mut self, request: Request) -> Result<Reply, KvError> {
+        match self.perform(request.command) {
             Ok(reply) => {
                 self.revision = self.revision_so_far();
                 self.overlay.settle();
@@ -89,6 +100,9 @@ impl<'a, T: Tables> Executor<'a, T> {
                 Ok(Reply::Deleted { deleted, revision: self.revision_so_far() })
             }
             Command::Txn(txn) => self.transact(txn),
+            Command::PutEphemeral { .. } | Command::OpenSession { .. } | Command::CloseSession { .. } => {
+                Err(Stop::Refused(Reply::Malformed))
+            }
         }
     }
 
@@ -149,6 +163,7 @@ impl<'a, T: Tables> Executor<'a, T> {
                 let before = self.overlay.get(&key.0)?;
                 OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value) }
             }
+            Operation::PutEphemeral { .. } => return Err(Stop::Refused(Reply::SessionNeeded)),
             Operation::Append { key, suffix } => {
                 let before = self.overlay.get(&key.0)?;
                 let value = appended(before.as_ref(), suffix)?;

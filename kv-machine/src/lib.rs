@@ -27,6 +27,7 @@ mod memory_snapshots;
 mod overlay;
 mod reader;
 mod reply;
+mod request;
 mod scan;
 pub mod schema;
 
@@ -40,4 +41,5 @@ pub use memory::{MemoryTables, UNFLUSHED_BATCHES_MAX};
 pub use memory_snapshots::{MemorySnapshotError, MemorySnapshots};
 pub use reader::KvReader;
 pub use reply::{OperationResult, Reply};
+pub use request::{Batch, Replies, Request, SessionId, SessionTag};
 pub use scan::{ScanItem, ScanLimits, ScanPage, ScanRange};

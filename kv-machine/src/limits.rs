@@ -88,10 +88,13 @@ impl Command {
     pub fn check(&self, limits: &KvLimits) -> Result<(), KvError> {
         let limits = limits.within_applied();
         match self {
-            Command::Put { key, value, .. } => limits.check_key(&key.0).and(limits.check_value(value.0.len())),
+            Command::Put { key, value, .. } | Command::PutEphemeral { key, value, .. } => {
+                limits.check_key(&key.0).and(limits.check_value(value.0.len()))
+            }
             Command::Append { key, suffix, .. } => limits.check_key(&key.0).and(limits.check_value(suffix.0.len())),
             Command::Delete { key, .. } => limits.check_key(&key.0),
             Command::Txn(txn) => limits.check_txn(txn),
+            Command::OpenSession { .. } | Command::CloseSession { .. } => Ok(()),
         }
     }
 }
@@ -123,7 +126,9 @@ impl KvLimits {
         for operation in branch {
             match operation {
                 Operation::Get { key } | Operation::Delete { key } => self.check_key(&key.0)?,
-                Operation::Put { key, value } => self.check_key(&key.0).and(self.check_value(value.0.len()))?,
+                Operation::Put { key, value } | Operation::PutEphemeral { key, value } => {
+                    self.check_key(&key.0).and(self.check_value(value.0.len()))?
+                }
                 Operation::Append { key, suffix } => self.check_key(&key.0).and(self.check_value(suffix.0.len()))?,
                 // The start may be empty (the first key of all), and no key is longer than the longest.
                 Operation::Scan { start, end, .. } => {

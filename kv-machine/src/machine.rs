@@ -127,6 +127,7 @@ impl<T: Tables> StateMachine for KvMachine<T> {
             // The maximum, because along a Paxos log an entry may carry an older stamp than the one before it.
             next.log_time = next.log_time.max(entry.log_time);
             replies.push(match &entry.payload {
+                Payload::Command { data, .. } if data.0.is_empty() => Bytes::new(),
                 Payload::Command { data, .. } => executor.run(&data.0)?.encode()?,
                 Payload::Membership { membership, .. } | Payload::StopSign { membership, .. } => {
                     next.membership = Some(membership.clone());

@@ -1,12 +1,11 @@
 //! What the machine answers, and each operation of a transaction with it.
 
 use bincode::{Decode, Encode};
-use bytes::Bytes;
-use consensus_api::codec;
 
 use crate::error::KvError;
 use crate::item::Item;
 use crate::limits::Quantity;
+use crate::request::Replies;
 use crate::scan::ScanItem;
 
 /// The answer to a command. The same at every replica.
@@ -53,6 +52,28 @@ pub enum Reply {
     },
     /// The bytes are no command, or one that should not have been proposed; nothing changed.
     Malformed,
+    /// A session is open.
+    SessionOpened {
+        /// How long it lives without a sign of its client, by the log's time, in milliseconds; within the machine's bounds.
+        ttl_ms: u64,
+    },
+    /// A session was ended, with its ephemeral keys.
+    SessionClosed {
+        /// Whether it was open.
+        existed: bool,
+        /// The revision of the removal of its keys; if it had none, the revision as it stands.
+        revision: u64,
+    },
+    /// The request's session has expired, was ended or was never opened. The request was not carried out now; whether an
+    /// earlier copy of it was, nobody can tell any more.
+    SessionExpired,
+    /// As many sessions are open as there may be, or the session has as many unacknowledged replies as it may: nothing
+    /// changed. Acknowledge replies, or wait for those that are under way.
+    SessionFull,
+    /// The request's number is below what the client has acknowledged: it had its reply, and it is not carried out again.
+    Forgotten,
+    /// An ephemeral write outside of a session; nothing changed.
+    SessionNeeded,
 }
 
 /// What an operation of a transaction found or did.
@@ -80,22 +101,15 @@ pub enum OperationResult {
 }
 
 impl Reply {
-    /// The reply as bytes.
+    /// The answer to a batch of one request, as `Command::encode` makes them.
     ///
     /// # Errors
-    /// [`KvError::Codec`] where it takes more than [`codec::VALUE_BYTES_MAX`]; the machine's bounds rule that out.
-    pub fn encode(&self) -> Result<Bytes, KvError> {
-        // Nearly every reply is two numbers, and there is one for each command.
-        let mut out = Vec::with_capacity(codec::HEADER_BYTES + 19);
-        codec::encode_into(self, &mut out)?;
-        Ok(out.into())
-    }
-
-    /// The reply that `bytes` encode.
-    ///
-    /// # Errors
-    /// [`KvError::Codec`] where they encode none.
+    /// [`KvError::Codec`] where the bytes encode no replies, or more than one.
     pub fn decode(bytes: &[u8]) -> Result<Reply, KvError> {
-        Ok(codec::decode(bytes)?)
+        let mut replies = Replies::decode(bytes)?.replies;
+        match (replies.pop(), replies.is_empty()) {
+            (Some(reply), true) => Ok(reply),
+            _ => Err(KvError::NotOneReply),
+        }
     }
 }

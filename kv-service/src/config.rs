@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use consensus_api::{EngineName, NodeId, Timing};
+use consensus_api::{EngineName, LeaseTiming, NodeId, ReadMode, Timing};
 use kv_machine::KvLimits;
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
@@ -25,13 +25,6 @@ pub const LISTEN_PORT_BASE: u16 = 7000;
 pub const HTTP_PORT_BASE: u16 = 8000;
 /// Ids up to here have default ports.
 const DEFAULT_PORT_IDS: u64 = 999;
-
-/// How linearizable reads are made so. Leases and reads through the log are foreseen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadMode {
-    /// A leader confirms with a quorum that it leads, one round for all reads that wait (Raft thesis §6.4).
-    Index,
-}
 
 /// Everything that a node needs to know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +77,8 @@ impl NodeConfig {
             None => return Err(ServiceError::EngineMissing { known: engines::NAMES.join(", ") }),
         };
         let snapshots = snapshots(&settings)?;
+        let reads = read_mode(settings.reads.as_deref().unwrap_or("index"), engine)?;
+        let timing = timing(settings.election_timeout_ms, settings.heartbeat_interval_ms)?;
         let node = NodeId(in_range("id", settings.id.unwrap_or(1), 1, u64::MAX)?);
         let listen = address("listen", settings.listen, LISTEN_PORT_BASE, node)?;
         let http = address("http", settings.http, HTTP_PORT_BASE, node)?;
@@ -96,10 +91,10 @@ impl NodeConfig {
             data_dir: settings.data_dir.unwrap_or_else(|| PathBuf::from("./quorate-data")),
             peers: peers(&settings.peers.unwrap_or_default(), node, listen)?,
             tls_dir: settings.tls_dir,
-            reads: read_mode(settings.reads.as_deref().unwrap_or("index"))?,
+            reads,
             sync: !settings.no_sync.unwrap_or(false),
             telemetry: telemetry(settings.log_level, settings.log_format.as_deref())?,
-            timing: timing(settings.election_timeout_ms, settings.heartbeat_interval_ms)?,
+            timing: Timing { lease: lease(reads, settings.clock_drift_ppm)?, ..timing },
             request_timeout: millis("request-timeout-ms", settings.request_timeout_ms.unwrap_or(5000))?,
             limits: limits(settings.key_bytes_max, settings.value_bytes_max)?,
             snapshots,
@@ -174,12 +169,33 @@ fn snapshots(settings: &Settings) -> Result<SnapshotSettings, ServiceError> {
     })
 }
 
-fn read_mode(word: &str) -> Result<ReadMode, ServiceError> {
-    match word {
-        "index" => Ok(ReadMode::Index),
-        "lease" | "log" => Err(ServiceError::Unsupported { what: format!("--reads {word}"), instead: "--reads index" }),
-        _ => Err(ServiceError::BadWord { setting: "reads", found: word.to_owned(), expected: "index" }),
+fn read_mode(word: &str, engine: EngineName) -> Result<ReadMode, ServiceError> {
+    let mode = match word {
+        "index" => ReadMode::Index,
+        "lease" => ReadMode::Lease,
+        "log" => ReadMode::Log,
+        "quorum" => ReadMode::Quorum,
+        _ => {
+            let expected = "index, lease, log or quorum";
+            return Err(ServiceError::BadWord { setting: "reads", found: word.to_owned(), expected });
+        }
+    };
+    if engines::reads(engine).contains(&mode) {
+        Ok(mode)
+    } else {
+        let what = format!("--reads {word} with --engine {engine}");
+        Err(ServiceError::Unsupported { what, instead: "--reads index" })
     }
+}
+
+/// Leases are held, and honoured, where they are what reads rest on.
+fn lease(reads: ReadMode, clock_drift_ppm: Option<u64>) -> Result<Option<LeaseTiming>, ServiceError> {
+    // Twice the bound is what a lease loses; half of the election timeout must be left of it.
+    const PPM_MAX: u64 = 250_000;
+    let found = clock_drift_ppm.unwrap_or(u64::from(LeaseTiming::default().clock_drift_ppm));
+    let ppm = in_range("clock-drift-ppm", found, 0, PPM_MAX)?;
+    let clock_drift_ppm = u32::try_from(ppm).unwrap_or(u32::MAX);
+    Ok((reads == ReadMode::Lease).then_some(LeaseTiming { clock_drift_ppm }))
 }
 
 fn telemetry(level: Option<String>, format: Option<&str>) -> Result<Telemetry, ServiceError> {

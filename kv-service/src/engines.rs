@@ -1,6 +1,6 @@
 //! The only place where an engine is chosen. A third one is one more crate and one more line, at the end of this file.
 
-use consensus_api::{Engine, EngineName, LogStore, SnapshotStore, StateMachine, Transport};
+use consensus_api::{Engine, EngineName, LogStore, ReadMode, SnapshotStore, StateMachine, Transport};
 use replica::{Parts, Replica, ReplicaConfig, ReplicaError};
 
 use crate::error::ServiceError;
@@ -9,6 +9,14 @@ macro_rules! engines {
     ($($engine:ty),* $(,)?) => {
         /// The engines that exist, as they are typed.
         pub const NAMES: &[&str] = &[$(<$engine as Engine>::NAME.as_str()),*];
+
+        /// By which means the reads of the engine of this name, which [`parse`] has returned, can be linearizable.
+        pub fn reads(name: EngineName) -> &'static [ReadMode] {
+            $(if name == <$engine as Engine>::NAME {
+                return <$engine as Engine>::READS;
+            })*
+            unreachable!("{name} was parsed, so it is one of {NAMES:?}")
+        }
 
         /// Starts a replica with the engine of this name, which [`parse`] has returned.
         ///

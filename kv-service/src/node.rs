@@ -159,6 +159,7 @@ fn service(
         snapshots: Some(snapshots),
         identity: Identity { cluster_id, engine: config.engine, node: config.node },
         limits: config.limits,
+        reads: config.reads,
         request_timeout: config.request_timeout,
         failure: watch::Sender::new(None),
     })

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::{ClusterId, EngineName, NodeId, ReplicatedLog, Tables};
-use kv_machine::{KvLimits, KvReader};
+use consensus_api::{ClusterId, EngineName, NodeId, ReadMode, ReplicatedLog, RequestError, Tables};
+use kv_client::protocol::Consistency;
+use kv_machine::{Batch, KvError, KvLimits, KvReader, Replies, Reply, Request};
 use storage_rocks::RocksSnapshots;
 use tokio::sync::watch;
 
@@ -31,8 +32,48 @@ pub struct Service<T: Tables> {
     pub identity: Identity,
     /// Checked before a command is proposed.
     pub limits: KvLimits,
+    /// How a linearizable read is made so, unless it asks for something else by name.
+    pub reads: ReadMode,
     /// How long a request may wait for its answer.
     pub request_timeout: Duration,
     /// Told when a read finds the tables broken: the node must stop rather than go on with them.
     pub failure: watch::Sender<Option<String>>,
+}
+
+/// Why a batch has no replies.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The log did not carry it out, or cannot tell.
+    #[error(transparent)]
+    Log(#[from] RequestError),
+    /// It cannot be encoded, or its replies cannot be decoded.
+    #[error(transparent)]
+    Codec(#[from] KvError),
+}
+
+impl<T: Tables> Service<T> {
+    /// Has these requests, each of which [`kv_machine::Command::check`] has passed, chosen as one entry and applied, and
+    /// returns one reply for each.
+    ///
+    /// # Errors
+    /// [`SubmitError`]. What it says of the outcome holds for all of them.
+    pub async fn submit(&self, requests: Vec<Request>, timeout: Duration) -> Result<Vec<Reply>, SubmitError> {
+        let (count, batch) = (requests.len(), Batch { requests }.encode()?);
+        let applied = self.log.propose(batch, timeout).await?;
+        let replies = Replies::decode(&applied.reply)?.replies;
+        if replies.len() == count { Ok(replies) } else { Err(KvError::NotOneReply.into()) }
+    }
+
+    /// Waits until a read of the tables is as fresh as is asked for.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was changed, whatever it says.
+    pub async fn freshen(&self, consistency: Consistency, timeout: Duration) -> Result<(), RequestError> {
+        let mode = match consistency {
+            Consistency::Linearizable => self.reads,
+            Consistency::Lease => ReadMode::Lease,
+            Consistency::Stale => return Ok(()),
+        };
+        self.log.read_barrier(mode, timeout).await.map(drop)
+    }
 }

@@ -43,9 +43,13 @@ pub struct Settings {
     /// ca.pem, node.pem and node.key [default: development certificates, on loopback only]
     #[arg(long, env = "QUORATE_TLS_DIR", value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
-    /// How linearizable reads are made so: index (a round to a quorum) [default: index]
+    /// How linearizable reads are made so: index (a round to a quorum), lease (at once, while clocks drift within a bound),
+    /// log (an entry each), quorum (without the leader, paxos only) [default: index]
     #[arg(long, env = "QUORATE_READS", value_name = "HOW")]
     pub reads: Option<String>,
+    /// With --reads lease: the most that a node's clock gains or loses on true time, in parts per million [default: 10000]
+    #[arg(long, env = "QUORATE_CLOCK_DRIFT_PPM", value_name = "PPM")]
+    pub clock_drift_ppm: Option<u64>,
     /// Do not wait for the disk. Fast, and a power loss loses what was acknowledged
     #[arg(
         long,
@@ -119,6 +123,7 @@ impl Settings {
             peers: self.peers.or(lower.peers),
             tls_dir: self.tls_dir.or(lower.tls_dir),
             reads: self.reads.or(lower.reads),
+            clock_drift_ppm: self.clock_drift_ppm.or(lower.clock_drift_ppm),
             no_sync: self.no_sync.or(lower.no_sync),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),

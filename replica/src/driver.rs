@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consensus_api::{
-    Engine, EngineStatus, Input, LogIndex, LogPosition, Membership, NodeId, Outgoing, ReadBack, Refusal, Refused,
-    RequestId, RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
+    Engine, EngineStatus, Input, LogIndex, LogPosition, Membership, NodeId, Outgoing, ReadBack, ReadMode, Refusal,
+    Refused, RequestId, RoleChange, SendSnapshot, SharedEntry, Transport, Write, WriteId, codec,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -35,7 +35,7 @@ use crate::writer::Change;
 /// What a client of this node wants of the engine.
 pub(crate) enum Request {
     Propose { id: RequestId, data: bytes::Bytes },
-    Read { id: RequestId },
+    Read { id: RequestId, mode: ReadMode },
     ChangeMembership { id: RequestId, target: Arc<Membership> },
     TransferLeadership { id: RequestId, to: Option<NodeId> },
     Campaign,
@@ -242,7 +242,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
     fn request(&mut self, request: Request) -> Option<Input<E::Message>> {
         Some(match request {
             Request::Propose { id, data } => Input::Propose { id, data: consensus_api::Blob(data) },
-            Request::Read { id } => Input::Read { id },
+            Request::Read { id, mode } => Input::Read { id, mode },
             Request::ChangeMembership { id, target } => Input::ChangeMembership { id, target },
             Request::TransferLeadership { id, to } => Input::TransferLeadership { id, to },
             Request::Campaign => Input::Campaign,

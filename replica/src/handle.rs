@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use consensus_api::{
-    Applied, EngineName, Event, EventStream, LogIndex, Membership, NodeId, Refusal, ReplicaStatus, ReplicatedLog,
-    RequestError, RequestId, RoleChange,
+    Applied, EngineName, Event, EventStream, LogIndex, Membership, NodeId, ReadMode, Refusal, ReplicaStatus,
+    ReplicatedLog, RequestError, RequestId, RoleChange,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -164,10 +164,12 @@ impl ReplicatedLog for Replica {
         }
     }
 
-    async fn read_barrier(&self, timeout: Duration) -> Result<LogIndex, RequestError> {
+    async fn read_barrier(&self, mode: ReadMode, timeout: Duration) -> Result<LogIndex, RequestError> {
         let since = Instant::now();
-        match self.ask_leader(timeout, Awaits::Index, |id| Request::Read { id }).await? {
+        let awaits = if mode == ReadMode::Log { Awaits::Entry } else { Awaits::Index };
+        match self.ask_leader(timeout, awaits, |id| Request::Read { id, mode }).await? {
             Some(Answer::Ready(index)) => Ok(index),
+            Some(Answer::Applied(applied)) => Ok(applied.index),
             // A read changes nothing, so "unknown" would be a riddle: what is missing is a quorum.
             None => Err(Refusal::NoQuorum { waited_ms: millis(since.elapsed()) }.into()),
             other => Err(self.unexpected(other, since)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Counter, MemoryLog, PATIENCE, start};
-use consensus_api::{Event, LogIndex, Membership, Refusal, ReplicatedLog, RequestError};
+use consensus_api::{Event, LogIndex, Membership, ReadMode, Refusal, ReplicatedLog, RequestError};
 use futures_util::StreamExt;
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_read_waits_for_what_was_acknowledged_before_it() {
     let replica = start(&Arc::default(), Counter::default(), 16);
     for expected in 1..=20 {
         replica.propose(Bytes::from("x"), PATIENCE).await.unwrap();
-        assert_eq!(replica.read_barrier(PATIENCE).await, Ok(LogIndex(expected)));
+        assert_eq!(replica.read_barrier(ReadMode::Index, PATIENCE).await, Ok(LogIndex(expected)));
     }
 }
 
@@ -109,7 +109,7 @@ async fn asking_while_the_role_is_told_never_holds_the_engine_up() {
         let replica = replica.clone();
         tokio::spawn(async move {
             for _ in 0..100_000 {
-                let _ = replica.read_barrier(Duration::ZERO).await;
+                let _ = replica.read_barrier(ReadMode::Index, Duration::ZERO).await;
             }
         })
     });

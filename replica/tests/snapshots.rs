@@ -178,7 +178,7 @@ async fn a_snapshot_that_a_peer_sends_takes_the_place_of_the_tables() {
     other.log.release();
     until("the engine goes on from there", || other.base() == LogIndex(500)).await;
     assert_eq!(other.log.base().index, LogIndex(500));
-    assert_eq!(other.replica.read_barrier(PATIENCE).await, Ok(LogIndex(500)));
+    assert_eq!(other.replica.read_barrier(ReadMode::Index, PATIENCE).await, Ok(LogIndex(500)));
     assert_eq!(other.replica.digest().await.unwrap(), source.replica.digest().await.unwrap());
     assert_eq!(other.replica.status().snapshot_index, LogIndex(500));
     assert_eq!((other.put(5).await, source.put(5).await), (LogIndex(505), LogIndex(505)));
@@ -215,7 +215,7 @@ async fn who_is_stopped_while_a_snapshot_is_installed_stops_in_order_and_goes_on
     until("the installation has begun", || other.store.installs.begun() == 1).await;
     let ((), ()) = tokio::join!(other.replica.shutdown(), async {
         // The engine's task ends at once; nobody is left to trim the log.
-        let asked = || other.replica.read_barrier(Duration::from_millis(1));
+        let asked = || other.replica.read_barrier(ReadMode::Index, Duration::from_millis(1));
         while !matches!(asked().await, Err(RequestError::Stopped { .. })) {}
         other.store.installs.release();
     });

@@ -1,7 +1,7 @@
 //! What nodes answer their clients, kept until the clients look.
 
 use bytes::Bytes;
-use consensus_api::{Input, NodeId, Refusal, RequestId};
+use consensus_api::{Input, NodeId, ReadMode, Refusal, RequestId};
 use kv_machine::{Item, KvReader};
 
 use crate::checks::Violation;
@@ -54,7 +54,7 @@ impl<P: Protocol> World<P> {
         let Some(id) = self.next_request(node) else { return Ok(None) };
         self.checks.read_asked(id);
         self.reading.insert(id, key);
-        self.input(node, Happening::ReadAsked(id), Input::Read { id })?;
+        self.input(node, Happening::ReadAsked(id), Input::Read { id, mode: ReadMode::Index })?;
         Ok(Some(id))
     }
 

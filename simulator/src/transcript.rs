@@ -7,10 +7,9 @@
 //!     2 → 1 Vote 1.1 granted               a message leaves; one that gets lost is struck out
 //! ```
 
-use bytes::Bytes;
 use consensus_api::engine::decode_ballot;
 use consensus_api::{Entry, MonoTime, NodeId, Payload, Role, RoleChange, SharedEntry, Write};
-use kv_machine::Command;
+use kv_machine::{Batch, Command};
 
 use crate::inflict::LeftBroken;
 use crate::protocol::Protocol;
@@ -21,12 +20,22 @@ const ENTRIES_LISTED_MAX: usize = 5;
 
 /// A command as its key, which is what scripts name commands by.
 pub fn command(data: &[u8]) -> String {
-    let key = match Command::decode(data) {
-        Ok(Command::Put { key, .. } | Command::Append { key, .. } | Command::Delete { key, .. }) => key.0,
-        Ok(Command::Txn(_)) => Bytes::from_static(b"txn"),
-        Err(_) => Bytes::copy_from_slice(data),
-    };
-    key.escape_ascii().to_string()
+    match Batch::decode(data) {
+        Ok(batch) => batch.requests.iter().map(|request| key(&request.command)).collect::<Vec<_>>().join("+"),
+        Err(_) => data.escape_ascii().to_string(),
+    }
+}
+
+fn key(command: &Command) -> String {
+    match command {
+        Command::Put { key, .. }
+        | Command::PutEphemeral { key, .. }
+        | Command::Append { key, .. }
+        | Command::Delete { key, .. } => key.0.escape_ascii().to_string(),
+        Command::Txn(_) => "txn".into(),
+        Command::OpenSession { session, .. } => format!("open:{session}"),
+        Command::CloseSession { session } => format!("close:{session}"),
+    }
 }
 
 /// What an entry says.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
-    StoreId, Timing,
+    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, ReadMode,
+    RequestId, Role, StoreId, Timing,
 };
 
 use replica::SnapshotSettings;
@@ -416,7 +416,7 @@ impl<P: Protocol> World<P> {
     pub fn read(&mut self, node: NodeId) -> Result<Option<RequestId>, Violation> {
         let Some(id) = self.next_request(node) else { return Ok(None) };
         self.checks.read_asked(id);
-        self.input(node, Happening::ReadAsked(id), Input::Read { id })?;
+        self.input(node, Happening::ReadAsked(id), Input::Read { id, mode: ReadMode::Index })?;
         Ok(Some(id))
     }
 

@@ -120,6 +120,7 @@ pub fn timing() -> Timing {
         election_timeout: Duration::from_millis(100),
         pre_check: true,
         check_quorum: true,
+        lease: None,
     }
 }
 

@@ -133,13 +133,19 @@ fn the_two_listeners_do_not_share_a_port() {
 }
 
 #[test]
-fn reads_that_are_not_there_yet_are_refused_with_the_ones_that_are() {
-    for word in ["lease", "log"] {
-        let error = refusal(Settings { reads: Some(word.into()), ..raft() });
-        assert!(matches!(error, ServiceError::Unsupported { .. }));
-        assert!(error.to_string().contains("index"), "{error}");
+fn reads_are_made_linearizable_by_the_means_that_the_engine_has() {
+    let with = |reads: &str| Settings { reads: Some(reads.into()), ..raft() };
+    for (word, mode) in [("index", ReadMode::Index), ("lease", ReadMode::Lease), ("log", ReadMode::Log)] {
+        let config = NodeConfig::check(with(word)).unwrap();
+        assert_eq!((config.reads, config.timing.lease.is_some()), (mode, mode == ReadMode::Lease));
     }
-    assert!(matches!(refusal(Settings { reads: Some("dirty".into()), ..raft() }), ServiceError::BadWord { .. }));
+    let error = refusal(with("quorum"));
+    assert!(matches!(error, ServiceError::Unsupported { .. }) && error.to_string().contains("index"), "{error}");
+    let paxos = Settings { engine: Some("paxos".into()), ..with("quorum") };
+    assert_eq!(NodeConfig::check(paxos).unwrap().reads, ReadMode::Quorum);
+    assert!(matches!(refusal(with("dirty")), ServiceError::BadWord { .. }));
+    let drifting = Settings { clock_drift_ppm: Some(250_001), ..with("lease") };
+    assert!(matches!(refusal(drifting), ServiceError::OutOfRange { setting: "clock-drift-ppm", .. }));
 }
 
 #[test]

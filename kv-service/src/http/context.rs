@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use consensus_api::{NodeId, Role, Tables};
+use consensus_api::{NodeId, ReadMode, Role, Tables};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
@@ -68,7 +68,7 @@ impl<T: Tables> Context<T> {
     pub(super) async fn barrier(&self, query: &Query) -> Result<(), ApiError> {
         match query.bytes("consistency").as_deref() {
             None | Some(b"linearizable") => {
-                let outcome = self.service.log.read_barrier(self.service.request_timeout).await;
+                let outcome = self.service.log.read_barrier(ReadMode::Index, self.service.request_timeout).await;
                 outcome.map(drop).map_err(|error| ApiError::of_read(error, self.leader()))
             }
             Some(b"stale") => Ok(()),

@@ -160,7 +160,12 @@ impl From<KvError> for ApiError {
         match error {
             KvError::EmptyKey | KvError::DuplicateKey { .. } => ApiError::bad_input(message),
             KvError::TooLarge { .. } => ApiError::too_large(message),
-            KvError::Codec(_) | KvError::Tables(_) | KvError::Damaged { .. } | KvError::AlreadyFounded => {
+            KvError::SessionId { .. } => ApiError::bad_input(message),
+            KvError::Codec(_)
+            | KvError::NotOneReply
+            | KvError::Tables(_)
+            | KvError::Damaged { .. }
+            | KvError::AlreadyFounded => {
                 tracing::error!(%error, "tables cannot be read");
                 ApiError::internal(message)
             }

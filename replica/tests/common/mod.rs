@@ -72,7 +72,7 @@ impl Engine for Solo {
                 self.writer.put(entry.clone());
                 self.open.push(entry);
             }
-            Input::Read { id } => self.reads.push(id),
+            Input::Read { id, .. } => self.reads.push(id),
             Input::Persisted { write } => {
                 let runs = self.writer.persisted(write);
                 self.commit = runs.iter().map(|(_, last)| *last).fold(self.commit, LogIndex::max);

@@ -140,6 +140,7 @@ fn config(node: NodeId, boot: u64) -> EngineConfig {
         election_timeout: Duration::MAX,
         pre_check: false,
         check_quorum: false,
+        lease: None,
     };
     EngineConfig { node, boot, seed: 0, timing, limits: Limits::default() }
 }

@@ -103,6 +103,7 @@ impl Knobs {
                 election_timeout,
                 pre_check: self.pre_check,
                 check_quorum: self.check_quorum,
+                lease: None,
             },
             limits: self.limits.clone(),
             links: self.links,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use benches::load::Puts;
 use benches::replicas::{Failure, Replicas, Settings};
 use clap::Args;
-use consensus_api::{NodeId, ReplicatedLog, Timing};
+use consensus_api::{NodeId, ReadMode, ReplicatedLog, Timing};
 use replica::SnapshotSettings;
 
 use crate::{mib, room};
@@ -67,7 +67,7 @@ impl Restart {
             group.stop(ONLY).await?;
             let since = Instant::now();
             let node = group.start(ONLY).await?;
-            node.replica.read_barrier(Duration::from_secs(60)).await?;
+            node.replica.read_barrier(ReadMode::Index, Duration::from_secs(60)).await?;
             took.push(since.elapsed());
         }
         took.sort_unstable();

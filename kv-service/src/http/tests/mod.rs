@@ -16,8 +16,8 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use consensus_api::{
     Applied, Ballot, Blob, ClusterId, EngineName, EngineStatus, Entry, EventStream, LogIndex, LogTime, Member,
-    Membership, NodeId, Payload, Refusal, ReplicaStatus, ReplicatedLog, RequestError, RequestId, Role, StateMachine,
-    StoreId,
+    Membership, NodeId, Payload, ReadMode, Refusal, ReplicaStatus, ReplicatedLog, RequestError, RequestId, Role,
+    StateMachine, StoreId,
 };
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
@@ -63,7 +63,7 @@ impl ReplicatedLog for FakeLog {
         Ok(Applied { index, reply })
     }
 
-    async fn read_barrier(&self, _: Duration) -> Result<LogIndex, RequestError> {
+    async fn read_barrier(&self, _: ReadMode, _: Duration) -> Result<LogIndex, RequestError> {
         self.barriers.fetch_add(1, Ordering::Relaxed);
         self.fail()?;
         Ok(self.status().applied_index)
@@ -186,6 +186,7 @@ impl Node {
             snapshots: None,
             identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1) },
             limits,
+            reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),
         };
         Node { log, router: router(Arc::new(service)) }

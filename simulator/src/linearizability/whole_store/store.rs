@@ -84,6 +84,10 @@ impl Store {
                 Ok(Reply::Deleted { deleted, revision: self.revision })
             }
             Command::Txn(txn) => self.transact(txn, next),
+            // What a session does is for the checks of sessions; a model of keys alone has none.
+            Command::PutEphemeral { .. } | Command::OpenSession { .. } | Command::CloseSession { .. } => {
+                Err(Reply::Malformed)
+            }
         }
     }
 
@@ -124,6 +128,7 @@ impl Store {
         let mut results = Vec::new();
         for operation in if succeeded { &txn.then } else { &txn.otherwise } {
             results.push(match operation {
+                Operation::PutEphemeral { .. } => return Err(Reply::SessionNeeded),
                 Operation::Get { key } => OperationResult::Got(self.records.get(&key.0).map(Record::item)),
                 Operation::Put { key, value } => {
                     changed = true;
