@@ -21,6 +21,8 @@ use replica::{Parts, Replica, ReplicaConfig, SnapshotSettings};
 use storage_rocks::{Expected, Store, StoreOptions, cluster_id};
 use transport_quic::{LinkTiming, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
+use crate::counted::{Counted, Sent};
+
 /// Why a bench cannot go on.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -53,6 +55,7 @@ pub struct Replicas {
     directory: PathBuf,
     members: Membership,
     nodes: BTreeMap<NodeId, Node>,
+    sent: Arc<Sent>,
 }
 
 /// A replica that runs, with what must not be dropped before it.
@@ -72,7 +75,8 @@ impl Replicas {
             members.insert(node, Member { address: format!("127.0.0.1:{}", free_port()?), store });
         }
         let members = Membership::of_voters(members);
-        let mut group = Replicas { settings, directory: directory.to_owned(), members, nodes: BTreeMap::new() };
+        let (directory, nodes) = (directory.to_owned(), BTreeMap::new());
+        let mut group = Replicas { settings, directory, members, nodes, sent: Arc::default() };
         for node in (1..=count).map(NodeId) {
             group.start(node).await?;
         }
@@ -86,7 +90,7 @@ impl Replicas {
         let founders: Vec<_> = self.members.members.clone().into_iter().collect();
         let cluster = cluster_id(&founders, store.stamp().restored_from);
         store.stamp_cluster(cluster, &founders)?;
-        let transport = self.transport(node, &store).await?;
+        let transport = Arc::new(Counted::new(self.transport(node, &store).await?, self.sent.clone()));
         let mut machine = KvMachine::open(store.tables.clone())?;
         if machine.applied()?.membership.is_none() {
             machine.found(Arc::new(self.members.clone()))?;
@@ -144,6 +148,11 @@ impl Replicas {
             tokio::time::sleep(GLANCE).await;
         }
         Err(format!("the directory of {node} stays in use").into())
+    }
+
+    /// What all of them have sent.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
     }
 
     /// Those that run.
