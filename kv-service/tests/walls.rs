@@ -35,8 +35,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "kv-machine",
             "kv-client",
             "link-relay",
-            // For its tests only: see NEVER_BENEATH.
+            // For its tests only, the one to break disks and the other to check histories: see NEVER_BENEATH.
             "power-loss",
+            "simulator",
         ],
     ),
 ];
@@ -53,7 +54,7 @@ const NEVER_BENEATH: &[(&str, &[&str])] = &[
     ("simulator", &["rocksdb", "quinn"]),
     ("power-loss", &["tokio", "rocksdb", "quinn"]),
     ("storage-rocks", &["power-loss"]),
-    ("kv-service", &["power-loss"]),
+    ("kv-service", &["power-loss", "simulator"]),
 ];
 
 fn metadata() -> Metadata {

@@ -282,6 +282,12 @@ impl Client {
     }
 }
 
+/// Sends a signal, by its name, to a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(status.success(), "process {pid} got no SIG{name}");
+}
+
 /// The program, with none of this environment's settings.
 pub fn program() -> Command {
     let mut command = Command::new(PROGRAM);

@@ -9,6 +9,8 @@ mod commands;
 mod flood;
 mod harness;
 mod kills;
+#[cfg(target_os = "linux")]
+mod linearizable;
 mod load;
 mod ports;
 #[cfg(target_os = "linux")]

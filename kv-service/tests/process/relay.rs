@@ -20,7 +20,12 @@ const ALL: [LinkPattern; 1] = [LinkPattern::ALL];
 
 /// Three nodes that reach each other only through a relay.
 async fn relayed(engine: &'static str) -> Cluster {
-    let mut cluster = Cluster::new(engine, 3, &[]);
+    relayed_with(engine, &[]).await
+}
+
+/// As `relayed`, with further flags for every node.
+pub async fn relayed_with(engine: &'static str, extra: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(engine, 3, extra);
     let route = |link: LinkName| RouteConfig {
         link,
         listen: ([127, 0, 0, 1], 0).into(),
@@ -34,7 +39,8 @@ async fn relayed(engine: &'static str) -> Cluster {
     cluster
 }
 
-fn change(cluster: &Cluster, link: LinkPattern, change: &Change) {
+/// Changes what the links that match do with packets.
+pub fn change(cluster: &Cluster, link: LinkPattern, change: &Change) {
     cluster.relay.as_ref().unwrap().links().change(&[link], change).unwrap();
 }
 
