@@ -1,7 +1,9 @@
 //! The machine as its users see it: commands in, replies and tables out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod changes;
 mod durability;
+mod ephemeral;
 mod properties;
 mod reads;
 mod sessions;
