@@ -32,7 +32,9 @@ pub enum WatchError {
     #[error("this node has {WATCHERS_MAX} watchers already; end some, or watch at another node")]
     TooMany,
     /// The changes of the revision at which the watcher stands are not all there any more.
-    #[error("the changes before revision {first_revision} are not kept any more; read the keys, then watch from there on")]
+    #[error(
+        "the changes before revision {first_revision} are not kept any more; read the keys, then watch from there on"
+    )]
     Compacted {
         /// The first revision whose changes are there.
         first_revision: u64,
@@ -90,8 +92,15 @@ impl Watches {
     ) -> Result<Watcher<T>, WatchError> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| WatchError::TooMany)?;
         let news = self.news.subscribe();
-        let mut watcher =
-            Watcher { kv: kv.clone(), range, next: from_revision.max(1), first: None, news, read_at: None, _slot: slot };
+        let mut watcher = Watcher {
+            kv: kv.clone(),
+            range,
+            next: from_revision.max(1),
+            first: None,
+            news,
+            read_at: None,
+            _slot: slot,
+        };
         watcher.first = watcher.read().await?;
         Ok(watcher)
     }
