@@ -116,6 +116,7 @@ async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Res
         engine: stamp.engine,
         contacts: config.peers.clone(),
         listen: config.listen.to_string(),
+        client_alpn: Some(kv_client::wire::ALPN),
         tls,
         limits: TransportLimits::default(),
         timing: LinkTiming::default(),

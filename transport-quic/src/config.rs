@@ -30,6 +30,8 @@ pub struct TransportConfig {
     pub contacts: BTreeMap<NodeId, String>,
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// What clients of the service speak (their ALPN protocol), who come to the same port; `None`: none are taken.
+    pub client_alpn: Option<&'static [u8]>,
     /// Certificate, key, and whom to trust.
     pub tls: NodeTls,
     /// Bounds.
@@ -51,6 +53,12 @@ pub struct TransportLimits {
     pub inbox_bytes_max: usize,
     /// What may be under way on one stream. Large enough for the bandwidth times the round trip.
     pub stream_window_bytes: u32,
+    /// The most connections of clients at a time; further ones are closed. They take no place from the peers.
+    pub clients_max: usize,
+    /// The most streams that a client may have open.
+    pub client_streams_max: u32,
+    /// What may be under way from a client and not yet read, over all its streams; and to it, not yet acknowledged.
+    pub client_window_bytes: u32,
     /// The kernel's buffer in each direction, as far as it allows. Small ones lose packets under load.
     pub socket_buffer_bytes: usize,
 }
@@ -63,6 +71,9 @@ impl Default for TransportLimits {
             other_queue_bytes_max: 4 << 20,
             inbox_bytes_max: 16 << 20,
             stream_window_bytes: 8 << 20,
+            clients_max: 1024,
+            client_streams_max: 64,
+            client_window_bytes: 2 << 20,
             socket_buffer_bytes: 4 << 20,
         }
     }

@@ -61,6 +61,7 @@ impl Site {
             engine: EngineName::new("any"),
             contacts: self.addresses.clone(),
             listen: self.addresses[&NodeId(node)].clone(),
+            client_alpn: Some(b"client/1"),
             tls: self.tls(node),
             limits: TransportLimits::default(),
             timing: LinkTiming::default(),
