@@ -4,6 +4,7 @@
 //! and values are base64 ([`Base64`]), because they are bytes and JSON is text. The bodies of transactions are in
 //! [`crate::txn`].
 
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::base64::Base64;
@@ -22,7 +23,7 @@ pub const EXPECT_VERSION_PARAMETER: &str = "expect_version";
 pub const CONSISTENCY_PARAMETER: &str = "consistency";
 
 /// How fresh a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
     /// It sees every write that was acknowledged to anyone before it began.

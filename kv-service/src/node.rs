@@ -3,7 +3,7 @@
 //! ```text
 //!   data directory ─▶ store ─┬─ log, snapshots ────▶ replica ◀── transport ◀── certificates
 //!                            └─ tables ─▶ machine ──────┘ │
-//!                                  └──▶ reader ──▶ HTTP ◀─┘
+//!                                  └──▶ reader ──▶ HTTP, clients ◀─┘
 //! ```
 //!
 //! Ports are bound before anything is written, the cluster is founded before the engine exists, and clients are served
@@ -22,6 +22,7 @@ use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
+use crate::clients;
 use crate::config::NodeConfig;
 use crate::engines;
 use crate::error::ServiceError;
@@ -63,7 +64,9 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
 
     let reader = KvReader::new(store.tables.clone());
     let snapshots = store.snapshots(|tables| kv_machine::applied_state(tables).map_err(Into::into));
-    let replica = Arc::new(start_replica(&config, &store, snapshots.clone(), transport, members)?);
+    let connections = transport.clients();
+    let (revision, revisions) = watch::channel(0);
+    let replica = Arc::new(start_replica(&config, &store, snapshots.clone(), transport, members, revision)?);
     let service = service(&config, cluster, replica.clone(), reader, snapshots);
     let mut failure = service.failure.subscribe();
     let ended = async {
@@ -77,12 +80,18 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
         }
     };
     let (outcome, ending) = tokio::sync::oneshot::channel();
+    let (stopping, mut stopped) = watch::channel(false);
+    let serving_clients = clients::serve(service.clone(), connections, revisions, async move {
+        // A sender that is gone has stopped, too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    });
     let serving = server.serve(http::router(service), async {
         // Nobody else receives; the outcome is looked at below.
         let _ = outcome.send(ended.await);
+        stopping.send_replace(true);
     });
     tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
-    serving.await;
+    tokio::join!(serving, serving_clients);
     replica.shutdown().await;
     ending.await.unwrap_or(Ok(()))?;
     replica.stopped().await.map_err(|reason| ServiceError::Stopped { reason })
@@ -130,6 +139,7 @@ fn start_replica(
     snapshots: RocksSnapshots,
     transport: Arc<QuicTransport>,
     founders: Membership,
+    revision: watch::Sender<u64>,
 ) -> Result<Replica, ServiceError> {
     let engine = EngineConfig {
         node: config.node,
@@ -142,6 +152,10 @@ fn start_replica(
     if machine.applied()?.membership.is_none() {
         machine.found(Arc::new(founders.clone()))?;
     }
+    revision.send_replace(machine.revision());
+    machine.announce(Box::new(move |grown| {
+        revision.send_replace(grown);
+    }));
     let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(snapshots) };
     let snapshots = config.snapshots.clone();
     Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)

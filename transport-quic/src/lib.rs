@@ -52,6 +52,8 @@ pub use context::Founder;
 pub use error::TransportError;
 pub use hello::HelloRefused;
 pub use name::{CertificateName, CertificateRole};
+/// The streams of a client's connection, and how they fail.
+pub use quinn::{ReadError, RecvStream, SendStream, WriteError};
 pub use refusals::{Refusal, RefusalCause};
 pub use tls::NodeTls;
 pub use transport::{PeerStatus, QuicTransport};

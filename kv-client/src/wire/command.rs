@@ -74,12 +74,15 @@ pub enum Command {
 impl Command {
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        FLAT_BYTES + match self {
-            Command::Put { key, value, .. } | Command::PutEphemeral { key, value, .. } => key.0.len() + value.0.len(),
-            Command::Append { key, suffix, .. } => key.0.len() + suffix.0.len(),
-            Command::Delete { key, .. } => key.0.len(),
-            Command::Txn(txn) => txn.bytes(),
-        }
+        FLAT_BYTES
+            + match self {
+                Command::Put { key, value, .. } | Command::PutEphemeral { key, value, .. } => {
+                    key.0.len() + value.0.len()
+                }
+                Command::Append { key, suffix, .. } => key.0.len() + suffix.0.len(),
+                Command::Delete { key, .. } => key.0.len(),
+                Command::Txn(txn) => txn.bytes(),
+            }
     }
 }
 

@@ -34,7 +34,8 @@ pub fn append_frame<T: Encode>(message: &T, out: &mut Vec<u8>) -> Result<(), Fra
     out.extend_from_slice(&[0; PREFIX_BYTES]);
     let encoded = codec::encode_into(message, out).map_err(FrameError::from);
     let length = out.len() - start - PREFIX_BYTES;
-    let encoded = encoded.and(if length > FRAME_BYTES_MAX { Err(FrameError::TooLong { found: length }) } else { Ok(()) });
+    let encoded =
+        encoded.and(if length > FRAME_BYTES_MAX { Err(FrameError::TooLong { found: length }) } else { Ok(()) });
     match encoded {
         // The cast is exact: FRAME_BYTES_MAX fits.
         Ok(()) => out[start..start + PREFIX_BYTES].copy_from_slice(&(length as u32).to_le_bytes()),

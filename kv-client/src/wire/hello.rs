@@ -68,7 +68,9 @@ pub enum ServerHello {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// The other side speaks another version.
-    #[error("the other side speaks version {found} of the client protocol, this one version {PROTOCOL_VERSION}; run the same version on both sides")]
+    #[error(
+        "the other side speaks version {found} of the client protocol, this one version {PROTOCOL_VERSION}; run the same version on both sides"
+    )]
     Version {
         /// The other side's.
         found: u8,
@@ -79,6 +81,9 @@ pub enum HelloError {
         /// What is wrong.
         reason: String,
     },
+    /// The node does not serve this client.
+    #[error(transparent)]
+    Refused(HelloRefused),
     /// The stream ended or the connection was lost.
     #[error("the connection was lost during the hello: {reason}")]
     Lost {

@@ -110,6 +110,9 @@ pub enum Request {
 /// What a Clerk sends on the first stream behind the hello.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Requests {
+    /// How long the node may work on them before it should rather say that it could not, in milliseconds; it has a bound of
+    /// its own.
+    pub patience_ms: u32,
     /// At most [`FRAME_REQUESTS_MAX`].
     pub requests: Vec<Numbered>,
 }

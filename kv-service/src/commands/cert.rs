@@ -88,7 +88,10 @@ pub fn run(command: CertCommand) -> Result<(), ServiceError> {
             let authority = Authority::load(&ca)?;
             authority.write_client(&dir, &certified, days)?;
             authority.write_trust(&dir)?;
-            output::line(&format!("made the certificate of client {name}: {0}/ca.pem, {0}/client.pem, {0}/client.key", dir.display()))
+            output::line(&format!(
+                "made the certificate of client {name}: {0}/ca.pem, {0}/client.pem, {0}/client.key",
+                dir.display()
+            ))
         }
     }
 }
