@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use bincode::{Decode, Encode};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{ETAG, HeaderMap};
@@ -28,7 +29,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// On which condition a write takes place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub enum Expect {
     /// On none.
     #[default]

@@ -10,14 +10,19 @@
 //! sent twice is two appends. Then its answer is [`ClientError::Unknown`], and the caller decides.
 
 mod base64;
+mod clerk;
 mod endpoints;
 mod error;
 mod http;
 pub mod protocol;
+mod quic;
 mod snapshots;
 pub mod txn;
+pub mod wire;
 
 pub use base64::Base64;
+pub use clerk::{Clerk, ClerkBuilder, ClerkError, Deleted, KeyRange, Scan, TxnDone, Watch, Written};
 pub use error::ClientError;
 pub use http::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
+pub use quic::{TlsError, TlsFiles};
 pub use snapshots::SnapshotDownload;

@@ -4,6 +4,7 @@
 //! and values are base64 ([`Base64`]), because they are bytes and JSON is text. The bodies of transactions are in
 //! [`crate::txn`].
 
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::base64::Base64;
@@ -52,7 +53,7 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 pub const LAST_EVENT_ID_HEADER: &str = "last-event-id";
 
 /// How fresh a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
     /// It sees every write that was acknowledged to anyone before it began.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   cli ──▶ settings ──▶ config ──▶ node ──▶ engines      a node: the one place where an engine is chosen
+//!    │                               ├────▶ clients, for Clerks over QUIC ─┐
 //!    │                               └────▶ http ──▶ service ──▶ ReplicatedLog, KvReader
 //!    ├────▶ cluster                       several nodes as child processes
 //!    ├────▶ commands                      put, get, … status, cert, inspect
@@ -11,6 +12,7 @@
 consensus_api::refuse_planted_bugs!();
 
 pub mod cli;
+pub mod clients;
 pub mod cluster;
 pub mod commands;
 pub mod config;

@@ -3,7 +3,7 @@
 //! ```text
 //!   data directory ─▶ store ─┬─ log, snapshots ────▶ replica ◀── transport ◀── certificates
 //!                            └─ tables ─▶ machine ──────┘ │
-//!                                  └──▶ reader ──▶ HTTP ◀─┘
+//!                                  └──▶ reader ──▶ HTTP, clients ◀─┘
 //! ```
 //!
 //! Ports are bound before anything is written, the cluster is founded before the engine exists, and clients are served
@@ -21,6 +21,7 @@ use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
+use crate::clients;
 use crate::config::NodeConfig;
 use crate::engines;
 use crate::error::ServiceError;
@@ -63,6 +64,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
 
     let reader = KvReader::new(store.tables.clone());
     let snapshots = store.snapshots(|tables| kv_machine::applied_state(tables).map_err(Into::into));
+    let connections = transport.clients();
     let watches = Watches::default();
     let machine = open_machine(&store, &members, &watches)?;
     let replica = start_replica(&config, &store, machine, snapshots.clone(), transport.clone(), members)?;
@@ -92,14 +94,20 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     };
     let (outcome, ending) = tokio::sync::oneshot::channel();
     let watches = service.clone();
+    let (stopping, mut stopped) = watch::channel(false);
+    let serving_clients = clients::serve(service.clone(), connections, async move {
+        // A sender that is gone has stopped, too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    });
     let serving = server.serve(http::router(service), async {
         // Nobody else receives; the outcome is looked at below.
         let _ = outcome.send(ended.await);
         // A watch would not end by itself.
         watches.watches.stop();
+        stopping.send_replace(true);
     });
     tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
-    serving.await;
+    tokio::join!(serving, serving_clients);
     replica.shutdown().await;
     ending.await.unwrap_or(Ok(()))?;
     replica.stopped().await.map_err(|reason| ServiceError::Stopped { reason })
@@ -139,6 +147,7 @@ async fn open_transport(
         contacts: config.peers.clone(),
         listen: config.listen.to_string(),
         service_address: advertised(http, config.listen).map(|address| address.to_string()),
+        client_alpn: Some(kv_client::wire::ALPN),
         tls,
         limits: TransportLimits::default(),
         timing: LinkTiming::default(),

@@ -82,4 +82,11 @@ impl<T: Tables> Service<T> {
         };
         self.log.read_barrier(mode, timeout).await.map(drop)
     }
+
+    /// Where a read finds the tables broken, the node stops.
+    pub fn stop_if_broken(&self, error: &KvError) {
+        if matches!(error, KvError::Tables(_) | KvError::Damaged { .. }) {
+            self.failure.send_replace(Some(error.to_string()));
+        }
+    }
 }

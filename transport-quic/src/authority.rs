@@ -17,7 +17,7 @@ use rcgen::{
 
 use crate::error::TransportError;
 use crate::name::{CertificateName, CertificateRole};
-use crate::tls::{CA_FILE, KEY_FILE, NODE_FILE, NodeTls};
+use crate::tls::{CA_FILE, CLIENT_FILE, CLIENT_KEY_FILE, KEY_FILE, NODE_FILE, NodeTls};
 
 /// The authority's key.
 pub(crate) const CA_KEY_FILE: &str = "ca.key";
@@ -79,10 +79,33 @@ impl Authority {
     /// Signs a new certificate for this name and writes `node.key`, `node.pem` and `ca.pem` into `dir`, which it makes
     /// if need be. An earlier certificate there is replaced.
     pub fn write_node(&self, dir: &Path, name: &CertificateName, valid_days: u32) -> Result<(), TransportError> {
+        self.write(dir, name, valid_days, KEY_FILE, NODE_FILE)?;
+        self.write_trust(dir)
+    }
+
+    /// The same for a client: `client.key` and `client.pem`. Whom to trust is written by [`Authority::write_trust`].
+    pub fn write_client(&self, dir: &Path, name: &CertificateName, valid_days: u32) -> Result<(), TransportError> {
+        self.write(dir, name, valid_days, CLIENT_KEY_FILE, CLIENT_FILE)
+    }
+
+    /// Signs, and writes the key first: where there is a certificate, there is a key.
+    fn write(
+        &self,
+        dir: &Path,
+        name: &CertificateName,
+        valid_days: u32,
+        key_file: &str,
+        certificate_file: &str,
+    ) -> Result<(), TransportError> {
         let signed = self.sign(name, valid_days)?;
         make_dir(dir)?;
-        write_private(&dir.join(KEY_FILE), &signed.key_pem)?;
-        write_private(&dir.join(NODE_FILE), &signed.certificate_pem)?;
+        write_private(&dir.join(key_file), &signed.key_pem)?;
+        write_private(&dir.join(certificate_file), &signed.certificate_pem)
+    }
+
+    /// Writes `ca.pem` into `dir`: whom to trust.
+    pub fn write_trust(&self, dir: &Path) -> Result<(), TransportError> {
+        make_dir(dir)?;
         write_private(&dir.join(CA_FILE), &self.certificate_pem)
     }
 

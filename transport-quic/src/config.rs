@@ -34,6 +34,8 @@ pub struct TransportConfig {
     /// [`QuicTransport::service_address`](crate::QuicTransport::service_address). At most
     /// [`SERVICE_ADDRESS_BYTES_MAX`](crate::SERVICE_ADDRESS_BYTES_MAX).
     pub service_address: Option<String>,
+    /// What clients of the service speak (their ALPN protocol), who come to the same port; `None`: none are taken.
+    pub client_alpn: Option<&'static [u8]>,
     /// Certificate, key, and whom to trust.
     pub tls: NodeTls,
     /// Bounds.
@@ -55,6 +57,12 @@ pub struct TransportLimits {
     pub inbox_bytes_max: usize,
     /// What may be under way on one stream. Large enough for the bandwidth times the round trip.
     pub stream_window_bytes: u32,
+    /// The most connections of clients at a time; further ones are closed. They take no place from the peers.
+    pub clients_max: usize,
+    /// The most streams that a client may have open.
+    pub client_streams_max: u32,
+    /// What may be under way from a client and not yet read, over all its streams; and to it, not yet acknowledged.
+    pub client_window_bytes: u32,
     /// The kernel's buffer in each direction, as far as it allows. Small ones lose packets under load.
     pub socket_buffer_bytes: usize,
 }
@@ -67,6 +75,9 @@ impl Default for TransportLimits {
             other_queue_bytes_max: 4 << 20,
             inbox_bytes_max: 16 << 20,
             stream_window_bytes: 8 << 20,
+            clients_max: 1024,
+            client_streams_max: 64,
+            client_window_bytes: 2 << 20,
             socket_buffer_bytes: 4 << 20,
         }
     }

@@ -7,6 +7,7 @@ use consensus_api::{ClusterId, Membership, NodeId, StoreId};
 use quinn::{ClientConfig, Endpoint};
 use tokio::sync::watch;
 
+use crate::clients::ClientDoor;
 use crate::config::{LinkTiming, TransportLimits};
 use crate::frame::Scope;
 use crate::hello::{Hello, HelloRefused};
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) roster: RwLock<Roster>,
     pub(crate) inbox: Inbox,
     pub(crate) refusals: Refusals,
+    pub(crate) clients: ClientDoor,
     pub(crate) founders: watch::Sender<BTreeMap<NodeId, Founder>>,
 }
 

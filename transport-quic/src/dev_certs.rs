@@ -6,6 +6,9 @@
 //!                                       └──no──▶ make and save ──────┘
 //! ```
 //!
+//! Beside it stands a certificate for clients of the same user, client.pem and client.key, made once: so a client only
+//! reads files.
+//!
 //! They prove no more than "a process of this user", and so are for loopback only: [`is_loopback`]. Which cluster a node
 //! belongs to is told by the cluster id that its frames carry.
 
@@ -19,10 +22,12 @@ use consensus_api::NodeId;
 use crate::authority::{Authority, CA_VALID_DAYS, make_dir};
 use crate::error::TransportError;
 use crate::name::CertificateName;
-use crate::tls::{CA_FILE, NodeTls};
+use crate::tls::{CA_FILE, CLIENT_FILE, NodeTls};
 
 /// The cluster name in every development certificate.
 pub const DEV_CLUSTER: &str = "dev";
+/// The name of every client that has a development certificate.
+const DEV_CLIENT: &str = "local";
 /// Held while the authority is looked for or made.
 const LOCK_FILE: &str = "lock";
 
@@ -70,7 +75,11 @@ fn authority(dir: &Path) -> Result<Authority, TransportError> {
     lock.lock().map_err(failed("cannot lock", path))?;
     // Until the end of this function, where the file is closed.
     if dir.join(CA_FILE).exists() {
-        return Authority::load(dir);
+        let loaded = Authority::load(dir)?;
+        if !dir.join(CLIENT_FILE).exists() {
+            write_client(&loaded, dir)?;
+        }
+        return Ok(loaded);
     }
     // A key without a certificate is the rest of an attempt that was cut short; nobody trusts it yet.
     let rest = dir.join(crate::authority::CA_KEY_FILE);
@@ -78,8 +87,15 @@ fn authority(dir: &Path) -> Result<Authority, TransportError> {
         fs::remove_file(&rest).map_err(failed("cannot remove", rest))?;
     }
     let made = Authority::generate(DEV_CLUSTER, CA_VALID_DAYS)?;
+    // The client's first: one that is left from an earlier authority must not outlive it.
+    write_client(&made, dir)?;
     made.save(dir)?;
     Ok(made)
+}
+
+/// As long-lived as the authority: nobody renews it.
+fn write_client(authority: &Authority, dir: &Path) -> Result<(), TransportError> {
+    authority.write_client(dir, &CertificateName::client(DEV_CLIENT, DEV_CLUSTER)?, CA_VALID_DAYS)
 }
 
 #[cfg(test)]
@@ -113,7 +129,26 @@ mod tests {
         node_tls(NodeId(1), Some(&dir)).expect("a certificate");
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(mode(&dir), 0o700);
-        assert_eq!((mode(&dir.join("ca.key")), mode(&dir.join("ca.pem"))), (0o600, 0o600));
+        for file in ["ca.key", "ca.pem", "client.key", "client.pem"] {
+            assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn the_clients_certificate_is_made_once_and_goes_with_its_authority() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let start = || {
+            node_tls(NodeId(1), Some(dir.path())).expect("a certificate");
+            fs::read_to_string(dir.path().join("client.pem")).expect("the client's")
+        };
+        let first = start();
+        assert_eq!(start(), first);
+        for file in ["ca.pem", "ca.key"] {
+            fs::remove_file(dir.path().join(file)).expect("removed");
+        }
+        assert_ne!(start(), first, "a client of an authority that is gone");
+        fs::remove_file(dir.path().join("client.pem")).expect("removed");
+        start();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use consensus_api::Lane;
 use quinn::congestion::CubicConfig;
-use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::debug;
 
@@ -23,6 +23,7 @@ const INITIAL_WINDOW_BYTES: u64 = 256 << 10;
 pub(crate) async fn open(
     listen: &str,
     tls: &NodeTls,
+    client_alpn: Option<&[u8]>,
     limits: &TransportLimits,
     timing: &LinkTiming,
 ) -> Result<(Endpoint, ClientConfig), TransportError> {
@@ -31,11 +32,14 @@ pub(crate) async fn open(
         io::ErrorKind::AddrInUse => TransportError::AddressInUse { address: listen.to_owned() },
         _ => TransportError::Bind { address: listen.to_owned(), source },
     };
-    let transport = Arc::new(transport_config(limits, timing));
-    let mut server = ServerConfig::with_crypto(Arc::new(tls.server_config()?));
-    server.transport_config(Arc::clone(&transport)).max_incoming(BACKLOG);
+    let mut accepting = transport_config(limits, timing);
+    // Who has dialed is known only after the handshake: so everyone begins with the room of a client, and a peer is
+    // given more then ([`grant_peer`]).
+    accepting.receive_window(VarInt::from_u32(limits.client_window_bytes));
+    let mut server = ServerConfig::with_crypto(Arc::new(tls.server_config(client_alpn)?));
+    server.transport_config(Arc::new(accepting)).max_incoming(BACKLOG);
     let mut client = ClientConfig::new(Arc::new(tls.client_config()?));
-    client.transport_config(transport);
+    client.transport_config(Arc::new(transport_config(limits, timing)));
     let socket = open_socket(address, limits.socket_buffer_bytes).map_err(bind_error)?;
     let runtime = quinn::default_runtime().ok_or_else(|| bind_error(io::Error::other("there is no tokio runtime")))?;
     let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(bind_error)?;
@@ -61,6 +65,24 @@ fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket
     Ok(socket.into())
 }
 
+/// Room for all lanes at once: or a full one, which nobody reads, would take the others' share.
+fn lanes_window(limits: &TransportLimits) -> VarInt {
+    let lanes = Lane::ALL.len() as u32;
+    VarInt::from_u32(limits.stream_window_bytes.saturating_mul(lanes + 1).min(1 << 30))
+}
+
+/// Gives an accepted connection the room of a peer.
+pub(crate) fn grant_peer(connection: &Connection, limits: &TransportLimits) {
+    connection.set_receive_window(lanes_window(limits));
+}
+
+/// Gives an accepted connection the room of a client.
+pub(crate) fn grant_client(connection: &Connection, limits: &TransportLimits) {
+    connection.set_send_window(u64::from(limits.client_window_bytes));
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(limits.client_streams_max));
+}
+
 fn transport_config(limits: &TransportLimits, timing: &LinkTiming) -> TransportConfig {
     let lanes = Lane::ALL.len() as u32;
     let window = limits.stream_window_bytes;
@@ -71,8 +93,7 @@ fn transport_config(limits: &TransportLimits, timing: &LinkTiming) -> TransportC
         .max_concurrent_uni_streams(VarInt::from_u32(lanes))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .stream_receive_window(VarInt::from_u32(window))
-        // Room for all lanes at once: or a full one, which nobody reads, would take the others' share.
-        .receive_window(VarInt::from_u32(window.saturating_mul(lanes + 1).min(1 << 30)))
+        .receive_window(lanes_window(limits))
         .send_window(u64::from(window) * u64::from(lanes + 1))
         .keep_alive_interval(Some(timing.keep_alive_interval))
         .max_idle_timeout(IdleTimeout::try_from(timing.idle_timeout).ok())

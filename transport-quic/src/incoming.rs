@@ -1,4 +1,9 @@
 //! The accepting side: takes connections, finds out who has dialed, and reads what they send.
+//!
+//! ```text
+//!   handshake ─┬─ ALPN of peers ───▶ hello ──▶ lanes ──▶ inbox
+//!              └─ ALPN of clients ─▶ certificate ──▶ ClientConnections, for the service
+//! ```
 
 use std::sync::Arc;
 
@@ -10,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::clients;
 use crate::context::SharedContext;
+use crate::endpoint;
 use crate::frame::{FrameError, FrameReader};
 use crate::hello::{self, Hello, HelloRefused};
 use crate::link::{CLOSE_BAD_FRAME, CLOSE_DONE, Link, LinkError, close_refused, refusal_of};
@@ -18,7 +25,8 @@ use crate::locks::write;
 use crate::name::{CertificateName, CertificateRole};
 use crate::refusals::{Refusal, RefusalCause};
 
-/// The most connections at once, including those whose other end has not said yet who it is.
+/// The most connections at once, including those whose other end has not said yet who it is. A client's does not count
+/// once that is known.
 const CONNECTIONS_MAX: usize = 256;
 /// The most packets' worth of a stream that are taken in at once.
 const CHUNKS: usize = 64;
@@ -48,11 +56,22 @@ async fn serve(context: SharedContext, incoming: Incoming) {
         Ok(Err(error)) => return refuse(&context, None, &error),
         Err(_) => return debug!(%from, "no handshake in time"),
     };
+    if !clients::is_client(&connection) {
+        endpoint::grant_peer(&connection, &context.limits);
+        return serve_peer(&context, connection).await;
+    }
+    if let Err(reason) = context.clients.take_in(&context, &connection, certificate_of(&connection)) {
+        debug!(%from, %reason, "client not accepted");
+    }
+}
+
+async fn serve_peer(context: &SharedContext, connection: Connection) {
+    let limit = context.timing.handshake_timeout;
     let mut claimed = None;
-    let welcomed = timeout(limit, welcome(&context, &connection, &mut claimed)).await;
+    let welcomed = timeout(limit, welcome(context, &connection, &mut claimed)).await;
     match welcomed.map_err(|_| LinkError::TimedOut).flatten() {
         Ok(link) => {
-            read_lanes(&context, &link).await;
+            read_lanes(context, &link).await;
             write(&context.roster).depart(&link);
             // The dialing side of this refusal may be the only one of us that is ever connected: note it here, too.
             if let Some(refusal) = connection.close_reason().as_ref().and_then(refusal_of) {
@@ -63,7 +82,7 @@ async fn serve(context: SharedContext, incoming: Incoming) {
             if let LinkError::Refused(reason) = &error {
                 close_refused(&connection, reason);
             }
-            refuse(&context, claimed, &error);
+            refuse(context, claimed, &error);
         }
     }
 }

@@ -13,10 +13,15 @@
 //! its cluster again. While a cluster is being formed no frames flow, and the founders learn each other's stores from
 //! the hellos ([`QuicTransport::founders`]).
 //!
+//! Clients of the service come to the same port and speak a protocol of their own, by which TLS keeps them apart (ALPN).
+//! This room proves who they are and hands their connections to the service, [`ClientConnections`]; what is said there
+//! it does not know.
+//!
 //! Nothing that a peer sends, and nothing that it fails to do, is an error to the owner of a transport: messages are
 //! lost, and [`QuicTransport::refusals`] says why where a reason is known.
 
 mod authority;
+mod clients;
 mod config;
 mod context;
 pub mod dev_certs;
@@ -41,11 +46,14 @@ mod transport;
 mod tests;
 
 pub use authority::{Authority, CA_VALID_DAYS};
+pub use clients::{ClientClosed, ClientConnection, ClientConnections};
 pub use config::{LinkTiming, TransportConfig, TransportLimits};
 pub use context::Founder;
 pub use error::TransportError;
 pub use hello::{HelloRefused, SERVICE_ADDRESS_BYTES_MAX};
 pub use name::{CertificateName, CertificateRole};
+/// The streams of a client's connection, and how they fail.
+pub use quinn::{ReadError, RecvStream, SendStream, WriteError};
 pub use refusals::{Refusal, RefusalCause};
 pub use tls::NodeTls;
 pub use transport::{PeerStatus, QuicTransport};

@@ -24,14 +24,18 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::error::TransportError;
 use crate::name::CertificateName;
 
-/// What the two sides must agree to speak; a client of the service speaks something else, and so is never a peer.
-pub(crate) const ALPN: &[u8] = b"quorate-peer/1";
+/// What two peers must agree to speak; a client of the service speaks something else, and so is never a peer.
+pub(crate) const PEER_ALPN: &[u8] = b"quorate-peer/1";
 /// The trusted certificates.
 pub(crate) const CA_FILE: &str = "ca.pem";
 /// A node's own certificate, with what leads from it to the CA.
 pub(crate) const NODE_FILE: &str = "node.pem";
 /// The key of that certificate.
 pub(crate) const KEY_FILE: &str = "node.key";
+/// A client's own certificate.
+pub(crate) const CLIENT_FILE: &str = "client.pem";
+/// The key of that certificate.
+pub(crate) const CLIENT_KEY_FILE: &str = "client.key";
 
 /// A node's certificate, its key, and whom it trusts.
 pub struct NodeTls {
@@ -77,13 +81,13 @@ impl NodeTls {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(Arc::clone(&self.roots))
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![PEER_ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         QuicClientConfig::try_from(config).map_err(|error| rustls::Error::General(error.to_string()).into())
     }
 
-    /// What an acceptor uses.
-    pub(crate) fn server_config(&self) -> Result<QuicServerConfig, TransportError> {
+    /// What an acceptor uses. Besides peers it takes clients that speak `client_alpn`, where there is such a protocol.
+    pub(crate) fn server_config(&self, client_alpn: Option<&[u8]>) -> Result<QuicServerConfig, TransportError> {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
@@ -91,7 +95,7 @@ impl NodeTls {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = [PEER_ALPN].into_iter().chain(client_alpn).map(<[u8]>::to_vec).collect();
         config.send_tls13_tickets = 0;
         QuicServerConfig::try_from(config).map_err(|error| rustls::Error::General(error.to_string()).into())
     }

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::clients::{ClientConnections, ClientDoor};
 use crate::config::TransportConfig;
 use crate::context::{Context, Founder, SharedContext};
 use crate::endpoint;
@@ -71,6 +72,7 @@ impl QuicTransport {
             contacts,
             listen,
             service_address,
+            client_alpn,
             tls,
             limits,
             timing,
@@ -81,7 +83,7 @@ impl QuicTransport {
         if let Some(found) = service_address.as_ref().map(String::len).filter(|len| *len > SERVICE_ADDRESS_BYTES_MAX) {
             return Err(TransportError::ServiceAddressTooLong { found, limit: SERVICE_ADDRESS_BYTES_MAX });
         }
-        let (endpoint, client) = endpoint::open(&listen, &tls, &limits, &timing).await?;
+        let (endpoint, client) = endpoint::open(&listen, &tls, client_alpn, &limits, &timing).await?;
         let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen.clone(), source })?;
         let address = if listen.ends_with(":0") { local.to_string() } else { listen };
         let life = draw_life()?;
@@ -91,6 +93,7 @@ impl QuicTransport {
             client,
             cluster_name: tls.name().cluster().to_owned(),
             inbox: Inbox::new(limits.inbox_bytes_max),
+            clients: ClientDoor::new(limits.clients_max),
             limits,
             timing,
             roster: RwLock::new(Roster::new(Standing::new(mine, contacts))),
@@ -101,6 +104,12 @@ impl QuicTransport {
         let acceptor = tokio::spawn(incoming::accept(Arc::clone(&context))).abort_handle();
         info!(node = node.0, address = %local, "listening for peers");
         Ok(QuicTransport { context, acceptor, local })
+    }
+
+    /// The clients that connect from now on. Each is given to one caller only: the latest of this method. Until it is
+    /// called they are told that nobody serves them here.
+    pub fn clients(&self) -> ClientConnections {
+        self.context.clients.open()
     }
 
     /// Where it tells its peers that it can be reached.
@@ -154,6 +163,7 @@ impl QuicTransport {
 
     fn stop(&self) {
         self.context.inbox.close();
+        self.context.clients.shut();
         self.acceptor.abort();
         write(&self.context.roster).clear();
         self.context.endpoint.close(CLOSE_DONE, b"closed");

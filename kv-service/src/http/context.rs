@@ -81,9 +81,7 @@ impl<T: Tables> Context<T> {
 
     /// The answer to a read that the tables failed. Where they are broken, the node stops.
     pub(super) fn failed_read(&self, error: KvError) -> ApiError {
-        if matches!(error, KvError::Tables(_) | KvError::Damaged { .. }) {
-            self.service.failure.send_replace(Some(error.to_string()));
-        }
+        self.service.stop_if_broken(&error);
         ApiError::from(error)
     }
 

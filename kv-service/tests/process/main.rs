@@ -4,6 +4,7 @@
 
 mod backup;
 mod bad_input;
+mod clerk;
 mod commands;
 #[cfg(target_os = "linux")]
 mod flood;

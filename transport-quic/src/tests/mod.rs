@@ -62,6 +62,7 @@ impl Site {
             contacts: self.addresses.clone(),
             listen: self.addresses[&NodeId(node)].clone(),
             service_address: None,
+            client_alpn: Some(b"client/1"),
             tls: self.tls(node),
             limits: TransportLimits::default(),
             timing: LinkTiming::default(),

@@ -1,0 +1,1 @@
+//! The ledger, rule by rule.

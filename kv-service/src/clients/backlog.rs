@@ -1,0 +1,194 @@
+//! What a client has asked and nobody has begun to do: sorted by how it is done, and taken out in lumps.
+//!
+//! ```text
+//!   requests ─┬─ writes ──▶ next_batch: many, at most about 1 MiB, at most one transaction that reads
+//!             ├─ gets ────▶ take_gets: all that wait for the same freshness
+//!             └─ scans ───▶ next_scan
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use consensus_api::Blob;
+use kv_client::protocol::Consistency;
+use kv_client::wire::{Answer, Answered, Numbered, Refused, Request};
+use kv_machine::{Command, KvError, KvLimits, ScanRange};
+
+use super::answers;
+use super::convert;
+
+/// The most requests of a connection that are taken in and not answered.
+pub(super) const WINDOW: usize = 4096;
+/// The most bytes of them, before no more is read.
+const OPEN_BYTES_MAX: usize = 16 << 20;
+/// The most requests of one batch, and so of one entry of the log.
+const BATCH_REQUESTS_MAX: usize = 1024;
+/// The most bytes of one batch, unless one request alone has more.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// A write that waits.
+struct Write {
+    id: u64,
+    request: kv_machine::Request,
+    bytes: usize,
+    reads: bool,
+    patience: Duration,
+}
+
+/// Writes that become one entry.
+#[derive(Debug, Default)]
+pub(super) struct WriteBatch {
+    /// The number of each request, in order.
+    pub(super) ids: Vec<u64>,
+    /// The requests.
+    pub(super) requests: Vec<kv_machine::Request>,
+    /// About how much they take.
+    pub(super) bytes: usize,
+    /// How long the most patient of them may wait.
+    pub(super) patience: Duration,
+}
+
+/// Gets that wait for the same barrier.
+#[derive(Debug, Default)]
+pub(super) struct Gets {
+    /// The number of each, and its key.
+    pub(super) gets: Vec<(u64, Blob)>,
+    /// How long the most patient of them may wait.
+    pub(super) patience: Duration,
+}
+
+/// A scan that waits.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) id: u64,
+    pub(super) range: ScanRange,
+    pub(super) limit: u32,
+    pub(super) consistency: Consistency,
+    pub(super) patience: Duration,
+}
+
+/// Everything that waits.
+#[derive(Default)]
+pub(super) struct Backlog {
+    writes: VecDeque<Write>,
+    gets: [Gets; 3],
+    scans: VecDeque<Scan>,
+    open: usize,
+    open_bytes: usize,
+}
+
+impl Backlog {
+    /// Whether more may be read from the client.
+    pub(super) fn has_room(&self) -> bool {
+        self.open < WINDOW && self.open_bytes < OPEN_BYTES_MAX
+    }
+
+    /// Whether everything that was taken in has been answered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.open == 0
+    }
+
+    /// This many requests of this many bytes together were answered.
+    pub(super) fn settle(&mut self, requests: usize, bytes: usize) {
+        assert!(requests <= self.open && bytes <= self.open_bytes, "more was answered than asked");
+        self.open -= requests;
+        self.open_bytes -= bytes;
+    }
+
+    /// Takes a request in; or returns the answer, where it needs no doing.
+    pub(super) fn take(&mut self, numbered: Numbered, patience: Duration, limits: &KvLimits) -> Option<Answered> {
+        let Numbered { id, request } = numbered;
+        let outcome = match request {
+            Request::Write { tag, command } => {
+                let bytes = command.bytes();
+                self.take_write(id, convert::request(tag, command), bytes, patience, limits)
+            }
+            Request::OpenSession { session, ttl_ms } => {
+                let command = Command::OpenSession { session: convert::session(session), ttl_ms };
+                self.take_write(id, command.into(), 0, patience, limits)
+            }
+            Request::CloseSession { session } => {
+                let command = Command::CloseSession { session: convert::session(session) };
+                self.take_write(id, command.into(), 0, patience, limits)
+            }
+            Request::Get { key, consistency } => check_key(&key, limits).map(|()| {
+                let group = &mut self.gets[consistency as usize];
+                group.gets.push((id, key));
+                group.patience = group.patience.max(patience);
+                self.open += 1;
+            }),
+            Request::Scan { start, end, limit, consistency } => {
+                let range = ScanRange::between(start.0, end.map(|end| end.0));
+                self.scans.push_back(Scan { id, range, limit, consistency, patience });
+                self.open += 1;
+                Ok(())
+            }
+        };
+        outcome.err().map(|error| Answered { id, answer: answers::of_bad_request(&error) })
+    }
+
+    fn take_write(
+        &mut self,
+        id: u64,
+        request: kv_machine::Request,
+        bytes: usize,
+        patience: Duration,
+        limits: &KvLimits,
+    ) -> Result<(), KvError> {
+        request.command.check(limits)?;
+        let reads = matches!(&request.command, Command::Txn(txn) if convert::reads(txn));
+        self.writes.push_back(Write { id, request, bytes, reads, patience });
+        self.open += 1;
+        self.open_bytes += bytes;
+        Ok(())
+    }
+
+    /// The writes that wait, as many as one entry may have.
+    pub(super) fn next_batch(&mut self) -> Option<WriteBatch> {
+        let mut batch = WriteBatch::default();
+        let mut reads = false;
+        while let Some(next) = self.writes.front() {
+            let is_full = batch.requests.len() >= BATCH_REQUESTS_MAX || batch.bytes + next.bytes > BATCH_BYTES_MAX;
+            // The replies of a batch share one bound of bytes, which only what is read can reach.
+            if !batch.requests.is_empty() && (is_full || (reads && next.reads)) {
+                break;
+            }
+            let Some(Write { id, request, bytes, reads: more, patience }) = self.writes.pop_front() else { break };
+            batch.ids.push(id);
+            batch.requests.push(request);
+            batch.bytes += bytes;
+            batch.patience = batch.patience.max(patience);
+            reads |= more;
+        }
+        (!batch.requests.is_empty()).then_some(batch)
+    }
+
+    /// All gets that wait for this freshness.
+    pub(super) fn take_gets(&mut self, consistency: Consistency) -> Gets {
+        std::mem::take(&mut self.gets[consistency as usize])
+    }
+
+    /// The next scan.
+    pub(super) fn next_scan(&mut self) -> Option<Scan> {
+        self.scans.pop_front()
+    }
+
+    /// The node stops: what nobody has begun to do will not be done.
+    pub(super) fn refuse_all(&mut self) -> Vec<Answered> {
+        let mut ids: Vec<u64> = Vec::new();
+        let mut bytes = 0;
+        for write in self.writes.drain(..) {
+            ids.push(write.id);
+            bytes += write.bytes;
+        }
+        ids.extend(self.gets.iter_mut().flat_map(|group| group.gets.drain(..)).map(|(id, _)| id));
+        ids.extend(self.scans.drain(..).map(|scan| scan.id));
+        self.settle(ids.len(), bytes);
+        let refused = || answers::refused(Refused::Stopping, "the node is stopping; ask another");
+        ids.into_iter().map(|id| Answered { id, answer: Answer::Failed(refused()) }).collect()
+    }
+}
+
+fn check_key(key: &Blob, limits: &KvLimits) -> Result<(), KvError> {
+    Command::Delete { key: key.clone(), expect: kv_machine::Expect::Any }.check(limits)
+}
