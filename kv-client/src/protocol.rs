@@ -21,6 +21,36 @@ pub const EXPECT_VERSION_PARAMETER: &str = "expect_version";
 /// Request parameter: how fresh a read must be, a [`Consistency`].
 pub const CONSISTENCY_PARAMETER: &str = "consistency";
 
+/// Request parameter: `1` has a node that does not lead answer with 307 and where the leader is found, rather than
+/// forward.
+pub const REDIRECT_PARAMETER: &str = "redirect";
+/// Request parameter of a put: `1` lets the key vanish when the request's session ends.
+pub const EPHEMERAL_PARAMETER: &str = "ephemeral";
+/// Request parameter of scans and watches: what the keys begin with.
+pub const PREFIX_PARAMETER: &str = "prefix";
+/// Request parameter of a scan: the first key.
+pub const START_PARAMETER: &str = "start";
+/// Request parameter of a scan: the key before which it ends.
+pub const END_PARAMETER: &str = "end";
+/// Request parameter of a scan: the most items of a page.
+pub const LIMIT_PARAMETER: &str = "limit";
+/// Request parameter of a watch: the first revision whose changes are wanted.
+pub const FROM_REVISION_PARAMETER: &str = "from_revision";
+
+/// Request header: the session that a write belongs to, 32 hexadecimal digits. Goes with [`REQUEST_HEADER`].
+pub const SESSION_HEADER: &str = "quorate-session";
+/// Request header: the write's number in its session, from 1, never used for another one.
+pub const REQUEST_HEADER: &str = "quorate-request";
+/// Request header: the client has the answers to all numbers below this one. Without it: below the request's own
+/// number, which fits a client that has one request under way at a time.
+pub const ACKED_BELOW_HEADER: &str = "quorate-acked-below";
+/// Answer header: the session whose end the key vanishes with.
+pub const EPHEMERAL_HEADER: &str = "quorate-ephemeral";
+/// Request and answer header: by what name the request is found in the logs. Made by the node where it is not given.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Request header of a watch that goes on: the `id` of the last event that was received.
+pub const LAST_EVENT_ID_HEADER: &str = "last-event-id";
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,6 +106,9 @@ pub struct ScanItem {
     pub create_revision: u64,
     /// The revision at which it was last changed.
     pub mod_revision: u64,
+    /// The session whose end it vanishes with, 32 hexadecimal digits; absent where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// The answer to a scan.
@@ -87,6 +120,130 @@ pub struct ScanReply {
     pub more: bool,
     /// The revision that all of it was read at.
     pub revision: u64,
+}
+
+/// The body of `POST /v1/sessions`. It may be left out, and so may each of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {
+    /// The session's id: 32 hexadecimal digits, best drawn at random. Without it the node draws one; but then a retry opens
+    /// another session, so whoever may have to retry names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// How long the session lives without a sign of its client, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// The answer to `POST /v1/sessions`, which opens a session or keeps one alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionReply {
+    /// The session's id, 32 hexadecimal digits.
+    pub session: String,
+    /// How long it lives without a sign of its client, in milliseconds; what was asked for, brought within the bounds.
+    pub ttl_ms: u64,
+}
+
+/// The answer to `DELETE /v1/sessions/{id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEndReply {
+    /// Whether it was open.
+    pub ended: bool,
+    /// The revision at which its ephemeral keys vanished; if it had none, the store's revision.
+    pub revision: u64,
+}
+
+/// An event of a watch: a key was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutEvent {
+    /// At which revision: the key's `mod_revision`.
+    pub revision: u64,
+    /// Which key.
+    pub key: Base64,
+    /// Its value now.
+    pub value: Base64,
+    /// How often it was written since it was created; 1: it was created by this.
+    pub version: u64,
+    /// The revision at which it was created.
+    pub create_revision: u64,
+    /// The session whose end it vanishes with, 32 hexadecimal digits; absent where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// An event of a watch: a key was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteEvent {
+    /// At which revision.
+    pub revision: u64,
+    /// Which key.
+    pub key: Base64,
+}
+
+/// An event of a watch: everything up to this revision has been sent. The first event of a watch says where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressEvent {
+    /// Up to which revision.
+    pub revision: u64,
+}
+
+/// The last event of a watch that fell behind what the node remembers: changes are lost to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactedEvent {
+    /// The first revision whose changes are still there.
+    pub first_revision: u64,
+}
+
+/// An event of `GET /v1/watch`, as its `event` and `data` lines tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// `event: put`
+    Put(PutEvent),
+    /// `event: delete`
+    Delete(DeleteEvent),
+    /// `event: progress`
+    Progress(ProgressEvent),
+    /// `event: compacted`
+    Compacted(CompactedEvent),
+}
+
+impl WatchEvent {
+    /// What stands on the `event` line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            WatchEvent::Put(_) => "put",
+            WatchEvent::Delete(_) => "delete",
+            WatchEvent::Progress(_) => "progress",
+            WatchEvent::Compacted(_) => "compacted",
+        }
+    }
+
+    /// What stands on the `data` line.
+    ///
+    /// # Errors
+    /// None that these types can cause.
+    pub fn data(&self) -> Result<String, serde_json::Error> {
+        match self {
+            WatchEvent::Put(event) => serde_json::to_string(event),
+            WatchEvent::Delete(event) => serde_json::to_string(event),
+            WatchEvent::Progress(event) => serde_json::to_string(event),
+            WatchEvent::Compacted(event) => serde_json::to_string(event),
+        }
+    }
+
+    /// The event of these two lines; `None` for one of a name that this build does not know, which is to be skipped.
+    ///
+    /// # Errors
+    /// Where the data is not that of an event of this name.
+    pub fn parse(name: &str, data: &str) -> Result<Option<WatchEvent>, serde_json::Error> {
+        Ok(Some(match name {
+            "put" => WatchEvent::Put(serde_json::from_str(data)?),
+            "delete" => WatchEvent::Delete(serde_json::from_str(data)?),
+            "progress" => WatchEvent::Progress(serde_json::from_str(data)?),
+            "compacted" => WatchEvent::Compacted(serde_json::from_str(data)?),
+            _ => return Ok(None),
+        }))
+    }
 }
 
 /// An epoch of leadership.
@@ -174,12 +331,18 @@ pub struct SnapshotReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
+    /// 307: another node leads, at the answer's `Location`; said only where `redirect=1` asks for it.
+    NotLeader,
     /// 400: the request makes no sense.
     BadInput,
     /// 404: no such key, or no such path.
     NotFound,
     /// 409: the session is not known any more; what it did before may have been done.
     SessionExpired,
+    /// 409: the client has said that it has the answer to this request; it was not carried out again.
+    RequestForgotten,
+    /// 410: the changes from this revision on are not all remembered any more; the answer names the first that is.
+    Compacted,
     /// 412: the condition does not hold.
     VersionMismatch,
     /// 413: over a limit.
@@ -204,12 +367,33 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code that a node can answer with.
+    pub const ALL: [ErrorCode; 15] = [
+        ErrorCode::NotLeader,
+        ErrorCode::BadInput,
+        ErrorCode::NotFound,
+        ErrorCode::SessionExpired,
+        ErrorCode::RequestForgotten,
+        ErrorCode::Compacted,
+        ErrorCode::VersionMismatch,
+        ErrorCode::TooLarge,
+        ErrorCode::TooBusy,
+        ErrorCode::Internal,
+        ErrorCode::Unsupported,
+        ErrorCode::NoLeader,
+        ErrorCode::NoQuorum,
+        ErrorCode::Stopping,
+        ErrorCode::UnknownOutcome,
+    ];
+
     /// The HTTP status that goes with the code.
     pub fn status(self) -> u16 {
         match self {
+            ErrorCode::NotLeader => 307,
             ErrorCode::BadInput => 400,
             ErrorCode::NotFound => 404,
-            ErrorCode::SessionExpired => 409,
+            ErrorCode::SessionExpired | ErrorCode::RequestForgotten => 409,
+            ErrorCode::Compacted => 410,
             ErrorCode::VersionMismatch => 412,
             ErrorCode::TooLarge => 413,
             ErrorCode::TooBusy => 429,
@@ -231,6 +415,9 @@ pub struct ErrorReply {
     /// Who leads, if the node knows.
     #[serde(default)]
     pub leader: Option<u64>,
+    /// With [`ErrorCode::Compacted`]: the first revision whose changes are still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_revision: Option<u64>,
 }
 
 #[cfg(test)]
@@ -248,6 +435,7 @@ mod tests {
             version: 1,
             create_revision: 2,
             mod_revision: 3,
+            session: None,
         };
         let body = json!({
             "items": [{"key": "aw==", "value": "/wA=", "version": 1, "create_revision": 2, "mod_revision": 3}],
@@ -267,7 +455,12 @@ mod tests {
 
     #[test]
     fn an_error_has_its_code_in_words_and_an_unknown_code_is_still_an_error() {
-        let reply = ErrorReply { error: ErrorCode::VersionMismatch, message: "m".into(), leader: Some(2) };
+        let reply = ErrorReply {
+            error: ErrorCode::VersionMismatch,
+            message: "m".into(),
+            leader: Some(2),
+            first_revision: None,
+        };
         let body = json!({"error": "version_mismatch", "message": "m", "leader": 2});
         assert_eq!(to_value(&reply).unwrap(), body);
         let newer: ErrorReply = from_value(json!({"error": "on_holiday", "message": "m"})).unwrap();
@@ -278,6 +471,36 @@ mod tests {
     fn a_consistency_is_spelled_alike_in_a_parameter_and_in_json() {
         for consistency in [Consistency::Linearizable, Consistency::Lease, Consistency::Stale] {
             assert_eq!(to_value(consistency).unwrap(), json!(consistency.as_str()));
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_watch_survives_its_two_lines_and_one_of_a_later_build_is_skipped() {
+        let put = PutEvent {
+            revision: 7,
+            key: "k".into(),
+            value: "v".into(),
+            version: 2,
+            create_revision: 5,
+            session: Some("0f".repeat(16)),
+        };
+        for event in [
+            WatchEvent::Put(put.clone()),
+            WatchEvent::Put(PutEvent { session: None, ..put }),
+            WatchEvent::Delete(DeleteEvent { revision: 8, key: "k".into() }),
+            WatchEvent::Progress(ProgressEvent { revision: 8 }),
+            WatchEvent::Compacted(CompactedEvent { first_revision: 3 }),
+        ] {
+            assert_eq!(WatchEvent::parse(event.name(), &event.data().unwrap()).unwrap(), Some(event));
+        }
+        assert_eq!(WatchEvent::parse("lunch", "{}").unwrap(), None);
+        assert!(WatchEvent::parse("put", "{}").is_err());
+    }
+
+    #[test]
+    fn every_code_has_the_status_of_an_answer_that_is_no_success() {
+        for code in ErrorCode::ALL {
+            assert!((300..600).contains(&code.status()), "{code:?}");
         }
     }
 }

@@ -89,6 +89,13 @@ pub enum Operation {
         /// Its new value.
         value: Base64,
     },
+    /// Sets a key's value, and lets the key vanish when the request's session ends.
+    PutEphemeral {
+        /// Which key.
+        key: Base64,
+        /// Its new value.
+        value: Base64,
+    },
     /// Appends to a key's value; a key that does not exist is created.
     Append {
         /// Which key.

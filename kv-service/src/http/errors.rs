@@ -175,7 +175,8 @@ impl From<KvError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let reply = ErrorReply { error: self.code, message: self.message, leader: self.leader.map(|node| node.0) };
+        let leader = self.leader.map(|node| node.0);
+        let reply = ErrorReply { error: self.code, message: self.message, leader, first_revision: None };
         // A struct of strings and a number always serializes.
         let body = serde_json::to_vec(&reply).unwrap_or_default();
         let mut response = Response::new(Body::from(body));

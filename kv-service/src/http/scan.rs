@@ -66,5 +66,6 @@ pub(super) fn item(found: kv_machine::ScanItem) -> ScanItem {
         version: found.item.version,
         create_revision: found.item.create_revision,
         mod_revision: found.item.mod_revision,
+        session: None,
     }
 }

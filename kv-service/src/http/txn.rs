@@ -90,6 +90,7 @@ fn operation(operation: wire::Operation) -> Operation {
     match operation {
         wire::Operation::Get { key } => Operation::Get { key: blob(key) },
         wire::Operation::Put { key, value } => Operation::Put { key: blob(key), value: blob(value) },
+        wire::Operation::PutEphemeral { key, value } => Operation::PutEphemeral { key: blob(key), value: blob(value) },
         wire::Operation::Append { key, suffix } => Operation::Append { key: blob(key), suffix: blob(suffix) },
         wire::Operation::Delete { key } => Operation::Delete { key: blob(key) },
         wire::Operation::Scan { start, end, limit } => {
