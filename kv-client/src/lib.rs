@@ -6,18 +6,27 @@
 //!              ──► endpoint 3 ✓
 //! ```
 //!
-//! The one thing that the client never does is to repeat a write that *may* have been carried out: an append that is
-//! sent twice is two appends. Then its answer is [`ClientError::Unknown`], and the caller decides.
+//! A write that *may* have been carried out is repeated only within a session ([`HttpSession`]), where the cluster knows it
+//! by its number: an append that is sent twice otherwise is two appends. Without one its answer is
+//! [`ClientError::Unknown`], and the caller decides.
 
+mod backoff;
 mod base64;
 mod endpoints;
 mod error;
 mod http;
 pub mod protocol;
+mod scan;
+mod session;
 mod snapshots;
+mod sse;
 pub mod txn;
+mod watch;
 
 pub use base64::Base64;
 pub use error::ClientError;
 pub use http::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
+pub use scan::Scan;
+pub use session::HttpSession;
 pub use snapshots::SnapshotDownload;
+pub use watch::{Change, Watch, WatchRequest};
