@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -30,6 +30,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::error::ClientError;
@@ -211,7 +212,7 @@ impl Endpoints {
                 break;
             }
             let until = self.patience(call, asked, deadline);
-            match tokio::time::timeout_at(until.into(), self.ask(endpoint, call, take)).await {
+            match tokio::time::timeout_at(until, self.ask(endpoint, call, take)).await {
                 Ok(Ok(Ok(answer))) => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return Some(Ok(answer));

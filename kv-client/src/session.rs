@@ -13,10 +13,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
+use tokio::time::Instant;
 
 use crate::backoff::random;
 use crate::endpoints::Effect;

@@ -51,6 +51,7 @@ pub fn router<T: Tables>(service: Arc<Service<T>>) -> Router {
         .route("/v1/members", get(admin::members::<T>).post(admin::add_member::<T>))
         .route("/v1/members/{id}", delete(admin::remove_member::<T>))
         .route("/v1/leader/transfer", post(admin::transfer::<T>))
+        .route("/v1/leader/campaign", post(admin::campaign::<T>))
         .route("/v1/snapshot", get(snapshot::download::<T>).post(snapshot::take::<T>))
         .route("/v1/sessions", any(sessions))
         .route("/v1/sessions/{id}", any(sessions))
