@@ -1,14 +1,20 @@
 //! One request, several nodes that could answer it: whom to ask, whom to ask next, and when to ask nobody else.
 //!
 //! ```text
-//!   what happened                          a read            a write
-//!   ─────────────────────────────────────────────────────────────────────────
-//!   no connection                          ask the next      ask the next       nothing was sent
-//!   503                                    ask the next      ask the next       nothing was done
-//!   connection lost, time is up            ask the next      Unknown            perhaps it was done
-//!   504                                    ask the next      Unknown            perhaps it was done
-//!   any other answer                       that is it        that is it
+//!   what happened                 a read            a write           a write with a number in a session
+//!   ────────────────────────────────────────────────────────────────────────────────────────────────────────
+//!   no connection                 ask the next      ask the next      ask the next        nothing was sent
+//!   503, 429                      ask the next      ask the next      ask the next        nothing was done
+//!   connection lost, no answer    ask the next      Unknown           ask the next *      perhaps it was done
+//!   504                           ask the next      Unknown           ask the next *      perhaps it was done
+//!   any other answer              that is it        that is it        that is it
+//!
+//!   * from then on in doubt: what ends it without an answer, or with "the session is gone", is Unknown
 //! ```
+//!
+//! When all have been asked in vain, the next round follows after a pause (see `backoff`), until the call's time is up. Two
+//! things end it sooner, because waiting would tell the caller nothing more: nobody listens at any endpoint, for
+//! [`UNREACHABLE_PATIENCE`]; or what is left of the time is less than the last answer took.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,16 +26,25 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Builder;
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::error::ClientError;
+use crate::protocol::ErrorCode::{Internal, Other, RequestForgotten, SessionExpired};
 
 /// The most bytes of an answer's body that are read.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it may be that nobody listens anywhere: as long as a node needs to start again.
+const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an endpoint is waited for at least, where another one could be asked.
+const ATTEMPT_LEAST: Duration = Duration::from_secs(1);
+/// A deadline beyond every clock.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most idle connections that are kept to one node.
 const IDLE_CONNECTIONS_MAX: usize = 256;
@@ -37,8 +52,12 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Whether it matters that a request is carried out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
+    /// It changes nothing.
     Read,
+    /// Twice is once too often.
     Write,
+    /// It carries its number in a session: the cluster carries it out once, however often it arrives.
+    Numbered,
 }
 
 /// A request, to whomever it goes.
@@ -61,7 +80,7 @@ pub(crate) struct Answer {
 }
 
 /// Why an endpoint gave no answer.
-enum NoAnswer {
+pub(crate) enum NoAnswer {
     NotSent(String),
     Lost(String),
 }
@@ -69,14 +88,40 @@ enum NoAnswer {
 /// What is known from the endpoints that were asked in vain.
 #[derive(Default)]
 struct Failures {
+    /// What happened where, in the last round.
     tried: Vec<String>,
+    /// The last word of a node that could do nothing now.
     refusal: Option<ClientError>,
+    /// Why a write that was sent may have been carried out.
+    doubt: Option<String>,
+    /// An answer was waited for in vain.
+    silent: bool,
+    /// Since when nobody listens anywhere.
+    unreachable_since: Option<Instant>,
+    /// How long the last answer took.
+    took: Duration,
 }
 
 impl Failures {
-    /// A node's own word says more than that others could not be reached.
-    fn into_error(self) -> ClientError {
-        self.refusal.unwrap_or_else(|| ClientError::Unreachable { tried: self.tried.join("; ") })
+    /// What says most comes first: a doubt, then a node's own word, and last that nobody could be reached.
+    fn into_error(self, call: &Call) -> ClientError {
+        if let Some(reason) = self.doubt {
+            return ClientError::Unknown { reason };
+        }
+        match self.refusal {
+            Some(refusal) => refusal,
+            None if self.silent => ClientError::Timeout { waited_ms: millis(call.timeout) },
+            None => ClientError::Unreachable { tried: self.tried.join("; ") },
+        }
+    }
+
+    /// Whether another round after this pause could still bring something.
+    fn hopeful(&self, pause: Duration, deadline: Instant) -> bool {
+        let next = Instant::now() + pause;
+        // A bit more than the last answer took: a write must not be cut off under way, where it is in doubt.
+        let in_time = next + self.took + self.took / 4 < deadline;
+        let listened_to = self.unreachable_since.is_none_or(|since| next - since < UNREACHABLE_PATIENCE);
+        in_time && listened_to
     }
 }
 
@@ -109,73 +154,112 @@ impl Endpoints {
 
     /// Asks until one answers, within the call's time.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, ClientError> {
-        let waited_ms = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
-        match (tokio::time::timeout(call.timeout, self.ask_in_turn(call)).await, call.effect) {
-            (Ok(outcome), _) => outcome,
-            (Err(_), Effect::Read) => Err(ClientError::Timeout { waited_ms }),
-            // How far the request had come is not known here; so the worse is assumed.
-            (Err(_), Effect::Write) => Err(ClientError::Unknown { reason: format!("no answer within {waited_ms} ms") }),
+        self.send_with(call, whole).await
+    }
+
+    /// Asks until one begins a long answer.
+    pub(crate) async fn open(&self, call: &Call) -> Result<(String, Incoming), ClientError> {
+        self.send_with(call, async |endpoint, _, body| Ok((endpoint, body))).await
+    }
+
+    /// Begins to read a long answer of the endpoint that answered last and of nobody else: what was made there is there.
+    pub(crate) async fn open_again(&self, call: &Call) -> Result<(String, Incoming), ClientError> {
+        let at = self.preferred.load(Ordering::Relaxed) % self.endpoints.len();
+        let same = Endpoints {
+            client: self.client.clone(),
+            endpoints: [self.endpoints[at].clone()].into(),
+            preferred: Arc::default(),
+        };
+        same.open(call).await
+    }
+
+    /// Asks until `take` has taken an answer.
+    async fn send_with<R>(
+        &self,
+        call: &Call,
+        take: impl AsyncFn(String, HeaderMap, Incoming) -> Result<R, NoAnswer>,
+    ) -> Result<R, ClientError> {
+        let deadline = Instant::now().checked_add(call.timeout).unwrap_or_else(|| Instant::now() + FAR);
+        let mut failures = Failures::default();
+        let mut backoff = Backoff::new();
+        loop {
+            if let Some(outcome) = self.round(call, deadline, &mut failures, &take).await {
+                return outcome;
+            }
+            let pause = backoff.pause();
+            if !failures.hopeful(pause, deadline) {
+                return Err(failures.into_error(call));
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Begins to read a long answer, of the endpoint that answered last and of nobody else: what was made there is there.
-    pub(crate) async fn open(&self, call: &Call) -> Result<(String, Incoming), ClientError> {
-        let endpoint = &self.endpoints[self.preferred.load(Ordering::Relaxed) % self.endpoints.len()];
-        let unreachable = |reason: String| ClientError::Unreachable { tried: format!("{endpoint}: {reason}") };
-        let asked = async {
-            let request = request(endpoint, call).map_err(|error| unreachable(error.to_string()))?;
-            let response = self.client.request(request).await.map_err(|error| unreachable(root_cause(&error)))?;
-            let (head, body) = response.into_parts();
-            if head.status.is_success() {
-                return Ok((endpoint.to_string(), body));
-            }
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| unreachable(root_cause(&*error)))?.to_bytes();
-            Err(ClientError::from_answer(head.status.as_u16(), &body))
-        };
-        let waited_ms = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
-        tokio::time::timeout(call.timeout, asked).await.unwrap_or(Err(ClientError::Timeout { waited_ms }))
-    }
-
-    async fn ask_in_turn(&self, call: &Call) -> Result<Answer, ClientError> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut failures = Failures::default();
+    /// Asks each endpoint once; `None` where another round may do.
+    async fn round<R>(
+        &self,
+        call: &Call,
+        deadline: Instant,
+        failures: &mut Failures,
+        take: &impl AsyncFn(String, HeaderMap, Incoming) -> Result<R, NoAnswer>,
+    ) -> Option<Result<R, ClientError>> {
+        let (first, begun) = (self.preferred.load(Ordering::Relaxed), Instant::now());
+        let mut heard = false;
+        failures.tried.clear();
         for turn in 0..self.endpoints.len() {
             let at = (first + turn) % self.endpoints.len();
-            let endpoint = &self.endpoints[at];
-            match self.ask(endpoint, call).await {
-                Ok((status, answer)) if status.is_success() => {
+            let (endpoint, asked) = (&self.endpoints[at], Instant::now());
+            if turn > 0 && asked >= deadline {
+                break;
+            }
+            let until = self.patience(call, asked, deadline);
+            match tokio::time::timeout_at(until, self.ask(endpoint, call, take)).await {
+                Ok(Ok(Ok(answer))) => {
                     self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Some(Ok(answer));
                 }
-                Ok((status, answer)) => {
-                    let error = ClientError::from_answer(status.as_u16(), &answer.body);
-                    match (status, call.effect) {
-                        (StatusCode::SERVICE_UNAVAILABLE, _) | (StatusCode::GATEWAY_TIMEOUT, Effect::Read) => {
-                            failures.refusal = Some(error);
-                        }
-                        (StatusCode::GATEWAY_TIMEOUT, Effect::Write) => {
-                            return Err(ClientError::Unknown { reason: error.to_string() });
-                        }
-                        _ => {
-                            self.preferred.store(at, Ordering::Relaxed);
-                            return Err(error);
-                        }
+                Ok(Ok(Err(error))) => {
+                    heard = true;
+                    failures.took = asked.elapsed();
+                    if let Some(error) = judge(error, call.effect, failures) {
+                        self.preferred.store(at, Ordering::Relaxed);
+                        return Some(Err(error));
                     }
                 }
-                Err(NoAnswer::Lost(reason)) if call.effect == Effect::Write => {
-                    return Err(ClientError::Unknown { reason: format!("{endpoint}: {reason}") });
+                Ok(Err(NoAnswer::NotSent(reason))) => failures.tried.push(format!("{endpoint}: {reason}")),
+                Ok(Err(NoAnswer::Lost(reason))) => {
+                    heard = true;
+                    if let Some(error) = lost(format!("{endpoint}: {reason}"), call.effect, failures) {
+                        return Some(Err(error));
+                    }
                 }
-                Err(NoAnswer::NotSent(reason) | NoAnswer::Lost(reason)) => {
-                    failures.tried.push(format!("{endpoint}: {reason}"));
+                // How far the request had come is not known here; so the worse is assumed.
+                Err(_) => {
+                    (heard, failures.silent) = (true, true);
+                    let reason = format!("no answer within {} ms", millis(until - asked));
+                    if let Some(error) = lost(reason, call.effect, failures) {
+                        return Some(Err(error));
+                    }
                 }
             }
         }
-        Err(failures.into_error())
+        failures.unreachable_since = if heard { None } else { failures.unreachable_since.or(Some(begun)) };
+        None
     }
 
-    /// Sends the request to one endpoint and reads its answer to the end.
-    async fn ask(&self, endpoint: &Authority, call: &Call) -> Result<(StatusCode, Answer), NoAnswer> {
+    /// Until when one endpoint's answer is waited for. What may be asked again elsewhere does not wait to the end for a
+    /// node that hangs.
+    fn patience(&self, call: &Call, now: Instant, deadline: Instant) -> Instant {
+        let alone = call.effect == Effect::Write || self.endpoints.len() == 1;
+        if alone { deadline } else { deadline.min(now + (call.timeout / 3).max(ATTEMPT_LEAST)) }
+    }
+
+    /// Sends the request to one endpoint. The outer error: no answer; the inner one: an answer that is no success.
+    async fn ask<R>(
+        &self,
+        endpoint: &Authority,
+        call: &Call,
+        take: &impl AsyncFn(String, HeaderMap, Incoming) -> Result<R, NoAnswer>,
+    ) -> Result<Result<R, ClientError>, NoAnswer> {
         let request = request(endpoint, call).map_err(|error| NoAnswer::NotSent(error.to_string()))?;
         // The pool repeats a request only where a kept connection proves closed before a byte of it was taken.
         let response = self.client.request(request).await.map_err(|error| {
@@ -183,10 +267,50 @@ impl Endpoints {
             if error.is_connect() { NoAnswer::NotSent(reason) } else { NoAnswer::Lost(reason) }
         })?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| NoAnswer::Lost(root_cause(&*error)))?.to_bytes();
-        Ok((head.status, Answer { endpoint: endpoint.to_string(), headers: head.headers, body }))
+        if head.status.is_success() {
+            return take(endpoint.to_string(), head.headers, body).await.map(Ok);
+        }
+        let answer = whole(endpoint.to_string(), head.headers, body).await?;
+        Ok(Err(ClientError::from_answer(head.status.as_u16(), &answer.body)))
     }
+}
+
+/// Reads an answer to its end.
+async fn whole(endpoint: String, headers: HeaderMap, body: Incoming) -> Result<Answer, NoAnswer> {
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| NoAnswer::Lost(root_cause(&*error)))?.to_bytes();
+    Ok(Answer { endpoint, headers, body })
+}
+
+/// What follows from an answer that is no success: the final error, or `None` where the next endpoint is to be asked.
+fn judge(error: ClientError, effect: Effect, failures: &mut Failures) -> Option<ClientError> {
+    let ClientError::Api { status, code, .. } = &error else { return Some(error) };
+    match (*status, effect) {
+        (503 | 429, _) | (504, Effect::Read) => failures.refusal = Some(error),
+        (504, _) => return lost(error.to_string(), effect, failures),
+        // The session may have ended between an earlier attempt that was carried out and this one.
+        _ if failures.doubt.is_some() && matches!(code, SessionExpired | RequestForgotten | Internal | Other) => {
+            let earlier = failures.doubt.take().unwrap_or_default();
+            return Some(ClientError::Unknown { reason: format!("{earlier}; then: {error}") });
+        }
+        _ => return Some(error),
+    }
+    None
+}
+
+/// What follows from a request whose answer is lost.
+fn lost(reason: String, effect: Effect, failures: &mut Failures) -> Option<ClientError> {
+    match effect {
+        Effect::Read => failures.tried.push(reason),
+        Effect::Write => return Some(ClientError::Unknown { reason }),
+        Effect::Numbered => failures.doubt = Some(reason),
+    }
+    None
+}
+
+fn millis(duration: Duration) -> u64 {
+    // Rounded: a deadline is a few microseconds less away than it was set.
+    u64::try_from((duration + Duration::from_micros(500)).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn request(endpoint: &Authority, call: &Call) -> Result<Request<Full<Bytes>>, hyper::http::Error> {

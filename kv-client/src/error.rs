@@ -29,7 +29,7 @@ pub enum ClientError {
         waited_ms: u64,
     },
     /// A write was, or may have been, sent, and no answer tells what became of it: it may have been carried out, or may
-    /// yet be. It was not repeated.
+    /// yet be. It was repeated only under its number in a session, which cannot carry it out twice.
     #[error("the outcome is unknown ({reason}); read the state before you repeat the request")]
     Unknown {
         /// What happened to the answer.
@@ -47,6 +47,14 @@ pub enum ClientError {
         message: String,
         /// Who leads, if the node knew.
         leader: Option<u64>,
+    },
+    /// A watch asks for changes that are not remembered any more.
+    #[error(
+        "the changes before revision {first_revision} are not remembered any more; scan the keys, then watch from there on"
+    )]
+    Compacted {
+        /// The first revision whose changes are still there.
+        first_revision: u64,
     },
     /// A download was begun and did not come to its end. To begin again harms nobody.
     #[error("the download from {endpoint} broke off ({reason}); start it again")]
@@ -73,6 +81,7 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             ClientError::Api { code, .. } => Some(*code),
+            ClientError::Compacted { .. } => Some(ErrorCode::Compacted),
             _ => None,
         }
     }
@@ -81,6 +90,9 @@ impl ClientError {
     pub(crate) fn from_answer(status: u16, body: &[u8]) -> ClientError {
         const QUOTED_BYTES_MAX: usize = 200;
         match serde_json::from_slice::<ErrorReply>(body) {
+            Ok(ErrorReply { error: ErrorCode::Compacted, first_revision: Some(first_revision), .. }) => {
+                ClientError::Compacted { first_revision }
+            }
             Ok(reply) => ClientError::Api { status, code: reply.error, message: reply.message, leader: reply.leader },
             Err(_) => {
                 let quoted = String::from_utf8_lossy(&body[..body.len().min(QUOTED_BYTES_MAX)]).into_owned();

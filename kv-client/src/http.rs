@@ -4,6 +4,7 @@
 //! as that answers, and goes to the next only where this cannot carry out a write twice (see `endpoints`).
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
@@ -17,8 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::endpoints::{Answer, Call, Effect, Endpoints};
 use crate::error::ClientError;
 use crate::protocol::{
-    CONSISTENCY_PARAMETER, Consistency, DeleteReply, EXPECT_VERSION_PARAMETER, ErrorCode, PutReply, REVISION_HEADER,
-    ScanReply, StatusReply, VERSION_HEADER,
+    ACKED_BELOW_HEADER, CONSISTENCY_PARAMETER, Consistency, DeleteReply, END_PARAMETER, EPHEMERAL_PARAMETER,
+    EXPECT_VERSION_PARAMETER, ErrorCode, LIMIT_PARAMETER, PREFIX_PARAMETER, PutReply, REQUEST_HEADER, REVISION_HEADER,
+    SESSION_HEADER, START_PARAMETER, ScanReply, StatusReply, VERSION_HEADER,
 };
 use crate::txn::{TxnReply, TxnRequest};
 
@@ -45,13 +47,15 @@ pub enum Expect {
 pub struct WriteOptions {
     /// On which condition.
     pub expect: Expect,
+    /// The key vanishes when the session that writes it ends. Only a put in a session can be so.
+    pub ephemeral: bool,
     /// How long the answer is waited for; then the outcome is unknown.
     pub timeout: Duration,
 }
 
 impl Default for WriteOptions {
     fn default() -> WriteOptions {
-        WriteOptions { expect: Expect::Any, timeout: TIMEOUT_DEFAULT }
+        WriteOptions { expect: Expect::Any, ephemeral: false, timeout: TIMEOUT_DEFAULT }
     }
 }
 
@@ -130,7 +134,7 @@ impl HttpClient {
     /// # Errors
     /// Any but [`ClientError::Timeout`]; a condition that does not hold is [`ErrorCode::VersionMismatch`].
     pub async fn put(&self, key: &[u8], value: Bytes, options: WriteOptions) -> Result<PutReply, ClientError> {
-        self.write(Method::PUT, key_path(key)?, value, options).await
+        self.put_tagged(key, value, options, None).await
     }
 
     /// Appends to a key's value; a key that does not exist is created.
@@ -138,7 +142,7 @@ impl HttpClient {
     /// # Errors
     /// As [`HttpClient::put`].
     pub async fn append(&self, key: &[u8], suffix: Bytes, options: WriteOptions) -> Result<PutReply, ClientError> {
-        self.write(Method::POST, key_path(key)? + "/append", suffix, options).await
+        self.append_tagged(key, suffix, options, None).await
     }
 
     /// Removes a key.
@@ -146,7 +150,7 @@ impl HttpClient {
     /// # Errors
     /// As [`HttpClient::put`].
     pub async fn delete(&self, key: &[u8], options: WriteOptions) -> Result<DeleteReply, ClientError> {
-        self.write(Method::DELETE, key_path(key)?, Bytes::new(), options).await
+        self.delete_tagged(key, options, None).await
     }
 
     /// Reads the keys of a range, a page of them.
@@ -155,13 +159,15 @@ impl HttpClient {
     /// Any but [`ClientError::Unknown`].
     pub async fn scan(&self, request: &ScanRequest, options: ReadOptions) -> Result<ScanReply, ClientError> {
         let mut path_and_query = String::from("/v1/kv");
-        for (name, bytes) in [("prefix", &request.prefix), ("start", &request.start), ("end", &request.end)] {
+        for (name, bytes) in
+            [(PREFIX_PARAMETER, &request.prefix), (START_PARAMETER, &request.start), (END_PARAMETER, &request.end)]
+        {
             if let Some(bytes) = bytes {
                 push_parameter(&mut path_and_query, name, bytes);
             }
         }
         if let Some(limit) = request.limit {
-            push_parameter(&mut path_and_query, "limit", limit.to_string().as_bytes());
+            push_parameter(&mut path_and_query, LIMIT_PARAMETER, limit.to_string().as_bytes());
         }
         push_parameter(&mut path_and_query, CONSISTENCY_PARAMETER, options.consistency.as_str().as_bytes());
         json_of(&self.endpoints.send(&read(path_and_query, options.timeout)).await?)
@@ -172,7 +178,7 @@ impl HttpClient {
     /// # Errors
     /// As [`HttpClient::put`]. That its comparisons do not hold is no error.
     pub async fn txn(&self, request: &TxnRequest, timeout: Duration) -> Result<TxnReply, ClientError> {
-        self.call(Method::POST, "/v1/txn", Some(request), timeout).await
+        self.txn_tagged(request, timeout, None).await
     }
 
     /// How the first node that answers stands.
@@ -195,14 +201,58 @@ impl HttpClient {
         timeout: Duration,
     ) -> Result<R, ClientError> {
         let effect = if method == Method::GET { Effect::Read } else { Effect::Write };
-        let mut call = Call {
-            effect,
-            method,
-            path_and_query: path_and_query.into(),
-            headers: vec![],
-            body: Bytes::new(),
-            timeout,
-        };
+        self.json(effect, method, path_and_query.into(), body, timeout, None).await
+    }
+
+    pub(crate) async fn put_tagged(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        options: WriteOptions,
+        tag: Option<&Tag>,
+    ) -> Result<PutReply, ClientError> {
+        self.write(Method::PUT, key_path(key)?, value, options, tag).await
+    }
+
+    pub(crate) async fn append_tagged(
+        &self,
+        key: &[u8],
+        suffix: Bytes,
+        options: WriteOptions,
+        tag: Option<&Tag>,
+    ) -> Result<PutReply, ClientError> {
+        self.write(Method::POST, key_path(key)? + "/append", suffix, options, tag).await
+    }
+
+    pub(crate) async fn delete_tagged(
+        &self,
+        key: &[u8],
+        options: WriteOptions,
+        tag: Option<&Tag>,
+    ) -> Result<DeleteReply, ClientError> {
+        self.write(Method::DELETE, key_path(key)?, Bytes::new(), options, tag).await
+    }
+
+    pub(crate) async fn txn_tagged(
+        &self,
+        request: &TxnRequest,
+        timeout: Duration,
+        tag: Option<&Tag>,
+    ) -> Result<TxnReply, ClientError> {
+        self.json(effect_of(tag), Method::POST, "/v1/txn".into(), Some(request), timeout, tag).await
+    }
+
+    /// A request with a JSON body, or none, and a JSON answer.
+    pub(crate) async fn json<B: Serialize, R: DeserializeOwned>(
+        &self,
+        effect: Effect,
+        method: Method,
+        path_and_query: String,
+        body: Option<&B>,
+        timeout: Duration,
+        tag: Option<&Tag>,
+    ) -> Result<R, ClientError> {
+        let mut call = Call { effect, method, path_and_query, headers: headers_of(tag), body: Bytes::new(), timeout };
         if let Some(body) = body {
             let encoded = serde_json::to_vec(body).map_err(|error| ClientError::Api {
                 status: ErrorCode::BadInput.status(),
@@ -222,8 +272,9 @@ impl HttpClient {
         mut path_and_query: String,
         body: Bytes,
         options: WriteOptions,
+        tag: Option<&Tag>,
     ) -> Result<R, ClientError> {
-        let mut headers = Vec::new();
+        let mut headers = headers_of(tag);
         match options.expect {
             Expect::Any => {}
             Expect::Version(version) => {
@@ -232,9 +283,34 @@ impl HttpClient {
             Expect::ModRevision(0) => headers.push(("if-none-match", "*".into())),
             Expect::ModRevision(revision) => headers.push(("if-match", format!("\"{revision}\""))),
         }
-        let call = Call { effect: Effect::Write, method, path_and_query, headers, body, timeout: options.timeout };
+        if options.ephemeral {
+            push_parameter(&mut path_and_query, EPHEMERAL_PARAMETER, b"1");
+        }
+        let call = Call { effect: effect_of(tag), method, path_and_query, headers, body, timeout: options.timeout };
         json_of(&self.endpoints.send(&call).await?)
     }
+}
+
+/// A write's place in its session.
+#[derive(Clone, Debug)]
+pub(crate) struct Tag {
+    pub(crate) session: Arc<str>,
+    pub(crate) number: u64,
+    pub(crate) acked_below: u64,
+}
+
+fn effect_of(tag: Option<&Tag>) -> Effect {
+    if tag.is_some() { Effect::Numbered } else { Effect::Write }
+}
+
+fn headers_of(tag: Option<&Tag>) -> Vec<(&'static str, String)> {
+    tag.map_or_else(Vec::new, |tag| {
+        vec![
+            (SESSION_HEADER, tag.session.to_string()),
+            (REQUEST_HEADER, tag.number.to_string()),
+            (ACKED_BELOW_HEADER, tag.acked_below.to_string()),
+        ]
+    })
 }
 
 fn read(path_and_query: String, timeout: Duration) -> Call {

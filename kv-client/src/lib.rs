@@ -6,9 +6,11 @@
 //!              ──► endpoint 3 ✓
 //! ```
 //!
-//! The one thing that the client never does is to repeat a write that *may* have been carried out: an append that is
-//! sent twice is two appends. Then its answer is [`ClientError::Unknown`], and the caller decides.
+//! A write that *may* have been carried out is repeated only within a session ([`HttpSession`]), where the cluster knows it
+//! by its number: an append that is sent twice otherwise is two appends. Without one its answer is
+//! [`ClientError::Unknown`], and the caller decides.
 
+mod backoff;
 mod base64;
 mod clerk;
 mod endpoints;
@@ -16,8 +18,12 @@ mod error;
 mod http;
 pub mod protocol;
 mod quic;
+mod scan;
+mod session;
 mod snapshots;
+mod sse;
 pub mod txn;
+mod watch;
 pub mod wire;
 
 pub use base64::Base64;
@@ -25,4 +31,7 @@ pub use clerk::{Clerk, ClerkBuilder, ClerkError, Deleted, KeyRange, Scan, TxnDon
 pub use error::ClientError;
 pub use http::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
 pub use quic::{TlsError, TlsFiles};
+pub use scan::Scan as HttpScan;
+pub use session::HttpSession;
 pub use snapshots::SnapshotDownload;
+pub use watch::{Change as HttpChange, Watch as HttpWatch, WatchRequest};

@@ -40,7 +40,7 @@ impl HttpClient {
     pub async fn download_snapshot(&self, id: &str, timeout: Duration) -> Result<SnapshotDownload, ClientError> {
         let mut path_and_query = PATH.to_owned();
         push_parameter(&mut path_and_query, SNAPSHOT_ID_PARAMETER, id.as_bytes());
-        let (endpoint, body) = self.endpoints.open(&call(Method::GET, path_and_query, timeout)).await?;
+        let (endpoint, body) = self.endpoints.open_again(&call(Method::GET, path_and_query, timeout)).await?;
         Ok(SnapshotDownload { endpoint, body, timeout })
     }
 }

@@ -5,6 +5,7 @@
 //!   kv-service cluster | bench                 local cluster, load → cluster, load
 //!   kv-service relay                           its faults          → link_relay
 //!   kv-service put | get | append | … members  a client            → commands::client
+//!   kv-service repl                            the same at a prompt  → repl
 //!   kv-service snapshot save|status|restore    backups             → commands::snapshot
 //!   kv-service cert | inspect                  files               → commands
 //! ```
@@ -22,7 +23,7 @@ use tokio::runtime;
 
 use crate::cluster::{self, ClusterArgs};
 use crate::commands::cert::{self, CertCommand};
-use crate::commands::client::{self, ClientCommand};
+use crate::commands::client::{self, ClientCommand, Connection};
 use crate::commands::inspect::{self, InspectArgs};
 use crate::commands::output;
 use crate::commands::snapshot::{self, SnapshotCommand};
@@ -30,6 +31,7 @@ use crate::config::NodeConfig;
 use crate::error::ServiceError;
 use crate::load::{self, BenchArgs};
 use crate::node;
+use crate::repl;
 use crate::settings::Settings;
 
 /// A replicated key-value store on a log whose consensus engine is chosen at startup.
@@ -60,6 +62,8 @@ pub enum Command {
     /// Talk to a cluster.
     #[command(flatten)]
     Client(ClientCommand),
+    /// Talk to a cluster at a prompt, or read commands from a pipe
+    Repl(Connection),
     /// Give the relay of a cluster an order: slow links down, make them lose packets, cut them
     #[command(subcommand, arg_required_else_help = false)]
     Relay(ControlCommand),
@@ -80,12 +84,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => execute(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            output::write(error.render().to_string().as_bytes())
+            output::write(error.render().to_string().as_bytes()).map(|()| ExitCode::SUCCESS)
         }
-        Err(error) => Err(ServiceError::Usage(one_line(&error))),
+        Err(error) => Err(ServiceError::Usage(one_line(&error, "kv-service --help"))),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("kv-service: {error}");
             ExitCode::from(error.exit_status())
@@ -93,41 +97,48 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> Result<(), ServiceError> {
+fn execute(cli: Cli) -> Result<ExitCode, ServiceError> {
     match cli.command {
         None => {
             let mut config = NodeConfig::load(cli.settings, cli.config.as_deref())?;
             config.exit_with_parent = cli.exit_with_parent;
             config.telemetry.start();
-            block_on(&mut runtime::Builder::new_multi_thread(), node::run(config))
+            on_threads(node::run(config))
         }
-        // More than one: a relay must not wait for a terminal that is slow to take what the nodes say.
-        Some(Command::Cluster(arguments)) => {
-            block_on(&mut runtime::Builder::new_multi_thread(), cluster::run(arguments))
-        }
+        // More than one thread: a relay must not wait for a terminal that is slow to take what the nodes say.
+        Some(Command::Cluster(arguments)) => on_threads(cluster::run(arguments)),
+        // Nor may a session wait for who sits at the prompt.
+        Some(Command::Repl(connection)) => on_threads(repl::run(connection)),
         Some(Command::Relay(command)) => on_one_thread(async { Ok(link_relay::cli::control(command).await?) }),
-        Some(Command::Client(command)) => on_one_thread(client::run(command)),
+        Some(Command::Client(command)) => {
+            return block_on(&mut runtime::Builder::new_current_thread(), client::run(command));
+        }
         Some(Command::Snapshot(command)) => on_one_thread(snapshot::run(command)),
         Some(Command::Bench(arguments)) => on_one_thread(load::run(arguments)),
         Some(Command::Cert(command)) => cert::run(command),
         Some(Command::Inspect(arguments)) => inspect::run(&arguments),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn on_one_thread(task: impl Future<Output = Result<(), ServiceError>>) -> Result<(), ServiceError> {
     block_on(&mut runtime::Builder::new_current_thread(), task)
 }
 
-fn block_on(
+fn on_threads(task: impl Future<Output = Result<(), ServiceError>>) -> Result<(), ServiceError> {
+    block_on(&mut runtime::Builder::new_multi_thread(), task)
+}
+
+fn block_on<R>(
     builder: &mut runtime::Builder,
-    task: impl Future<Output = Result<(), ServiceError>>,
-) -> Result<(), ServiceError> {
+    task: impl Future<Output = Result<R, ServiceError>>,
+) -> Result<R, ServiceError> {
     let runtime = builder.enable_all().build().map_err(ServiceError::io("cannot start the runtime"))?;
     runtime.block_on(task)
 }
 
 /// What the parser has to say, as one line: what is wrong, what may have been meant, where to read on.
-fn one_line(error: &clap::Error) -> String {
+pub(crate) fn one_line(error: &clap::Error, see: &str) -> String {
     let text = error.render().to_string();
     let mut parts: Vec<String> = text
         .split("\n\n")
@@ -135,7 +146,7 @@ fn one_line(error: &clap::Error) -> String {
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
         .filter(|part| !part.is_empty())
         .collect();
-    parts.push("see 'kv-service --help'".to_owned());
+    parts.push(format!("see '{see}'"));
     let line = parts.join("; ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
@@ -150,7 +161,7 @@ mod tests {
 
     fn usage(line: &[&str]) -> String {
         let error = Cli::try_parse_from(["kv-service"].iter().chain(line)).expect_err("this must be refused");
-        let line = one_line(&error);
+        let line = one_line(&error, "kv-service --help");
         assert!(!line.contains('\n') && line.contains("--help"), "{line}");
         line
     }

@@ -1,10 +1,13 @@
 //! Why the program ends without having done what it was asked for. Each message is one line that names the remedy.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use consensus_api::{NodeId, RequestError};
+
+use crate::commands::lock;
 
 /// Everything that can go wrong on the way from the command line to an exit status.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +190,46 @@ pub enum ServiceError {
         /// The key.
         key: String,
     },
+    /// The key has another value than the one that was to be replaced.
+    #[error("'{key}' was not swapped, nothing was changed: {found}; read it, then decide anew")]
+    NotSwapped {
+        /// The key.
+        key: String,
+        /// What is there.
+        found: String,
+    },
+    /// None of the endpoints is this node's.
+    #[error("no endpoint is that of node {node}; add its HTTP address to --endpoints")]
+    NoSuchEndpoint {
+        /// The node.
+        node: u64,
+    },
+    /// The lock could not be kept.
+    #[error(
+        "the lock '{name}' is lost, and the command was stopped: {reason}; see what it had done, then run it again"
+    )]
+    LockLost {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The command under a lock cannot be started.
+    #[error("cannot run '{}': {source}; check its name", .command.display())]
+    NoSuchCommand {
+        /// Its name.
+        command: OsString,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Some lines of a script failed.
+    #[error("{failed} of {lines} lines failed, as said above; correct them, then run those again")]
+    LinesFailed {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        lines: usize,
+    },
     /// The load generator has nothing to show.
     #[error(
         "no operation succeeded ({errors} failed, the last: {last}); see whether the cluster works with 'kv-service status'"
@@ -252,6 +295,7 @@ impl ServiceError {
             | ServiceError::BadWord { .. }
             | ServiceError::Unsupported { .. } => 2,
             ServiceError::Relay(error) => error.exit_status(),
+            ServiceError::NoSuchCommand { source, .. } => lock::exit_status_of(source),
             _ => 1,
         }
     }

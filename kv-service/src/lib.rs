@@ -6,6 +6,7 @@
 //!    │                               └────▶ http ──▶ service ──▶ ReplicatedLog, KvReader
 //!    ├────▶ cluster                       several nodes as child processes
 //!    ├────▶ commands                      put, get, … status, cert, inspect
+//!    ├────▶ repl                          the same commands at a prompt
 //!    └────▶ load                          the load generator
 //! ```
 
@@ -22,6 +23,7 @@ pub mod founding;
 pub mod http;
 pub mod load;
 pub mod node;
+pub mod repl;
 pub mod service;
 pub mod settings;
 pub mod stop;

@@ -11,6 +11,9 @@ use crate::node::{Node, Nowhere, Play};
 /// Long enough to send a request over loopback, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(100);
 
+/// More than there are rounds in a test.
+const ROUNDS: usize = 100;
+
 fn written() -> Play {
     Play::ok(json!({"version": 1, "revision": 1}))
 }
@@ -111,10 +114,38 @@ async fn a_refusal_is_final_and_carries_status_code_message_and_leader() {
 
 #[tokio::test]
 async fn a_nodes_own_word_counts_more_than_that_others_cannot_be_reached() {
-    let node = Node::start([Play::error(503, "no_quorum")]).await;
+    let node = Node::start(vec![Play::error(503, "no_quorum"); ROUNDS]).await;
     let nowhere = Nowhere::new();
     let client = HttpClient::new([node.endpoint(), nowhere.endpoint()]).unwrap();
-    assert_eq!(put(&client).await.unwrap_err().code(), Some(ErrorCode::NoQuorum));
+    let options = WriteOptions { timeout: SHORT, ..WriteOptions::default() };
+    let error = client.put(b"k", "v".into(), options).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::NoQuorum));
+}
+
+#[tokio::test]
+async fn rounds_follow_each_other_until_somebody_can_do_it() {
+    for refusal in [Play::error(503, "no_leader"), Play::error(429, "too_busy")] {
+        let electing = Node::start([refusal.clone(), refusal.clone(), refusal, written()]).await;
+        assert_eq!(put(&client_of(&[&electing])).await, Ok(1));
+        assert_eq!(electing.seen().len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_takes_long_is_not_asked_for_where_the_time_is_up_before_it_comes() {
+    let slow = Play::Late { after: Duration::from_millis(300), play: Box::new(Play::error(503, "no_quorum")) };
+    let node = Node::start(vec![slow; ROUNDS]).await;
+    let options = WriteOptions { timeout: Duration::from_millis(500), ..WriteOptions::default() };
+    let error = client_of(&[&node]).put(b"k", "v".into(), options).await.unwrap_err();
+    // A second attempt would be cut off under way, and leave the write in doubt.
+    assert_eq!((error.code(), node.seen().len()), (Some(ErrorCode::NoQuorum), 1));
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_costs_a_read_a_part_of_its_time() {
+    let (hung, well) = (Node::start([Play::Silence]).await, Node::start([found()]).await);
+    let options = ReadOptions { timeout: Duration::from_secs(3), ..ReadOptions::default() };
+    assert!(client_of(&[&hung, &well]).get(b"k", options).await.unwrap().is_some());
 }
 
 #[tokio::test]

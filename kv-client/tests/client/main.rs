@@ -4,3 +4,6 @@
 mod failures;
 mod node;
 mod requests;
+mod scans;
+mod sessions;
+mod watches;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,9 +18,18 @@ use tokio::task::JoinHandle;
 /// What the node does with a request, once it has read all of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Play {
-    Answer { status: u16, headers: Vec<(&'static str, &'static str)>, body: String },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, &'static str)>,
+        body: String,
+    },
     HangUp,
     Silence,
+    /// Something else, later.
+    Late {
+        after: Duration,
+        play: Box<Play>,
+    },
 }
 
 impl Play {
@@ -116,18 +126,22 @@ async fn answer(script: Arc<Mutex<Script>>, request: Request<Incoming>) -> Resul
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| HangUp)?.to_bytes();
     let line = format!("{} {}", head.method, head.uri);
-    let play = {
+    let mut play = {
         let mut script = script.lock().unwrap();
         script.seen.push(Seen { line, headers: head.headers, body });
         script.plays.pop_front().unwrap_or(Play::HangUp)
     };
+    while let Play::Late { after, play: later } = play {
+        tokio::time::sleep(after).await;
+        play = *later;
+    }
     match play {
         Play::Answer { status, headers, body } => {
             let response = Response::builder().status(status);
             let response = headers.into_iter().fold(response, |response, (name, value)| response.header(name, value));
             Ok(response.body(Full::new(body.into())).unwrap())
         }
-        Play::HangUp => Err(HangUp),
+        Play::HangUp | Play::Late { .. } => Err(HangUp),
         Play::Silence => match std::future::pending::<Infallible>().await {},
     }
 }

@@ -45,11 +45,7 @@ pub(crate) struct Shared<T: Tables> {
 
 impl<T: Tables> Clone for Shared<T> {
     fn clone(&self) -> Shared<T> {
-        Shared {
-            service: self.service.clone(),
-            leader: self.leader.clone(),
-            stopping: self.stopping.clone(),
-        }
+        Shared { service: self.service.clone(), leader: self.leader.clone(), stopping: self.stopping.clone() }
     }
 }
 

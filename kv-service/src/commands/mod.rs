@@ -2,7 +2,12 @@
 
 pub mod cert;
 pub mod client;
+pub mod desk;
 pub mod inspect;
+pub mod keys;
+pub mod lock;
+pub mod nodes;
 pub mod output;
+pub mod session;
 pub mod snapshot;
-mod status;
+pub mod watch;

@@ -23,6 +23,7 @@ use serde_json::json;
 use storage_rocks::{Expected, Restore, StorageError, check_export, read_export, snapshot_name};
 
 use super::client::Connection;
+use super::desk;
 use crate::engines;
 use crate::error::ServiceError;
 
@@ -98,18 +99,17 @@ pub async fn run(command: SnapshotCommand) -> Result<(), ServiceError> {
 
 async fn save(arguments: SaveArgs) -> Result<(), ServiceError> {
     let SaveArgs { file, endpoints, stale, json, timeout_ms } = arguments;
-    let connection = Connection { endpoints, json, timeout_ms };
+    let desk = Connection { endpoints, json, timeout_ms }.desk()?;
     refuse_existing(&file)?;
-    let client = connection.client()?;
     let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
-    let taken = client.take_snapshot(consistency, connection.timeout()).await?;
+    let taken = desk.client.take_snapshot(consistency, desk.timeout).await?;
     let partial = partial(&file);
-    let saved = fetch(&client, &taken, &partial).await.and_then(|()| put_in_place(&partial, &file));
+    let saved = fetch(&desk.client, &taken, &partial).await.and_then(|()| put_in_place(&partial, &file));
     // Where it cannot be removed, its name says what it is.
     let _ = fs::remove_file(&partial);
     saved?;
     let SnapshotReply { snapshot_index, bytes, id } = &taken;
-    connection.print(&taken, || format!("{}: index {snapshot_index}, {bytes} bytes, id {id}", file.display()))
+    desk.print(&taken, || format!("{}: index {snapshot_index}, {bytes} bytes, id {id}", file.display()))
 }
 
 /// Downloads the snapshot, makes it durable and checks it.
@@ -158,7 +158,7 @@ fn status(file: &Path, json: bool) -> Result<(), ServiceError> {
     let found = in_file(file, |input| {
         read_export(input, &schema::TABLES, applied, |snapshot, tables| {
             let keys = count_keys(tables)?;
-            Ok((snapshot.clone(), keys, hex(&kv_machine::digest_of(tables)?)))
+            Ok((snapshot.clone(), keys, super::output::hex(&kv_machine::digest_of(tables)?)))
         })
     })?;
     let (snapshot, keys, digest) =
@@ -173,8 +173,7 @@ fn status(file: &Path, json: bool) -> Result<(), ServiceError> {
         "digest": digest,
         "members": snapshot.membership.members.iter().map(member).collect::<Vec<_>>(),
     });
-    let connection = Connection { endpoints: Vec::new(), json, timeout_ms: 0 };
-    connection.print(&object, || text(&snapshot, keys, &digest))
+    desk::print(json, &object, || text(&snapshot, keys, &digest))
 }
 
 fn text(snapshot: &SnapshotManifest, keys: u64, digest: &str) -> String {
@@ -235,8 +234,4 @@ fn in_file<R>(file: &Path, read: impl FnOnce(BufReader<File>) -> Result<R, Stora
         }
         other => other.into(),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

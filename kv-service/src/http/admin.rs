@@ -133,6 +133,13 @@ pub(super) async fn transfer<T: Tables>(
     json_of(&json!({ "leader_id": context.leader().map(|node| node.0) }))
 }
 
+/// `POST /v1/leader/campaign`: has this node try to lead, whoever leads now.
+pub(super) async fn campaign<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+    let outcome = context.service.log.campaign().await;
+    outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
+    json_of(&json!({ "node_id": context.service.identity.node.0 }))
+}
+
 async fn change<T: Tables>(context: &Context<T>, mut target: Membership) -> Result<Response, ApiError> {
     // Who voted until now is for the engine to say.
     target.outgoing.clear();
