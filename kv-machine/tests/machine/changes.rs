@@ -69,7 +69,7 @@ fn the_changes_of_one_revision_come_together() {
     assert_eq!(read(&world, "", 1, of(1)), page(all_of_one_slice()[..1].to_vec(), 2));
     assert_eq!(read(&world, "", 1, of(0)), page(all_of_one_slice()[..1].to_vec(), 2));
     let of = |bytes_max| ChangeLimits { bytes_max, ..ALL };
-    assert_eq!(read(&world, "", 1, of(100)), page(all_of_one_slice()[..2].to_vec(), 3));
+    assert_eq!(read(&world, "", 1, of(300)), page(all_of_one_slice()[..2].to_vec(), 3));
 }
 
 #[test]
