@@ -272,9 +272,15 @@ async fn each_mistake_of_a_client_has_its_answer_and_changes_nothing() {
 async fn a_head_that_is_no_http_or_too_long_and_a_body_that_does_not_come_end_in_an_answer() {
     let cluster = Cluster::start_with("paxos", 1, &["--request-timeout-ms", "300"]).await;
     let node = cluster.http(1);
-    assert_eq!(send(&node, b"PUT\r\n\r\n").status, 400);
-    let long = format!("GET /v1/kv/k HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(70_000));
+    for garbage in ["PUT\r\n\r\n", "GARBAGE nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+        assert_eq!(send(&node, garbage.as_bytes()).status, 400, "{garbage:?}");
+    }
+    let long = format!("GET /v1/kv/k HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(200_000));
     assert_eq!(send(&node, long.as_bytes()).status, 431);
+    let many = format!("GET /v1/kv/k HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    assert_eq!(send(&node, many.as_bytes()).status, 431);
+    let far = format!("GET /v1/kv/{} HTTP/1.0\r\n\r\n", "k".repeat(65_534));
+    assert!(matches!(send(&node, far.as_bytes()).status, 414 | 431));
     let answer = send(&node, b"PUT /v1/kv/k HTTP/1.0\r\nContent-Length: 10\r\n\r\nslow");
     let error = answer.is_error(400, "bad_input");
     assert!(error["message"].as_str().unwrap().contains("in time"), "{error}");
