@@ -205,9 +205,9 @@ fn event(change: Change) -> WatchEvent {
 fn push(text: &mut String, event: &WatchEvent, id: Option<String>) {
     // Structs of numbers and strings always serialize, and a string takes whatever is written.
     let data = event.data().unwrap_or_default();
-    let _ = write!(text, "event: {}\n", event.name());
+    let _ = writeln!(text, "event: {}", event.name());
     if let Some(id) = id {
-        let _ = write!(text, "id: {id}\n");
+        let _ = writeln!(text, "id: {id}");
     }
-    let _ = write!(text, "data: {data}\n\n");
+    let _ = writeln!(text, "data: {data}\n");
 }
