@@ -73,10 +73,10 @@ async fn a_session_that_expired_or_was_ended_is_a_409_and_its_keys_are_gone() {
             tokio::time::sleep(GLANCE).await;
         }
         for number in [1, 2] {
-            write(&node, number, "PUT", "/v1/kv/k", "v").is_error(409, "session_expired");
+            write(&node, number, "PUT", "/v1/kv/k", "v").into_error(409, "session_expired");
         }
         let again = json!({"session": SESSION}).to_string();
-        ask(&node, "POST", "/v1/sessions", &[], &again).is_error(409, "session_expired");
+        ask(&node, "POST", "/v1/sessions", &[], &again).into_error(409, "session_expired");
         assert_eq!(cluster.client(&[1]).get("k").await.unwrap(), None);
         let ended = ask(&node, "DELETE", &format!("/v1/sessions/{SESSION}"), &[], "").json();
         assert_eq!(ended["ended"], false);
@@ -93,7 +93,7 @@ async fn a_follower_sends_to_the_leader_wherever_that_is() {
                 let path = "/v1/kv/a%2Fb?redirect=1";
                 let answer = until_answered(|| ask(&cluster.http(id), "PUT", path, &[], "v")).await;
                 let location = answer.header("location").to_owned();
-                assert_eq!(answer.is_error(307, "not_leader")["leader"], leader);
+                assert_eq!(answer.into_error(307, "not_leader")["leader"], leader);
                 assert_eq!(location, format!("http://{}{path}", cluster.http(leader)));
                 assert_eq!(ask(&cluster.http(leader), "PUT", path, &[], "v").status, 200);
             }
@@ -209,13 +209,16 @@ async fn without_a_majority_what_needs_one_says_so_and_the_rest_goes_on() {
             let code = answer.json()["error"].clone();
             assert!(code == "no_leader" || code == "no_quorum", "{engine} {path}: {code}");
         }
-        ask(&node, "PUT", "/v1/kv/k?redirect=1", &[], "w").is_error(503, "no_leader");
+        ask(&node, "PUT", "/v1/kv/k?redirect=1", &[], "w").into_error(503, "no_leader");
         assert_eq!(ask(&node, "GET", "/v1/kv/k?consistency=stale", &[], "").body(), "v");
         assert_eq!(ask(&node, "GET", "/v1/kv?consistency=stale", &[], "").status, 200);
         assert_eq!(Events::open(&node, "?from_revision=1", "").next().unwrap().1, 1);
         assert_eq!(ask(&node, "GET", "/v1/status", &[], "").status, 200);
     }
 }
+
+/// Status and code of the answer; method, path, headers and body of the request.
+type Mistake<'a> = (u16, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mistake_of_a_client_has_its_answer_and_changes_nothing() {
@@ -230,7 +233,7 @@ async fn each_mistake_of_a_client_has_its_answer_and_changes_nothing() {
         let over = ("Quorate-Request", "18446744073709551616");
         let one = ("Quorate-Request", "1");
         #[rustfmt::skip]
-        let mistakes: &[(u16, &str, &str, &str, &[(&str, &str)], &str)] = &[
+        let mistakes: &[Mistake<'_>] = &[
             (400, "bad_input", "PUT", "/v1/kv/", &[], "v"),
             (400, "bad_input", "PUT", "/v1/kv/%zz", &[], "v"),
             (400, "bad_input", "PUT", "/v1/kv/k?expect=1", &[], "v"),
@@ -282,7 +285,7 @@ async fn a_head_that_is_no_http_or_too_long_and_a_body_that_does_not_come_end_in
     let far = format!("GET /v1/kv/{} HTTP/1.0\r\n\r\n", "k".repeat(65_534));
     assert!(matches!(send(&node, far.as_bytes()).status, 414 | 431));
     let answer = send(&node, b"PUT /v1/kv/k HTTP/1.0\r\nContent-Length: 10\r\n\r\nslow");
-    let error = answer.is_error(400, "bad_input");
+    let error = answer.into_error(400, "bad_input");
     assert!(error["message"].as_str().unwrap().contains("in time"), "{error}");
     assert_eq!(cluster.client(&[1]).get("k").await.unwrap(), None);
 }

@@ -34,9 +34,9 @@ impl Answer {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body:?}"))
     }
 
-    /// Asserts the status and the code of an error.
+    /// The body of an error, which must have this status and code.
     #[track_caller]
-    pub fn is_error(self, status: u16, code: &str) -> Value {
+    pub fn into_error(self, status: u16, code: &str) -> Value {
         let found = self.status;
         let body = self.json();
         assert_eq!((found, &body["error"]), (status, &Value::from(code)), "{body}");
