@@ -97,6 +97,7 @@ async fn converse<T: Tables>(mut shared: Shared<T>, connection: &ClientConnectio
     let mut desk = Desk::new(shared.service.clone());
     let mut chunks = [const { Bytes::new() }; CHUNKS];
     let mut taking = true;
+    let mut stopping = shared.stopping.clone();
     // Dropped with the conversation, and the watches with it.
     let mut watches = JoinSet::new();
     loop {
@@ -117,7 +118,7 @@ async fn converse<T: Tables>(mut shared: Shared<T>, connection: &ClientConnectio
                 let leader = shared.leader.borrow_and_update().clone();
                 append_frame(&ToClient::Leader(leader), &mut desk.out)?;
             }
-            Ok(_) = shared.stopping.wait_for(|stopping| *stopping), if taking => {
+            Ok(_) = stopping.wait_for(|stopping| *stopping), if taking => {
                 taking = false;
                 let refused = desk.backlog.refuse_all();
                 desk.answers.extend(refused);

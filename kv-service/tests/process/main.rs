@@ -9,6 +9,7 @@ mod commands;
 #[cfg(target_os = "linux")]
 mod flood;
 mod harness;
+mod http_api;
 mod kills;
 #[cfg(target_os = "linux")]
 mod linearizable;
@@ -19,6 +20,7 @@ mod power_loss;
 #[cfg(target_os = "linux")]
 mod powered;
 mod quorums;
+mod raw_http;
 mod relay;
 #[cfg(target_os = "linux")]
 mod snapshot_disks;

@@ -1,5 +1,6 @@
 //! Exactly-once, and keys that live with a session.
 
+use kv_machine::{Command, SESSION_REPLIES_MAX, SessionTag};
 use serde_json::json;
 
 use super::*;
@@ -146,11 +147,22 @@ async fn a_window_of_requests_may_arrive_in_any_order() {
 #[tokio::test]
 async fn a_full_session_refuses_before_it_carries_out_and_says_when_to_come_back() {
     let node = node().await;
-    let headers = [("quorate-session", SESSION), ("quorate-request", "1000000"), ("quorate-acked-below", "1")];
+    // As many requests as there may be unacknowledged answers.
+    let session: kv_machine::SessionId = SESSION.parse().unwrap();
+    let delete = Command::Delete { key: "absent".into(), expect: Default::default() };
+    let request = |number| {
+        let tag = SessionTag { session, number, acked_below: 1 };
+        kv_machine::Request { session: Some(tag), command: delete.clone() }
+    };
+    let requests = (1..=SESSION_REPLIES_MAX as u64).map(request).collect();
+    node.service.submit(requests, Duration::from_secs(5)).await.unwrap();
+    let headers = [("quorate-session", SESSION), ("quorate-request", "5000"), ("quorate-acked-below", "1")];
     let answer = node.ask_with(Method::PUT, "/v1/kv/k", &headers, "v").await;
     answer.is_error(429, ErrorCode::TooBusy);
     assert_eq!(answer.header("retry-after"), "1");
     node.get("/v1/kv/k").await.is_error(404, ErrorCode::NotFound);
+    // Who acknowledges goes on.
+    node.write("5000", Method::PUT, "/v1/kv/k", "v").await.ok();
 }
 
 #[tokio::test]
