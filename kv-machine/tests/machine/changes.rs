@@ -69,7 +69,7 @@ fn the_changes_of_one_revision_come_together() {
     assert_eq!(read(&world, "", 1, of(1)), page(all_of_one_slice()[..1].to_vec(), 2));
     assert_eq!(read(&world, "", 1, of(0)), page(all_of_one_slice()[..1].to_vec(), 2));
     let of = |bytes_max| ChangeLimits { bytes_max, ..ALL };
-    assert_eq!(read(&world, "", 1, of(100)), page(all_of_one_slice()[..2].to_vec(), 3));
+    assert_eq!(read(&world, "", 1, of(300)), page(all_of_one_slice()[..2].to_vec(), 3));
 }
 
 #[test]
@@ -131,6 +131,26 @@ fn tables_without_a_history_have_it_from_now_on() {
     world.put("d", "5");
     assert_eq!(read(&world, "", 4, ALL), Changes::Compacted { first_revision: 5 });
     assert_eq!(read(&world, "", 5, ALL), page(vec![wrote("d", "5", 1, 5, 5)], 6));
+}
+
+#[test]
+fn a_history_with_a_gap_is_read_up_to_it_and_from_behind_it() {
+    let mut world = World::new();
+    for revision in 1..=3 {
+        world.put("k", &revision.to_string());
+        if revision == 2 {
+            world.drop_history();
+        }
+    }
+    assert_eq!(read(&world, "", 1, ALL), Changes::Compacted { first_revision: 3 });
+    let mut world = one_slice();
+    world.put("d", "5");
+    world.drop_newest_of_history();
+    world.machine.reopened().unwrap();
+    world.put("d", "6");
+    assert_eq!(read(&world, "", 1, ALL), page(all_of_one_slice(), 5));
+    assert_eq!(read(&world, "", 5, ALL), Changes::Compacted { first_revision: 6 });
+    assert_eq!(read(&world, "", 6, ALL), page(vec![wrote("d", "6", 2, 5, 6)], 7));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod durability;
 mod ephemeral;
 mod properties;
 mod reads;
+mod session_properties;
 mod sessions;
 mod short_forms;
 mod snapshots;
