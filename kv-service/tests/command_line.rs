@@ -97,7 +97,7 @@ fn a_wrong_usage_exits_with_2_and_a_failure_with_1() {
 }
 
 #[test]
-fn an_authority_is_made_once_and_signs_for_every_node() {
+fn an_authority_is_made_once_and_signs_for_every_node_and_client() {
     let dir = TempDir::new().unwrap();
     let made = kv_service(dir.path()).args(["cert", "ca", "--dir", "ca"]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
@@ -109,6 +109,12 @@ fn an_authority_is_made_once_and_signs_for_every_node() {
             assert!(dir.path().join(&to).join(file).is_file(), "{file}");
         }
     }
+    let made = kv_service(dir.path()).args(["cert", "client", "ada", "--ca", "ca", "--dir", "ada"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for file in ["ca.pem", "client.pem", "client.key"] {
+        assert!(dir.path().join("ada").join(file).is_file(), "{file}");
+    }
+    fails(kv_service(dir.path()).args(["cert", "client", "Ada!", "--ca", "ca", "--dir", "ada"]), 1);
     // A second one would cut off whoever trusts the first.
     fails(kv_service(dir.path()).args(["cert", "ca", "--dir", "ca"]), 1);
 }

@@ -77,11 +77,16 @@ impl NodeTls {
 
     /// What a dialer uses.
     pub(crate) fn client_config(&self) -> Result<QuicClientConfig, TransportError> {
+        self.client_config_for(PEER_ALPN)
+    }
+
+    /// The same for another protocol than the peers'.
+    pub(crate) fn client_config_for(&self, alpn: &[u8]) -> Result<QuicClientConfig, TransportError> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(Arc::clone(&self.roots))
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
-        config.alpn_protocols = vec![PEER_ALPN.to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         config.resumption = Resumption::disabled();
         QuicClientConfig::try_from(config).map_err(|error| rustls::Error::General(error.to_string()).into())
     }

@@ -91,7 +91,8 @@ pub(super) struct Driver {
     turn: usize,
     ledger: Ledger<Caller>,
     active: Option<Link>,
-    retiring: Vec<Link>,
+    /// With when each was last heard of, or began to retire.
+    retiring: Vec<(Link, Instant)>,
     attempt: Option<Attempt>,
     next_link: LinkId,
     cluster: Option<ClusterId>,
@@ -151,6 +152,7 @@ impl Driver {
             self.ledger.turn(now);
             let is_blocked = self.send(now);
             self.dial(now);
+            self.drop_silent(now);
             self.settle();
             let wake = self.next_turn(now);
             let blocked = self.active.as_ref().filter(|_| is_blocked).map(Link::writer);
@@ -229,7 +231,7 @@ impl Driver {
         let session = self.ledger.open_session();
         self.standing.send_if_modified(|standing| std::mem::replace(&mut standing.session, session) != session);
         let ledger = &self.ledger;
-        self.retiring.retain(|link| ledger.in_flight(link.id) > 0);
+        self.retiring.retain(|(link, _)| ledger.in_flight(link.id) > 0);
     }
 
     fn hear(&mut self, link: LinkId, message: News) {
@@ -237,6 +239,8 @@ impl Driver {
         let is_active = self.active.as_ref().is_some_and(|active| active.id == link);
         if is_active {
             self.heard = now;
+        } else if let Some((_, heard)) = self.retiring.iter_mut().find(|(retiring, _)| retiring.id == link) {
+            *heard = now;
         }
         match message {
             News::Replies(replies) => {
@@ -245,8 +249,9 @@ impl Driver {
                     doubt |= is_doubtful(&reply.answer);
                     self.ledger.answered(link, reply.id, reply.answer, now);
                 }
-                if let Some(active) = self.active.as_mut().filter(|_| is_active && doubt) {
-                    active.doubt = Some(active.doubt.unwrap_or(Doubt::Refuses));
+                if let Some(active) = self.active.as_mut().filter(|_| is_active) {
+                    // One that does well again is as good as any.
+                    active.doubt = doubt.then_some(active.doubt.unwrap_or(Doubt::Refuses));
                 }
             }
             News::Leader(leader) if is_active => {
@@ -257,7 +262,7 @@ impl Driver {
             News::Lost(reason) => {
                 tracing::debug!(reason, "link lost");
                 self.ledger.lost(link, &format!("the connection was lost: {reason}"));
-                self.retiring.retain(|retiring| retiring.id != link);
+                self.retiring.retain(|(retiring, _)| retiring.id != link);
                 if is_active {
                     self.drop_active(now);
                 }
@@ -274,6 +279,18 @@ impl Driver {
             self.endpoints.push(address.clone());
         }
         self.leader = leader;
+    }
+
+    /// A retiring link that says nothing any more is given up; what it owes is asked again.
+    fn drop_silent(&mut self, now: Instant) {
+        let ledger = &mut self.ledger;
+        self.retiring.retain(|(link, heard)| {
+            let is_silent = now.saturating_duration_since(*heard) >= SILENCE_MAX;
+            if is_silent {
+                ledger.lost(link.id, "the node did not answer");
+            }
+            !is_silent
+        });
     }
 
     fn drop_active(&mut self, now: Instant) {
@@ -389,9 +406,9 @@ impl Driver {
             self.ledger.lost(link.id, "the node did not answer");
             return;
         }
-        self.retiring.push(link);
+        self.retiring.push((link, Instant::now()));
         if self.retiring.len() > RETIRING_MAX {
-            let oldest = self.retiring.remove(0);
+            let (oldest, _) = self.retiring.remove(0);
             self.ledger.lost(oldest.id, "the node did not answer before others had led");
         }
     }

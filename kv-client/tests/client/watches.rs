@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use kv_client::http::{Change, Watch, WatchRequest};
 use kv_client::protocol::{CompactedEvent, DeleteEvent, ProgressEvent, PutEvent, WatchEvent};
-use kv_client::{Change, ClientError, HttpClient, Watch, WatchRequest};
+use kv_client::{ClientError, HttpClient};
 
 use crate::node::{Node, Nowhere, Play};
 

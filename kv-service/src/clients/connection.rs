@@ -89,15 +89,15 @@ pub(super) async fn serve<T: Tables>(shared: Shared<T>, connection: ClientConnec
     }
 }
 
-async fn converse<T: Tables>(mut shared: Shared<T>, connection: &ClientConnection) -> Result<(), End> {
+async fn converse<T: Tables>(shared: Shared<T>, connection: &ClientConnection) -> Result<(), End> {
     let opened = timeout(PATIENCE, connection.accept_stream()).await;
     let late = || End::Lost("no hello in time".to_owned());
     let (mut send, mut receive) = opened.map_err(|_| late())?.map_err(|error| End::Lost(error.to_string()))?;
     timeout(PATIENCE, hello::exchange(&shared.service, &mut send, &mut receive)).await.map_err(|_| late())??;
     let mut desk = Desk::new(shared.service.clone());
     let mut chunks = [const { Bytes::new() }; CHUNKS];
+    let (mut leaders, mut stopping) = (shared.leader.clone(), shared.stopping.clone());
     let mut taking = true;
-    let mut stopping = shared.stopping.clone();
     // Dropped with the conversation, and the watches with it.
     let mut watches = JoinSet::new();
     loop {
@@ -114,8 +114,8 @@ async fn converse<T: Tables>(mut shared: Shared<T>, connection: &ClientConnectio
                 Err(error) => return Err(End::Lost(error.to_string())),
             },
             Some(_) = watches.join_next(), if !watches.is_empty() => {}
-            Ok(()) = shared.leader.changed() => {
-                let leader = shared.leader.borrow_and_update().clone();
+            Ok(()) = leaders.changed() => {
+                let leader = leaders.borrow_and_update().clone();
                 append_frame(&ToClient::Leader(leader), &mut desk.out)?;
             }
             Ok(_) = stopping.wait_for(|stopping| *stopping), if taking => {

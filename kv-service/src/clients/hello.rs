@@ -27,6 +27,7 @@ pub(super) async fn exchange<T: Tables>(
         // The answer's prefix tells the client which version is spoken here.
         Err(error @ HelloError::Version { .. }) => {
             write(send, &ServerHello::Welcome(welcome(service))).await?;
+            arrived(send).await;
             return Err(error);
         }
         Err(error) => return Err(error),
@@ -34,7 +35,18 @@ pub(super) async fn exchange<T: Tables>(
     write(send, &answer).await?;
     match answer {
         ServerHello::Welcome(_) => Ok(()),
-        ServerHello::Refused(refused) => Err(HelloError::Refused(refused)),
+        ServerHello::Refused(refused) => {
+            arrived(send).await;
+            Err(HelloError::Refused(refused))
+        }
+    }
+}
+
+/// Waits until the client has everything: what is under way when a connection is closed is lost. The caller limits the time.
+async fn arrived(send: &mut SendStream) {
+    if send.finish().is_ok() {
+        // A connection that is lost needs no waiting for.
+        let _ = send.stopped().await;
     }
 }
 

@@ -20,8 +20,9 @@ use std::process::{ExitCode, ExitStatus};
 
 use bytes::Bytes;
 use clap::Args;
+use kv_client::http::{Change, WatchRequest};
 use kv_client::protocol::Consistency;
-use kv_client::{HttpChange as Change, HttpSession, ScanRequest, WatchRequest, WriteOptions};
+use kv_client::{HttpSession, ScanRequest, WriteOptions};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use clap::Args;
-use kv_client::{HttpChange as Change, WatchRequest};
+use kv_client::http::{Change, WatchRequest};
 use serde::Serialize;
 use serde_json::{Value, json};
 

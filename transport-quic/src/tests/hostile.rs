@@ -25,7 +25,7 @@ async fn dial(site: &Site, tls: &NodeTls) -> (Endpoint, Connection) {
     (endpoint, connection)
 }
 
-fn hello_of(node: u64) -> Hello {
+pub(super) fn hello_of(node: u64) -> Hello {
     Hello {
         engine: EngineName::new("any"),
         group: GroupId(0),

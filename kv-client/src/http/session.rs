@@ -19,10 +19,10 @@ use bytes::Bytes;
 use hyper::Method;
 use tokio::time::Instant;
 
-use crate::backoff::random;
-use crate::endpoints::Effect;
+use super::backoff::random;
+use super::client::{HttpClient, Tag, WriteOptions};
+use super::endpoints::Effect;
 use crate::error::ClientError;
-use crate::http::{HttpClient, Tag, WriteOptions};
 use crate::protocol::{DeleteReply, ErrorCode, PutReply, SessionEndReply, SessionReply, SessionRequest};
 use crate::txn::{TxnReply, TxnRequest};
 

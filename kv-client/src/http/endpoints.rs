@@ -32,7 +32,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use super::backoff::Backoff;
 use crate::error::ClientError;
 use crate::protocol::ErrorCode::{Internal, Other, RequestForgotten, SessionExpired};
 

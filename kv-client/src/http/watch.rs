@@ -18,12 +18,12 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
 
-use crate::backoff::Backoff;
-use crate::endpoints::{Call, Effect};
+use super::backoff::Backoff;
+use super::client::{HttpClient, push_parameter};
+use super::endpoints::{Call, Effect};
+use super::sse::SseParser;
 use crate::error::ClientError;
-use crate::http::{HttpClient, push_parameter};
 use crate::protocol::{DeleteEvent, FROM_REVISION_PARAMETER, PREFIX_PARAMETER, PutEvent, WatchEvent};
-use crate::sse::SseParser;
 
 /// How long a node may say nothing at all, not even that it is there, before another one is asked.
 const SILENCE_MAX: Duration = Duration::from_secs(40);

@@ -4,8 +4,8 @@ use std::collections::vec_deque::VecDeque;
 
 use bytes::Bytes;
 
+use super::client::{HttpClient, ReadOptions, ScanRequest};
 use crate::error::ClientError;
-use crate::http::{HttpClient, ReadOptions, ScanRequest};
 use crate::protocol::{ScanItem, ScanReply};
 
 /// A scan that is under way. Each page is of one moment; the whole need not be: what changes meanwhile is seen as it is

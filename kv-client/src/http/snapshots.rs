@@ -7,9 +7,9 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
 
-use crate::endpoints::{Call, Effect, root_cause};
+use super::client::{HttpClient, json_of, push_parameter};
+use super::endpoints::{Call, Effect, root_cause};
 use crate::error::ClientError;
-use crate::http::{HttpClient, json_of, push_parameter};
 use crate::protocol::{CONSISTENCY_PARAMETER, Consistency, SNAPSHOT_ID_PARAMETER, SnapshotReply};
 
 const PATH: &str = "/v1/snapshot";

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::endpoints::{Answer, Call, Effect, Endpoints};
+use super::endpoints::{Answer, Call, Effect, Endpoints};
 use crate::error::ClientError;
 use crate::protocol::{
     ACKED_BELOW_HEADER, CONSISTENCY_PARAMETER, Consistency, DeleteReply, END_PARAMETER, EPHEMERAL_PARAMETER,
