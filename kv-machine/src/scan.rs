@@ -9,7 +9,7 @@ use consensus_api::Blob;
 use crate::item::Item;
 
 /// What an item counts for besides its key and value, so that a page of tiny items is bounded too.
-const FLAT_BYTES: usize = 32;
+pub(crate) const FLAT_BYTES: usize = 32;
 
 /// Keys from `start` to before `end`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

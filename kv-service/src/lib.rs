@@ -26,6 +26,7 @@ pub mod service;
 pub mod settings;
 pub mod stop;
 pub mod telemetry;
+pub mod watch;
 
 pub use config::NodeConfig;
 pub use error::ServiceError;

@@ -11,11 +11,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use consensus_api::{
-    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport,
-};
+use consensus_api::{EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport};
 use kv_machine::{KvMachine, KvReader, schema};
 use replica::{Parts, Replica, ReplicaConfig};
 use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
@@ -29,6 +28,7 @@ use crate::founding;
 use crate::http::{self, HttpServer};
 use crate::service::{Identity, Service};
 use crate::stop;
+use crate::watch::Watches;
 
 /// The most requests of this node's clients that wait for an answer.
 const REQUESTS_MAX: usize = 65_536;
@@ -41,7 +41,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let server = HttpServer::bind(config.http).await?;
     let tls = certificates(&config)?;
     let store = Arc::new(open_store(&config)?);
-    let transport = Arc::new(open_transport(&config, &store, tls).await?);
+    let transport = Arc::new(open_transport(&config, &store, tls, server.local_addr()).await?);
 
     let stop = stop::requested(config.exit_with_parent);
     tokio::pin!(stop);
@@ -63,8 +63,22 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
 
     let reader = KvReader::new(store.tables.clone());
     let snapshots = store.snapshots(|tables| kv_machine::applied_state(tables).map_err(Into::into));
-    let replica = Arc::new(start_replica(&config, &store, snapshots.clone(), transport, members)?);
-    let service = service(&config, cluster, replica.clone(), reader, snapshots);
+    let watches = Watches::default();
+    let machine = open_machine(&store, &members, &watches)?;
+    let replica = start_replica(&config, &store, machine, snapshots.clone(), transport.clone(), members)?;
+    let replica = Arc::new(replica);
+    let service = Arc::new(Service {
+        log: replica.clone(),
+        kv: reader,
+        snapshots: Some(snapshots),
+        identity: Identity { cluster_id: cluster, engine: config.engine, node: config.node },
+        limits: config.limits,
+        reads: config.reads,
+        request_timeout: config.request_timeout,
+        watches,
+        http_address_of: Box::new(move |node| transport.service_address(node)),
+        failure: watch::Sender::new(None),
+    });
     let mut failure = service.failure.subscribe();
     let ended = async {
         tokio::select! {
@@ -77,9 +91,12 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
         }
     };
     let (outcome, ending) = tokio::sync::oneshot::channel();
+    let watches = service.clone();
     let serving = server.serve(http::router(service), async {
         // Nobody else receives; the outcome is looked at below.
         let _ = outcome.send(ended.await);
+        // A watch would not end by itself.
+        watches.watches.stop();
     });
     tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
     serving.await;
@@ -104,7 +121,12 @@ fn open_store(config: &NodeConfig) -> Result<Store, ServiceError> {
     Ok(Store::open(&config.data_dir, expected, options)?)
 }
 
-async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Result<QuicTransport, ServiceError> {
+async fn open_transport(
+    config: &NodeConfig,
+    store: &Store,
+    tls: NodeTls,
+    http: SocketAddr,
+) -> Result<QuicTransport, ServiceError> {
     let stamp = store.stamp();
     let transport = TransportConfig {
         node: config.node,
@@ -116,6 +138,7 @@ async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Res
         engine: stamp.engine,
         contacts: config.peers.clone(),
         listen: config.listen.to_string(),
+        service_address: advertised(http, config.listen).map(|address| address.to_string()),
         tls,
         limits: TransportLimits::default(),
         timing: LinkTiming::default(),
@@ -123,9 +146,30 @@ async fn open_transport(config: &NodeConfig, store: &Store, tls: NodeTls) -> Res
     Ok(QuicTransport::bind(transport).await?)
 }
 
+/// Where others reach the HTTP server of this node: a server on every interface is found where peers find the node.
+fn advertised(http: SocketAddr, listen: SocketAddr) -> Option<SocketAddr> {
+    let ip = if http.ip().is_unspecified() { listen.ip() } else { http.ip() };
+    (!ip.is_unspecified()).then(|| SocketAddr::new(ip, http.port()))
+}
+
+/// The machine, with its founders, announcing its revisions to the watches.
+fn open_machine(
+    store: &Store,
+    founders: &Membership,
+    watches: &Watches,
+) -> Result<KvMachine<RocksTables>, ServiceError> {
+    let mut machine = KvMachine::open(store.tables.clone())?;
+    if machine.applied()?.membership.is_none() {
+        machine.found(Arc::new(founders.clone()))?;
+    }
+    machine.announce(Box::new(watches.announcer()));
+    Ok(machine)
+}
+
 fn start_replica(
     config: &NodeConfig,
     store: &Store,
+    machine: KvMachine<RocksTables>,
     snapshots: RocksSnapshots,
     transport: Arc<QuicTransport>,
     founders: Membership,
@@ -137,32 +181,9 @@ fn start_replica(
         timing: config.timing.clone(),
         limits: Limits::default(),
     };
-    let mut machine = KvMachine::open(store.tables.clone())?;
-    if machine.applied()?.membership.is_none() {
-        machine.found(Arc::new(founders.clone()))?;
-    }
     let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(snapshots) };
     let snapshots = config.snapshots.clone();
     Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)
-}
-
-fn service(
-    config: &NodeConfig,
-    cluster_id: ClusterId,
-    log: Arc<dyn ReplicatedLog>,
-    kv: KvReader<RocksTables>,
-    snapshots: RocksSnapshots,
-) -> Arc<Service<RocksTables>> {
-    Arc::new(Service {
-        log,
-        kv,
-        snapshots: Some(snapshots),
-        identity: Identity { cluster_id, engine: config.engine, node: config.node },
-        limits: config.limits,
-        reads: config.reads,
-        request_timeout: config.request_timeout,
-        failure: watch::Sender::new(None),
-    })
 }
 
 /// The standard library seeds its hash maps from the system's source of chance; a timeout needs no better one.

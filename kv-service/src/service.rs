@@ -9,6 +9,8 @@ use kv_machine::{Batch, KvError, KvLimits, KvReader, Replies, Reply, Request};
 use storage_rocks::RocksSnapshots;
 use tokio::sync::watch;
 
+use crate::watch::Watches;
+
 /// Who a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -36,6 +38,10 @@ pub struct Service<T: Tables> {
     pub reads: ReadMode,
     /// How long a request may wait for its answer.
     pub request_timeout: Duration,
+    /// Woken with every revision that the machine announces.
+    pub watches: Watches,
+    /// Where a node serves HTTP, as `host:port`, if it is known.
+    pub http_address_of: Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>,
     /// Told when a read finds the tables broken: the node must stop rather than go on with them.
     pub failure: watch::Sender<Option<String>>,
 }

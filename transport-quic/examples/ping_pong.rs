@@ -70,6 +70,7 @@ async fn start(authority: &Authority, node: u64) -> Result<QuicTransport, Transp
         engine: EngineName::new("none"),
         contacts: BTreeMap::new(),
         listen: "127.0.0.1:0".to_owned(),
+        service_address: None,
         tls: authority.node_tls(Path::new("memory"), &name, 1)?,
         limits: TransportLimits::default(),
         timing: LinkTiming::default(),

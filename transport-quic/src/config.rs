@@ -30,6 +30,10 @@ pub struct TransportConfig {
     pub contacts: BTreeMap<NodeId, String>,
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// Where this node serves others than its peers, in whatever form those understand. The transport only passes it on: see
+    /// [`QuicTransport::service_address`](crate::QuicTransport::service_address). At most
+    /// [`SERVICE_ADDRESS_BYTES_MAX`](crate::SERVICE_ADDRESS_BYTES_MAX).
+    pub service_address: Option<String>,
     /// Certificate, key, and whom to trust.
     pub tls: NodeTls,
     /// Bounds.

@@ -23,6 +23,14 @@ pub enum TransportError {
         /// What was given.
         address: String,
     },
+    /// The address of the service is longer than a hello has room for.
+    #[error("the service's address has {found} bytes, over the limit of {limit}; give a shorter host name")]
+    ServiceAddressTooLong {
+        /// Its length.
+        found: usize,
+        /// The most.
+        limit: usize,
+    },
     /// The socket could not be made.
     #[error("cannot listen on {address}: {source}")]
     Bind {

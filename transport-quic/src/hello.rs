@@ -18,8 +18,10 @@ use quinn::{Connection, RecvStream, SendStream};
 use crate::frame::{MAGIC, PROTOCOL_VERSION};
 use crate::link::LinkError;
 
-/// The most that an encoded hello may take; its one part of variable size is an address, so this is ample.
+/// The most that an encoded hello may take; its parts of variable size are two addresses, so this is ample.
 const HELLO_BYTES_MAX: usize = 1024;
+/// The longest address of a service that a node may pass on to its peers: a host's name, a port and some more.
+pub const SERVICE_ADDRESS_BYTES_MAX: usize = 300;
 /// Magic, version, a zero, and the length.
 const PREFIX_BYTES: usize = 6;
 
@@ -33,6 +35,8 @@ pub(crate) struct Hello {
     pub(crate) store: StoreId,
     /// Where it says that it can be reached.
     pub(crate) address: String,
+    /// Where it says that it serves others than its peers, if it says so. Nothing here depends on it.
+    pub(crate) service_address: Option<String>,
     /// The snapshot that its data directory was made from, if it was made from one.
     pub(crate) restored_from: Option<SnapshotId>,
     /// Drawn anew at each start of the process: a peer with another one has restarted, and the connection to its

@@ -44,7 +44,7 @@ pub use authority::{Authority, CA_VALID_DAYS};
 pub use config::{LinkTiming, TransportConfig, TransportLimits};
 pub use context::Founder;
 pub use error::TransportError;
-pub use hello::HelloRefused;
+pub use hello::{HelloRefused, SERVICE_ADDRESS_BYTES_MAX};
 pub use name::{CertificateName, CertificateRole};
 pub use refusals::{Refusal, RefusalCause};
 pub use tls::NodeTls;

@@ -140,6 +140,7 @@ mod tests {
             node: NodeId(node),
             store: StoreId(store),
             address: format!("127.0.0.1:{node}"),
+            service_address: None,
             restored_from: None,
             life: 1,
             cluster: cluster.map(ClusterId),

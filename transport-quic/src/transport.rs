@@ -18,7 +18,7 @@ use crate::config::TransportConfig;
 use crate::context::{Context, Founder, SharedContext};
 use crate::endpoint;
 use crate::error::TransportError;
-use crate::hello::Hello;
+use crate::hello::{Hello, SERVICE_ADDRESS_BYTES_MAX};
 use crate::inbox::Inbox;
 use crate::incoming;
 use crate::link::CLOSE_DONE;
@@ -70,6 +70,7 @@ impl QuicTransport {
             engine,
             contacts,
             listen,
+            service_address,
             tls,
             limits,
             timing,
@@ -77,10 +78,14 @@ impl QuicTransport {
         if *tls.name().role() != CertificateRole::Node(node) {
             return Err(TransportError::CertificateOfAnother { found: tls.name().to_string(), node });
         }
+        if let Some(found) = service_address.as_ref().map(String::len).filter(|len| *len > SERVICE_ADDRESS_BYTES_MAX) {
+            return Err(TransportError::ServiceAddressTooLong { found, limit: SERVICE_ADDRESS_BYTES_MAX });
+        }
         let (endpoint, client) = endpoint::open(&listen, &tls, &limits, &timing).await?;
         let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen.clone(), source })?;
         let address = if listen.ends_with(":0") { local.to_string() } else { listen };
-        let mine = Hello { engine, group, era, node, store, address, restored_from, life: draw_life()?, cluster };
+        let life = draw_life()?;
+        let mine = Hello { engine, group, era, node, store, address, service_address, restored_from, life, cluster };
         let context = Arc::new(Context {
             endpoint,
             client,
@@ -106,6 +111,13 @@ impl QuicTransport {
     /// Where it listens; with the port that was chosen, if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where a peer serves others than its peers, if it is connected and has said so.
+    pub fn service_address(&self, node: NodeId) -> Option<String> {
+        let roster = read(&self.context.roster);
+        let link = roster.peers().get(&node)?.links().next()?;
+        link.hello.service_address.clone()
     }
 
     /// What each peer last said of itself. Complete when every contact is in it: then the founders know each other.

@@ -79,6 +79,7 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
         engine,
         contacts: Default::default(),
         listen: "127.0.0.1:0".into(),
+        service_address: None,
         tls: dev_certs::node_tls(node, None)?,
         limits: TransportLimits::default(),
         timing: LinkTiming::default(),

@@ -121,7 +121,8 @@ async fn an_ephemeral_put_says_so() {
 
 #[tokio::test]
 async fn keeping_a_session_ends_with_the_session() {
-    let node = Node::start([Play::ok(json!({"session": ID, "ttl_ms": 900})), Play::error(409, "session_expired")]).await;
+    let node =
+        Node::start([Play::ok(json!({"session": ID, "ttl_ms": 900})), Play::error(409, "session_expired")]).await;
     let client = HttpClient::new([node.endpoint()]).unwrap();
     let error = client.session(ID, Duration::from_millis(900), 1).keep().await;
     assert_eq!((error.code(), node.seen().len()), (Some(ErrorCode::SessionExpired), 2));

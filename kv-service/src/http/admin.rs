@@ -17,7 +17,11 @@ use super::query::Query;
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// `GET /v1/status`.
-pub(super) async fn status<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+pub(super) async fn status<T: Tables>(
+    State(context): State<Arc<Context<T>>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let identity = context.service.identity;
     let ReplicaStatus { engine, applied_index, snapshot_index, .. } = context.service.log.status();
     json_of(&StatusReply {
@@ -36,14 +40,22 @@ pub(super) async fn status<T: Tables>(State(context): State<Arc<Context<T>>>) ->
 }
 
 /// `GET /v1/digest`.
-pub(super) async fn digest<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+pub(super) async fn digest<T: Tables>(
+    State(context): State<Arc<Context<T>>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let (index, digest) = context.service.log.digest().await.map_err(|error| ApiError::of_read(error, None))?;
     let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     json_of(&DigestReply { index: index.0, digest })
 }
 
 /// `GET /v1/members`.
-pub(super) async fn members<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+pub(super) async fn members<T: Tables>(
+    State(context): State<Arc<Context<T>>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let membership = context.service.log.status().engine.membership;
     json_of(&json!({ "members": members_of(&membership) }))
 }
@@ -67,6 +79,7 @@ pub(super) async fn add_member<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let body = context.body(request, BODY_BYTES_MAX).await?;
     let new: NewMember =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_input(format!("no member: {error}")))?;
@@ -93,7 +106,9 @@ pub(super) async fn add_member<T: Tables>(
 pub(super) async fn remove_member<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     Path(id): Path<String>,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let node = member_id(id.parse().unwrap_or(0))?;
     let mut target = Membership::clone(&context.service.log.status().engine.membership);
     if target.members.remove(&node).is_none() {
@@ -119,7 +134,11 @@ pub(super) async fn transfer<T: Tables>(
 }
 
 /// `POST /v1/leader/campaign`: has this node try to lead, whoever leads now.
-pub(super) async fn campaign<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+pub(super) async fn campaign<T: Tables>(
+    State(context): State<Arc<Context<T>>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let outcome = context.service.log.campaign().await;
     outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
     json_of(&json!({ "node_id": context.service.identity.node.0 }))

@@ -7,16 +7,17 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use consensus_api::{NodeId, ReadMode, Role, Tables};
+use consensus_api::{NodeId, Tables};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
-use hyper::{HeaderMap, StatusCode};
-use kv_machine::{Command, KvError, Reply};
+use kv_client::protocol::{CONSISTENCY_PARAMETER, Consistency, REDIRECT_PARAMETER};
+use kv_machine::{Command, KvError, Reply, Request as KvRequest, SessionTag};
 use tokio::sync::Semaphore;
 
 use super::errors::ApiError;
 use super::query::Query;
-use crate::service::Service;
+use crate::service::{Service, SubmitError};
 
 /// How much of a refused body is read before the connection is given up.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -45,38 +46,37 @@ impl<T: Tables> Context<T> {
         self.service.log.status().engine.leader
     }
 
-    /// Checks a command, has it chosen and applied, and returns what the machine said.
-    pub(super) async fn write(&self, command: &Command) -> Result<Reply, ApiError> {
+    /// Checks a command, has it chosen and applied, and returns what the machine said, where that is a success.
+    pub(super) async fn write(&self, command: Command, session: Option<SessionTag>) -> Result<Reply, ApiError> {
         command.check(&self.service.limits)?;
-        let outcome = self.service.log.propose(command.encode()?, self.service.request_timeout).await;
-        let applied = outcome.map_err(|error| ApiError::of_write(error, self.leader()))?;
-        match Reply::decode(&applied.reply)? {
-            Reply::Mismatch { version, mod_revision } => Err(ApiError::mismatch(version, mod_revision)),
-            Reply::TooLarge { what, found, limit } => {
-                let message = format!("the {what} would have {found}, over the limit of {limit}; nothing was changed");
-                Err(ApiError::too_large(message))
-            }
-            // It was checked above by the same rules.
-            Reply::Malformed => {
-                Err(ApiError::internal("the machine does not understand the command; run the same build on every node"))
-            }
-            reply => Ok(reply),
-        }
+        let requests = vec![KvRequest { session, command }];
+        let replies = self.service.submit(requests, self.service.request_timeout).await;
+        let reply = replies.map(|mut replies| replies.pop()).map_err(|error| match error {
+            SubmitError::Log(error) => ApiError::of_write(error, self.leader()),
+            SubmitError::Codec(error) => ApiError::from(error),
+        })?;
+        ApiError::unless_success(reply.ok_or(KvError::NotOneReply)?)
     }
 
     /// Waits until a read of the tables is as fresh as `?consistency=` asks for; linearizable by default.
     pub(super) async fn barrier(&self, query: &Query) -> Result<(), ApiError> {
-        match query.bytes("consistency").as_deref() {
-            None | Some(b"linearizable") => {
-                let outcome = self.service.log.read_barrier(ReadMode::Index, self.service.request_timeout).await;
-                outcome.map(drop).map_err(|error| ApiError::of_read(error, self.leader()))
+        let consistency = match query.bytes(CONSISTENCY_PARAMETER).as_deref() {
+            None | Some(b"linearizable") => Consistency::Linearizable,
+            Some(b"lease") => Consistency::Lease,
+            Some(b"stale") if query.flag(REDIRECT_PARAMETER)? => {
+                let message = "consistency=stale is for the node that is asked; leave out it or redirect=1";
+                return Err(ApiError::bad_input(message));
             }
-            Some(b"stale") => Ok(()),
-            Some(b"lease") => Err(ApiError::bad_input(
-                "consistency=lease is not supported by this build yet; use linearizable or stale",
-            )),
-            Some(_) => Err(ApiError::bad_input("consistency must be linearizable or stale")),
-        }
+            Some(b"stale") => Consistency::Stale,
+            Some(_) => return Err(ApiError::bad_input("consistency must be linearizable, lease or stale")),
+        };
+        self.freshen(consistency).await
+    }
+
+    /// Waits until a read of the tables is as fresh as this.
+    pub(super) async fn freshen(&self, consistency: Consistency) -> Result<(), ApiError> {
+        let outcome = self.service.freshen(consistency, self.service.request_timeout).await;
+        outcome.map_err(|error| ApiError::of_read(error, self.leader()))
     }
 
     /// The answer to a read that the tables failed. Where they are broken, the node stops.
@@ -87,16 +87,12 @@ impl<T: Tables> Context<T> {
         ApiError::from(error)
     }
 
-    /// Refuses what is foreseen for requests about keys and not there: ignored, it would mean something else than was
-    /// asked for.
-    pub(super) fn refuse_unsupported(&self, headers: &HeaderMap, query: &Query) -> Result<(), ApiError> {
-        if headers.contains_key("quorate-session") || headers.contains_key("quorate-request") {
-            return Err(ApiError::unsupported("the headers of exactly-once sessions are"));
+    /// Refuses a request whose body was not looked at, once the client can hear it; see [`Context::discard`].
+    pub(super) async fn turn_away(&self, request: Request, error: ApiError) -> ApiError {
+        if !request.headers().contains_key(EXPECT) {
+            self.discard(request.into_body()).await;
         }
-        if query.flag("redirect")? && self.service.log.status().engine.role != Role::Leader {
-            return Err(ApiError::unsupported("redirect=1 at a node that does not lead is"));
-        }
-        Ok(())
+        error
     }
 
     /// The whole body, if it has no more than `bytes_max` and arrives in time.

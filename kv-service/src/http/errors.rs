@@ -2,8 +2,12 @@
 //!
 //! | status | code | when |
 //! | --- | --- | --- |
-//! | 400 | `bad_input` | the request itself is wrong (405, where only the method is) |
-//! | 404 | `not_found` | there is no such key, member or path |
+//! | 307 | `not_leader` | `redirect=1` asks for it: the leader is at `Location` |
+//! | 400 | `bad_input` | the request itself is wrong (405, where only the method is: `Allow` names those that fit) |
+//! | 404 | `not_found` | there is no such key, member, snapshot or path |
+//! | 409 | `session_expired` | the session has ended or never was; *this* copy of the write was not carried out |
+//! | 409 | `request_forgotten` | the client has said that it has the answer; not carried out again |
+//! | 410 | `compacted` | a watch from a revision that is not remembered; `first_revision` says which is |
 //! | 412 | `version_mismatch` | the condition does not hold; nothing changed |
 //! | 413 | `too_large` | over a limit; nothing changed |
 //! | 429 | `too_busy` | refused, nothing changed; `Retry-After` says when to come back |
@@ -12,15 +16,16 @@
 //! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed |
 //! | 504 | `unknown_outcome` | **the only answer after which a write may or may not have happened** |
 //!
-//! (409, for an expired session, comes with the sessions.)
+//! A head that HTTP itself cannot make sense of never comes this far: the server beneath answers 400, 414 or 431 without a
+//! body, and closes the connection.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use consensus_api::{NodeId, Refusal, RequestError};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use kv_client::protocol::{ErrorCode, ErrorReply};
-use kv_machine::KvError;
+use kv_machine::{KvError, Reply, SessionTag};
 
 /// Seconds after which a refused client may come back.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -32,13 +37,16 @@ pub(super) struct ApiError {
     code: ErrorCode,
     message: String,
     leader: Option<NodeId>,
+    /// Where to go instead.
+    location: Option<String>,
+    first_revision: Option<u64>,
 }
 
 impl ApiError {
     fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
         // The codes' statuses are all valid ones.
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        ApiError { status, code, message: message.into(), leader: None }
+        ApiError { status, code, message: message.into(), leader: None, location: None, first_revision: None }
     }
 
     /// The request itself is wrong.
@@ -98,9 +106,73 @@ impl ApiError {
         ApiError::new(ErrorCode::Unsupported, format!("{what} not supported by this build yet; leave it out"))
     }
 
-    /// This node does not serve yet.
-    pub(super) fn not_ready(message: impl Into<String>) -> ApiError {
+    /// Nobody leads, or nobody knows who.
+    pub(super) fn no_leader(message: impl Into<String>) -> ApiError {
         ApiError::new(ErrorCode::NoLeader, message)
+    }
+
+    /// Another node leads, at this location.
+    pub(super) fn elsewhere(leader: NodeId, location: String) -> ApiError {
+        let message = format!("node {leader} leads, at {location}");
+        ApiError { location: Some(location), ..ApiError::new(ErrorCode::NotLeader, message) }.led_by(Some(leader))
+    }
+
+    /// What is asked for is not remembered any more; from `first_revision` on it is.
+    pub(super) fn compacted(message: impl Into<String>, first_revision: u64) -> ApiError {
+        ApiError { first_revision: Some(first_revision), ..ApiError::new(ErrorCode::Compacted, message) }
+    }
+
+    /// The node is stopping.
+    pub(super) fn stopping(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::Stopping, message)
+    }
+
+    /// What the machine said, unless that is why it did nothing.
+    pub(super) fn unless_success(reply: Reply) -> Result<Reply, ApiError> {
+        Err(match reply {
+            Reply::Mismatch { version, mod_revision } => ApiError::mismatch(version, mod_revision),
+            Reply::TooLarge { what, found, limit } => {
+                let message = format!("the {what} would have {found}, over the limit of {limit}; nothing was changed");
+                ApiError::too_large(message)
+            }
+            Reply::SessionExpired => {
+                let message = "the session has ended, or was never opened; this request was not carried out, and whether an \
+                               earlier copy of it was can only be read: then open another session";
+                ApiError::new(ErrorCode::SessionExpired, message)
+            }
+            Reply::Forgotten => {
+                let message = "a request of this session with a higher Quorate-Acked-Below said that this one is answered; it \
+                               was not carried out again";
+                ApiError::new(ErrorCode::RequestForgotten, message)
+            }
+            Reply::SessionFull => {
+                let message = "a bound on sessions is reached; acknowledge answers by Quorate-Acked-Below, end sessions that \
+                               are not needed, or come back later";
+                ApiError::too_busy(message)
+            }
+            Reply::SessionNeeded => ApiError::session_needed(),
+            // It was checked before it was proposed, by the same rules.
+            Reply::Malformed => {
+                ApiError::internal("the machine does not understand the command; run the same build on every node")
+            }
+            reply => return Ok(reply),
+        })
+    }
+
+    /// An ephemeral write outside of a session.
+    pub(super) fn session_needed() -> ApiError {
+        ApiError::bad_input("an ephemeral key needs a session: the headers Quorate-Session and Quorate-Request")
+    }
+
+    /// The machine answered another kind of command than was proposed: because the number of the session stood for one, and
+    /// that was answered first; or else something is broken.
+    pub(super) fn out_of_place(reply: &Reply, session: Option<SessionTag>) -> ApiError {
+        if let Some(tag) = session {
+            let message = format!("request {} of this session was another one; never use a number twice", tag.number);
+            return ApiError::bad_input(message);
+        }
+        tracing::error!(?reply, "reply out of place");
+        ApiError::internal("the machine's reply does not fit the command; run the same build on every node")
     }
 
     /// The node cannot, and says why: its disk is full or its tables contradict themselves. Nothing has changed.
@@ -148,7 +220,7 @@ impl ApiError {
     }
 
     /// The same, with the leader to try, unless the refusal named one itself.
-    fn led_by(mut self, leader: Option<NodeId>) -> ApiError {
+    pub(super) fn led_by(mut self, leader: Option<NodeId>) -> ApiError {
         self.leader = self.leader.or(leader);
         self
     }
@@ -176,12 +248,15 @@ impl From<KvError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let leader = self.leader.map(|node| node.0);
-        let reply = ErrorReply { error: self.code, message: self.message, leader, first_revision: None };
+        let reply = ErrorReply { error: self.code, message: self.message, leader, first_revision: self.first_revision };
         // A struct of strings and a number always serializes.
         let body = serde_json::to_vec(&reply).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+            response.headers_mut().insert(LOCATION, location);
+        }
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }

@@ -8,17 +8,22 @@ use axum::response::Response;
 use bytes::Bytes;
 use consensus_api::{Blob, Tables};
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
-use hyper::{HeaderMap, StatusCode, Uri};
-use kv_client::protocol::{CONSISTENCY_PARAMETER, EXPECT_VERSION_PARAMETER, REVISION_HEADER, VERSION_HEADER};
-use kv_machine::{Command, Expect, Item, KvError, Reply};
+use hyper::{StatusCode, Uri};
+use kv_client::protocol::{
+    CONSISTENCY_PARAMETER, EPHEMERAL_HEADER, EPHEMERAL_PARAMETER, EXPECT_VERSION_PARAMETER, REDIRECT_PARAMETER,
+    REVISION_HEADER, VERSION_HEADER,
+};
+use kv_machine::{Command, Item, KvError, Operation, Reply, SessionTag};
 
-use super::conditions;
+use super::conditions::{Conditions, ReadConditions, Reading, settled};
 use super::context::{Context, json};
 use super::errors::ApiError;
 use super::query::{Query, decode};
+use super::{redirect, sessions};
 
 const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 const REVISION: HeaderName = HeaderName::from_static(REVISION_HEADER);
+const EPHEMERAL: HeaderName = HeaderName::from_static(EPHEMERAL_HEADER);
 
 const PREFIX: &str = "/v1/kv/";
 
@@ -27,17 +32,21 @@ pub(super) async fn get<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(request.uri(), &[CONSISTENCY_PARAMETER, "redirect"])?;
-    context.refuse_unsupported(request.headers(), &query)?;
+    let query = Query::parse(request.uri(), &[CONSISTENCY_PARAMETER, REDIRECT_PARAMETER])?;
+    sessions::none_for_a_read(request.headers())?;
+    let conditions = ReadConditions::parse(request.headers())?;
     let key = key(request.uri(), "")?;
+    redirect::unless_leader(&context, request.uri(), &query)?;
     context.barrier(&query).await?;
     // A point read takes a few microseconds, less than handing it to another thread would.
     let kv = &context.service.kv;
     let read = kv.revision().and_then(|revision| Ok((revision, kv.get(&key)?)));
     let (revision, item) = read.map_err(|error| context.failed_read(error))?;
     let item = item.ok_or_else(ApiError::no_such_key)?;
-    let unchanged = conditions::known_revision(request.headers()) == Some(item.mod_revision);
-    Ok(found(item, revision, unchanged))
+    match conditions.judge(item.mod_revision) {
+        Reading::Refused => Err(ApiError::mismatch(item.version, item.mod_revision)),
+        reading => Ok(found(item, revision, reading == Reading::Unchanged)),
+    }
 }
 
 /// `PUT /v1/kv/{key}`.
@@ -45,9 +54,21 @@ pub(super) async fn put<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (key, expect) = target(&context, request.uri(), request.headers(), "")?;
+    let parameters = [EXPECT_VERSION_PARAMETER, EPHEMERAL_PARAMETER, REDIRECT_PARAMETER];
+    let (request, target, query) = target(&context, request, &parameters, "").await?;
+    let ephemeral = query.flag(EPHEMERAL_PARAMETER)?;
+    if ephemeral && target.session.is_none() {
+        return Err(context.turn_away(request, ApiError::session_needed()).await);
+    }
     let value = Blob(context.body(request, context.service.limits.value_bytes_max).await?);
-    context.write(&Command::Put { key, value, expect }).await.map(written)?
+    let Target { key, conditions, session } = target;
+    let command = match (conditions.short(), ephemeral) {
+        (Some(expect), false) => Command::Put { key, value, expect },
+        (Some(expect), true) => Command::PutEphemeral { key, value, expect },
+        (None, false) => conditions.guard(key.clone(), Operation::Put { key, value }),
+        (None, true) => conditions.guard(key.clone(), Operation::PutEphemeral { key, value }),
+    };
+    written(context.write(command, session).await?, session)
 }
 
 /// `POST /v1/kv/{key}/append`.
@@ -55,9 +76,15 @@ pub(super) async fn append<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (key, expect) = target(&context, request.uri(), request.headers(), "/append")?;
+    let parameters = [EXPECT_VERSION_PARAMETER, REDIRECT_PARAMETER];
+    let (request, target, _) = target(&context, request, &parameters, "/append").await?;
     let suffix = Blob(context.body(request, context.service.limits.value_bytes_max).await?);
-    context.write(&Command::Append { key, suffix, expect }).await.map(written)?
+    let Target { key, conditions, session } = target;
+    let command = match conditions.short() {
+        Some(expect) => Command::Append { key, suffix, expect },
+        None => conditions.guard(key.clone(), Operation::Append { key, suffix }),
+    };
+    written(context.write(command, session).await?, session)
 }
 
 /// `DELETE /v1/kv/{key}`.
@@ -65,23 +92,50 @@ pub(super) async fn delete<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (key, expect) = target(&context, request.uri(), request.headers(), "")?;
-    match context.write(&Command::Delete { key, expect }).await? {
+    let parameters = [EXPECT_VERSION_PARAMETER, REDIRECT_PARAMETER];
+    let (_, Target { key, conditions, session }, _) = target(&context, request, &parameters, "").await?;
+    let command = match conditions.short() {
+        Some(expect) => Command::Delete { key, expect },
+        None => conditions.guard(key.clone(), Operation::Delete { key }),
+    };
+    match settled(context.write(command, session).await?)? {
         Reply::Deleted { deleted, revision } => Ok(json(format!("{{\"deleted\":{deleted},\"revision\":{revision}}}"))),
-        other => Err(out_of_place(&other)),
+        other => Err(ApiError::out_of_place(&other, session)),
     }
 }
 
-/// What a write is about, and on which condition.
-fn target<T: Tables>(
-    context: &Context<T>,
-    uri: &Uri,
-    headers: &HeaderMap,
+/// What a write is about, on which conditions, and its place in a session.
+struct Target {
+    key: Blob,
+    conditions: Conditions,
+    session: Option<SessionTag>,
+}
+
+/// The target of a write, and the request again for its body. One that is refused is refused so that the client hears it.
+async fn target<T: Tables>(
+    context: &Arc<Context<T>>,
+    request: Request,
+    parameters: &[&str],
     verb: &str,
-) -> Result<(Blob, Expect), ApiError> {
-    let query = Query::parse(uri, &[EXPECT_VERSION_PARAMETER, "redirect"])?;
-    context.refuse_unsupported(headers, &query)?;
-    Ok((Blob(key(uri, verb)?), conditions::expect(headers, &query)?))
+) -> Result<(Request, Target, Query), ApiError> {
+    match parsed(context, &request, parameters, verb) {
+        Ok((target, query)) => Ok((request, target, query)),
+        Err(error) => Err(context.turn_away(request, error).await),
+    }
+}
+
+fn parsed<T: Tables>(
+    context: &Arc<Context<T>>,
+    request: &Request,
+    parameters: &[&str],
+    verb: &str,
+) -> Result<(Target, Query), ApiError> {
+    let query = Query::parse(request.uri(), parameters)?;
+    let conditions = Conditions::of_write(request.headers(), &query)?;
+    let session = sessions::tag(request.headers())?;
+    let key = Blob(key(request.uri(), verb)?);
+    redirect::unless_leader(context, request.uri(), &query)?;
+    Ok((Target { key, conditions, session }, query))
 }
 
 /// The key in the path, before `verb`.
@@ -94,14 +148,14 @@ fn key(uri: &Uri, verb: &str) -> Result<Bytes, ApiError> {
     if key.is_empty() { Err(KvError::EmptyKey.into()) } else { Ok(key) }
 }
 
-fn written(reply: Reply) -> Result<Response, ApiError> {
-    match reply {
+fn written(reply: Reply, session: Option<SessionTag>) -> Result<Response, ApiError> {
+    match settled(reply)? {
         Reply::Written { version, revision } => {
             let mut response = json(format!("{{\"version\":{version},\"revision\":{revision}}}"));
             response.headers_mut().insert(ETAG, etag(revision));
             Ok(response)
         }
-        other => Err(out_of_place(&other)),
+        other => Err(ApiError::out_of_place(&other, session)),
     }
 }
 
@@ -116,6 +170,9 @@ fn found(item: Item, revision: u64, unchanged: bool) -> Response {
     }
     let headers = response.headers_mut();
     headers.insert(ETAG, etag(item.mod_revision));
+    if let Some(session) = item.session.and_then(|session| HeaderValue::try_from(session.to_string()).ok()) {
+        headers.insert(EPHEMERAL, session);
+    }
     headers.insert(VERSION, HeaderValue::from(item.version));
     // The revision was read before the item, which may have changed in between: then it is what stood at its own.
     headers.insert(REVISION, HeaderValue::from(revision.max(item.mod_revision)));
@@ -126,10 +183,4 @@ fn found(item: Item, revision: u64, unchanged: bool) -> Response {
 fn etag(revision: u64) -> HeaderValue {
     // Digits between quotes are a valid value.
     HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
-}
-
-/// The machine answered another kind of command than was proposed.
-pub(super) fn out_of_place(reply: &Reply) -> ApiError {
-    tracing::error!(?reply, "reply out of place");
-    ApiError::internal("the machine's reply does not fit the command; run the same build on every node")
 }

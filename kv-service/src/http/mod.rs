@@ -1,8 +1,9 @@
 //! The HTTP API: what may be asked for where.
 //!
 //! ```text
-//!   connection ─▶ server ─▶ router ─▶ handler ─┬─ write: condition, limits ─▶ log.propose ─▶ reply
-//!                                              └─ read: barrier, unless stale ─▶ tables
+//!   connection ─▶ server ─▶ request id ─▶ routes ─▶ handler ─┬─ write: conditions, session, limits ─▶ log ─▶ reply
+//!                                                            ├─ read: barrier, unless stale ─▶ tables
+//!                                                            └─ watch: recent changes, as they come ─▶ events
 //! ```
 //!
 //! **A key is the rest of the path**, slashes and all, with its percent-encoding taken off once; so `/v1/kv/a/b` names
@@ -10,27 +11,38 @@
 //! must be `append`, and the key is what precedes the last slash. A key that itself ends in `/append` is thus
 //! appended to at `/v1/kv/…/append/append`, and nothing is ambiguous.
 //!
-//! What a request asks for and this build does not know (a parameter, a header of an exactly-once session) is refused,
-//! never ignored: a misspelt condition that was ignored would be an unconditional write.
+//! What a request asks for and this build does not know (a parameter, a session's header where it means nothing) is
+//! refused, never ignored: a misspelt condition that was ignored would be an unconditional write.
+//!
+//! A write may be repeated safely within a session ([`sessions`]); any node may be asked, unless the client would rather be
+//! sent to the leader ([`redirect`]). The whole of it, for programs, is in [`openapi`]; for people in `docs/http.md`.
 
 mod admin;
 mod conditions;
 mod context;
 mod errors;
+mod headers;
 mod health;
 mod kv;
+mod openapi;
 mod query;
+mod redirect;
+mod request_ids;
+mod routes;
 mod scan;
 mod server;
+mod sessions;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod watch;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::middleware::from_fn;
+use axum::routing::{any, get};
 use consensus_api::{NodeId, Tables};
 
 use crate::service::Service;
@@ -41,24 +53,11 @@ pub use server::{CONNECTIONS_MAX, HttpServer};
 
 /// The routes of a node.
 pub fn router<T: Tables>(service: Arc<Service<T>>) -> Router {
-    Router::new()
-        .route("/v1/kv/{*key}", get(kv::get::<T>).put(kv::put::<T>).delete(kv::delete::<T>).post(kv::append::<T>))
+    routes::routes::<T>()
         .route("/v1/kv/", any(|| async { ApiError::from(kv_machine::KvError::EmptyKey) }))
-        .route("/v1/kv", get(scan::scan::<T>))
-        .route("/v1/txn", post(txn::txn::<T>))
-        .route("/v1/status", get(admin::status::<T>))
-        .route("/v1/digest", get(admin::digest::<T>))
-        .route("/v1/members", get(admin::members::<T>).post(admin::add_member::<T>))
-        .route("/v1/members/{id}", delete(admin::remove_member::<T>))
-        .route("/v1/leader/transfer", post(admin::transfer::<T>))
-        .route("/v1/leader/campaign", post(admin::campaign::<T>))
-        .route("/v1/snapshot", get(snapshot::download::<T>).post(snapshot::take::<T>))
-        .route("/v1/sessions", any(sessions))
-        .route("/v1/sessions/{id}", any(sessions))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready::<T>))
         .fallback(|| async { ApiError::no_such_path() })
         .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .layer(from_fn(request_ids::name))
         .with_state(Arc::new(Context::new(service)))
 }
 
@@ -66,10 +65,6 @@ pub fn router<T: Tables>(service: Arc<Service<T>>) -> Router {
 pub fn founding_router(peers: impl IntoIterator<Item = NodeId>) -> Router {
     let peers: Vec<String> = peers.into_iter().map(|peer| peer.to_string()).collect();
     let message = format!("the cluster is being founded; start its other nodes ({})", peers.join(", "));
-    let waiting = move || async move { ApiError::not_ready(message) };
-    Router::new().route("/health/live", get(health::live)).fallback(waiting)
-}
-
-async fn sessions() -> ApiError {
-    ApiError::unsupported("exactly-once sessions are")
+    let waiting = move || async move { ApiError::no_leader(message) };
+    Router::new().route("/health/live", get(health::live)).fallback(waiting).layer(from_fn(request_ids::name))
 }

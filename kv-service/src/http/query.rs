@@ -5,6 +5,7 @@ use hyper::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::errors::ApiError;
+use super::headers::whole;
 
 /// The bytes that percent-encoded text stands for.
 pub(super) fn decode(text: &str) -> Result<Bytes, ApiError> {
@@ -51,7 +52,7 @@ impl Query {
     /// The parameter as a number, if it is there.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.bytes(name) else { return Ok(None) };
-        let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(&value).ok().and_then(whole);
         number.map(Some).ok_or_else(|| ApiError::bad_input(format!("the parameter '{name}' must be a whole number")))
     }
 

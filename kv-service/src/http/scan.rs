@@ -9,12 +9,19 @@ use axum::response::Response;
 use bytes::Bytes;
 use consensus_api::Tables;
 use kv_client::Base64;
-use kv_client::protocol::{ScanItem, ScanReply};
+use kv_client::protocol::{
+    CONSISTENCY_PARAMETER, END_PARAMETER, LIMIT_PARAMETER, PREFIX_PARAMETER, REDIRECT_PARAMETER, START_PARAMETER,
+    ScanItem, ScanReply,
+};
 use kv_machine::{ScanLimits, ScanRange};
 
 use super::context::{Context, json_of};
 use super::errors::ApiError;
 use super::query::Query;
+use super::{redirect, sessions};
+
+const PARAMETERS: [&str; 6] =
+    [PREFIX_PARAMETER, START_PARAMETER, END_PARAMETER, LIMIT_PARAMETER, CONSISTENCY_PARAMETER, REDIRECT_PARAMETER];
 
 /// The most items of a page.
 const ITEMS_MAX: u64 = 1000;
@@ -26,13 +33,14 @@ pub(super) async fn scan<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(request.uri(), &["prefix", "start", "end", "limit", "consistency", "redirect"])?;
-    context.refuse_unsupported(request.headers(), &query)?;
-    let limit = query.number("limit")?.unwrap_or(ITEMS_DEFAULT);
+    let query = Query::parse(request.uri(), &PARAMETERS)?;
+    sessions::none_for_a_read(request.headers())?;
+    let limit = query.number(LIMIT_PARAMETER)?.unwrap_or(ITEMS_DEFAULT);
     if limit == 0 {
         return Err(ApiError::bad_input("the parameter 'limit' must be at least 1"));
     }
-    let range = range(query.bytes("prefix"), query.bytes("start"), query.bytes("end"));
+    let range = range(query.bytes(PREFIX_PARAMETER), query.bytes(START_PARAMETER), query.bytes(END_PARAMETER));
+    redirect::unless_leader(&context, request.uri(), &query)?;
     // The cast is exact: at most ITEMS_MAX.
     let limits = ScanLimits { items_max: limit.min(ITEMS_MAX) as usize, ..ScanLimits::default() };
     context.barrier(&query).await?;
@@ -66,6 +74,6 @@ pub(super) fn item(found: kv_machine::ScanItem) -> ScanItem {
         version: found.item.version,
         create_revision: found.item.create_revision,
         mod_revision: found.item.mod_revision,
-        session: None,
+        session: found.item.session.map(|session| session.to_string()),
     }
 }

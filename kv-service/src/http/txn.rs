@@ -7,15 +7,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use consensus_api::{Blob, Tables};
 use hyper::header::{IF_MATCH, IF_NONE_MATCH};
-use kv_client::protocol::ScanItem;
+use kv_client::protocol::{REDIRECT_PARAMETER, ScanItem};
 use kv_client::{Base64, txn as wire};
-use kv_machine::{Command, Compare, Item, Operation, OperationResult, Relation, Reply, Target, Txn};
+use kv_machine::{Command, Compare, Item, Operation, OperationResult, Relation, Reply, SessionTag, Target, Txn};
 
 use super::context::{Context, json_of};
 use super::errors::ApiError;
-use super::kv::out_of_place;
 use super::query::Query;
-use super::scan;
+use super::{redirect, scan, sessions};
 
 /// The longest body. In base64 that is less than 6 MiB of keys and values, so that a transaction still fits one message
 /// between nodes.
@@ -26,25 +25,35 @@ pub(super) async fn txn<T: Tables>(
     State(context): State<Arc<Context<T>>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(request.uri(), &["redirect"])?;
-    context.refuse_unsupported(request.headers(), &query)?;
-    if request.headers().contains_key(IF_MATCH) || request.headers().contains_key(IF_NONE_MATCH) {
-        let message = "a transaction takes no If-Match or If-None-Match; put the condition into \"compare\"";
-        return Err(ApiError::bad_input(message));
-    }
+    let session = match head(&context, &request) {
+        Ok(session) => session,
+        Err(error) => return Err(context.turn_away(request, error).await),
+    };
     let body = context.body(request, BODY_BYTES_MAX).await?;
     let request: wire::TxnRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_input(format!("no transaction: {error}")))?;
     let txn = command(request);
     let (then, otherwise) = (read_keys(&txn.then), read_keys(&txn.otherwise));
-    match context.write(&Command::Txn(txn)).await? {
+    match context.write(Command::Txn(txn), session).await? {
         Reply::Txn { succeeded, revision, results } => {
             let keys = if succeeded { then } else { otherwise };
             let results = results.into_iter().zip(keys).map(|(result, key)| answer(result, key)).collect();
             json_of(&wire::TxnReply { succeeded, revision, results })
         }
-        other => Err(out_of_place(&other)),
+        other => Err(ApiError::out_of_place(&other, session)),
     }
+}
+
+/// What stands before the body: the transaction's place in a session, if it has one.
+fn head<T: Tables>(context: &Arc<Context<T>>, request: &Request) -> Result<Option<SessionTag>, ApiError> {
+    let query = Query::parse(request.uri(), &[REDIRECT_PARAMETER])?;
+    if request.headers().contains_key(IF_MATCH) || request.headers().contains_key(IF_NONE_MATCH) {
+        let message = "a transaction takes no If-Match or If-None-Match; put the condition into \"compare\"";
+        return Err(ApiError::bad_input(message));
+    }
+    let session = sessions::tag(request.headers())?;
+    redirect::unless_leader(context, request.uri(), &query)?;
+    Ok(session)
 }
 
 /// The key that each operation reads, if it reads one: the machine's reply does not repeat it, the answer does.

@@ -8,7 +8,7 @@ use consensus_api::{ClusterId, Incoming, Lane, NodeId, StoreId, Transport};
 use tokio::time::timeout;
 
 use super::{CLUSTER, Site, bind, reach, store_of, until, within};
-use crate::{Founder, HelloRefused, QuicTransport, RefusalCause};
+use crate::{Founder, HelloRefused, QuicTransport, RefusalCause, TransportError};
 
 async fn forming(site: &Site, node: u64) -> QuicTransport {
     bind(|| {
@@ -133,4 +133,34 @@ async fn a_stamped_node_that_we_have_not_heard_of_is_served_as_a_guest_and_answe
     let leader = site.start(3).await;
     assert_eq!(reach(&leader, NodeId(1), &behind).await.from, NodeId(3));
     assert_eq!(reach(&behind, NodeId(3), &leader).await.from, NodeId(1));
+}
+
+#[tokio::test]
+async fn a_peer_says_where_it_serves_others_and_is_believed_while_it_is_connected() {
+    let site = Site::new(2);
+    let serving = |node, address: &str| {
+        let mut config = site.config(node);
+        config.service_address = Some(address.to_owned());
+        config
+    };
+    let one = bind(|| serving(1, "one.example:8001")).await;
+    let two = bind(|| serving(2, "two.example:8002")).await;
+    assert_eq!(reach(&one, NodeId(2), &two).await.from, NodeId(1));
+    assert_eq!(reach(&two, NodeId(1), &one).await.from, NodeId(2));
+    assert_eq!(one.service_address(NodeId(2)).as_deref(), Some("two.example:8002"));
+    assert_eq!(two.service_address(NodeId(1)).as_deref(), Some("one.example:8001"));
+    assert_eq!(one.service_address(NodeId(3)), None, "nobody has heard of it");
+    // It comes back elsewhere.
+    drop(two);
+    let two = bind(|| serving(2, "elsewhere.example:8002")).await;
+    assert_eq!(reach(&two, NodeId(1), &one).await.from, NodeId(2));
+    assert_eq!(one.service_address(NodeId(2)).as_deref(), Some("elsewhere.example:8002"));
+}
+
+#[tokio::test]
+async fn a_service_address_that_no_hello_has_room_for_is_refused_at_the_start() {
+    let mut config = Site::new(1).config(1);
+    config.service_address = Some("x".repeat(crate::SERVICE_ADDRESS_BYTES_MAX + 1));
+    let refused = QuicTransport::bind(config).await;
+    assert!(matches!(refused, Err(TransportError::ServiceAddressTooLong { .. })), "{refused:?}");
 }

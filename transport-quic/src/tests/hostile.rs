@@ -33,6 +33,7 @@ fn hello_of(node: u64) -> Hello {
         node: NodeId(node),
         store: store_of(NodeId(node)),
         address: String::new(),
+        service_address: None,
         restored_from: None,
         life: 1,
         cluster: Some(CLUSTER),

@@ -61,6 +61,7 @@ impl Site {
             engine: EngineName::new("any"),
             contacts: self.addresses.clone(),
             listen: self.addresses[&NodeId(node)].clone(),
+            service_address: None,
             tls: self.tls(node),
             limits: TransportLimits::default(),
             timing: LinkTiming::default(),

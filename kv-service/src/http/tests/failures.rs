@@ -112,12 +112,25 @@ async fn bad_input_is_refused_before_it_is_proposed() {
         (Method::PUT, "/v1/kv/k?expect_version=1&expect_version=2"),
         (Method::PUT, "/v1/kv/k?expect_verison=1"),
         (Method::GET, "/v1/kv/k?consistency=dirty"),
-        (Method::GET, "/v1/kv/k?consistency=lease"),
+        (Method::GET, "/v1/kv/k?consistency=stale&redirect=1"),
         (Method::GET, "/v1/kv/k?redirect=yes"),
         (Method::GET, "/v1/kv?limit=0"),
         (Method::GET, "/v1/kv?limit=many"),
+        (Method::GET, "/v1/kv?limit=+5"),
+        (Method::GET, "/v1/kv?limit=18446744073709551616"),
         (Method::GET, "/v1/kv?perfix=a"),
+        (Method::GET, "/v1/kv?start=%f"),
+        (Method::PUT, "/v1/kv/k?expect_version=18446744073709551616"),
+        (Method::PUT, "/v1/kv/k?ephemeral=yes"),
+        (Method::PUT, "/v1/kv/k?ephemeral=1"),
+        (Method::POST, "/v1/kv/k/append?ephemeral=1"),
+        (Method::GET, "/v1/watch?from_revision=now"),
+        (Method::GET, "/v1/watch?start=a"),
+        (Method::GET, "/v1/status?verbose=1"),
         (Method::POST, "/v1/txn"),
+        (Method::POST, "/v1/sessions"),
+        (Method::POST, "/v1/sessions?ttl_ms=5"),
+        (Method::DELETE, "/v1/sessions/1"),
         (Method::POST, "/v1/leader/transfer?to=0"),
         (Method::POST, "/v1/members"),
         (Method::DELETE, "/v1/members/none"),
@@ -128,39 +141,6 @@ async fn bad_input_is_refused_before_it_is_proposed() {
         answer.is_error(400, ErrorCode::BadInput);
     }
     assert_eq!(node.log.status().applied_index, LogIndex::ZERO);
-}
-
-#[tokio::test]
-async fn conditions_that_cannot_be_understood_are_never_ignored() {
-    let node = Node::new();
-    for header in [
-        ("if-match", "7"),
-        ("if-match", "*"),
-        ("if-match", "W/\"7\""),
-        ("if-match", "\"7\", \"8\""),
-        ("if-match", "\"seven\""),
-        ("if-none-match", "\"7\""),
-    ] {
-        let answer = node.ask_if(Method::PUT, "/v1/kv/k", header, "v").await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{header:?}");
-    }
-    let both = node.ask_if(Method::PUT, "/v1/kv/k?expect_version=0", ("if-none-match", "*"), "v").await;
-    both.is_error(400, ErrorCode::BadInput);
-    node.get("/v1/kv/k").await.is_error(404, ErrorCode::NotFound);
-}
-
-#[tokio::test]
-async fn what_is_foreseen_and_not_there_is_unsupported_and_not_ignored() {
-    let node = Node::new();
-    for header in ["quorate-session", "quorate-request"] {
-        let answer = node.ask_if(Method::PUT, "/v1/kv/k", (header, "1"), "v").await;
-        answer.is_error(501, ErrorCode::Unsupported);
-    }
-    node.post("/v1/sessions", "").await.is_error(501, ErrorCode::Unsupported);
-    node.delete("/v1/sessions/1").await.is_error(501, ErrorCode::Unsupported);
-    node.put("/v1/kv/k?redirect=1", "the leader serves").await.ok();
-    node.change_status(|status| status.engine.role = Role::Follower);
-    node.put("/v1/kv/k?redirect=1", "v").await.is_error(501, ErrorCode::Unsupported);
 }
 
 #[tokio::test]
@@ -186,4 +166,46 @@ async fn unknown_paths_and_methods_are_errors_in_json_too() {
     let answer = node.ask(Method::PATCH, "/v1/kv/k", "").await;
     answer.is_error(405, ErrorCode::BadInput);
     assert!(answer.header("allow").contains("PUT"));
+}
+
+/// Where the table of errors is kept: the doc comment of `errors.rs`.
+#[tokio::test]
+async fn every_code_is_in_the_table_of_errors_with_its_status() {
+    let table = include_str!("../errors.rs");
+    for code in ErrorCode::ALL {
+        let name = serde_json::to_value(code).unwrap();
+        let name = format!("`{}`", name.as_str().unwrap());
+        let row = table.lines().find(|line| line.starts_with("//! |") && line.contains(&name));
+        let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+        assert!(row.starts_with(&format!("//! | {} |", code.status())), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request() {
+    let node = Node::new();
+    let named = node.ask_if(Method::GET, "/v1/kv/absent", ("x-request-id", "mine-7"), "").await;
+    named.is_error(404, ErrorCode::NotFound);
+    assert_eq!(named.header("x-request-id"), "mine-7");
+    let mut seen = std::collections::BTreeSet::new();
+    let long = "x".repeat(129);
+    for (method, path, given) in [
+        (Method::PUT, "/v1/kv/k", ""),
+        (Method::GET, "/v1/nowhere", ""),
+        (Method::PATCH, "/v1/kv/k", ""),
+        (Method::GET, "/health/live", "with a space"),
+        (Method::GET, "/v1/status", &long),
+    ] {
+        let answer = node.ask_with(method, path, &[("x-request-id", given)], "").await;
+        assert_ne!(answer.header("x-request-id"), given, "a name that cannot be logged is replaced");
+        assert!(seen.insert(answer.header("x-request-id").to_owned()), "a name was given twice");
+    }
+}
+
+#[tokio::test]
+async fn a_founding_node_names_its_requests_too_and_has_no_leader() {
+    let answer = founding_router([NodeId(2)]).oneshot(Request::get("/v1/kv/k").body(Body::empty()).unwrap());
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("x-request-id"));
 }

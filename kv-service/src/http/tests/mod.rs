@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod conditions;
+mod document;
 mod failures;
 mod keys;
 mod nodes;
+mod redirects;
 mod requests;
+mod sessions;
+mod watches;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +33,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::service::Identity;
+use crate::watch::Watches;
 
 /// A log of one node that applies at once, or fails with what it was told.
 struct FakeLog {
@@ -35,6 +41,7 @@ struct FakeLog {
     status: Mutex<ReplicaStatus>,
     failure: Mutex<Option<RequestError>>,
     barriers: AtomicUsize,
+    modes: Mutex<Vec<ReadMode>>,
 }
 
 impl FakeLog {
@@ -63,7 +70,8 @@ impl ReplicatedLog for FakeLog {
         Ok(Applied { index, reply })
     }
 
-    async fn read_barrier(&self, _: ReadMode, _: Duration) -> Result<LogIndex, RequestError> {
+    async fn read_barrier(&self, mode: ReadMode, _: Duration) -> Result<LogIndex, RequestError> {
+        self.modes.lock().unwrap().push(mode);
         self.barriers.fetch_add(1, Ordering::Relaxed);
         self.fail()?;
         Ok(self.status().applied_index)
@@ -106,6 +114,7 @@ impl ReplicatedLog for FakeLog {
 struct Node {
     log: Arc<FakeLog>,
     router: Router,
+    service: Arc<Service<MemoryTables>>,
 }
 
 /// An answer, read to its end.
@@ -153,7 +162,9 @@ impl Node {
     }
 
     fn with(limits: KvLimits) -> Node {
-        let machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
+        let mut machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
+        let watches = Watches::default();
+        machine.announce(Box::new(watches.announcer()));
         let kv = machine.reader();
         let member = Member { address: "127.0.0.1:7001".into(), store: StoreId(7) };
         let engine = EngineStatus {
@@ -178,9 +189,12 @@ impl Node {
             status: Mutex::new(status),
             failure: Mutex::new(None),
             barriers: AtomicUsize::new(0),
+            modes: Mutex::default(),
         });
-        let service = Service {
+        let service = Arc::new(Service {
             failure: tokio::sync::watch::Sender::new(None),
+            watches,
+            http_address_of: Box::new(|node| (node == NodeId(2)).then(|| "two.example:8002".to_owned())),
             log: log.clone(),
             kv,
             snapshots: None,
@@ -188,8 +202,8 @@ impl Node {
             limits,
             reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),
-        };
-        Node { log, router: router(Arc::new(service)) }
+        });
+        Node { log, router: router(service.clone()), service }
     }
 
     /// The next request of the log fails like this.
@@ -212,7 +226,12 @@ impl Node {
     }
 
     async fn ask_if(&self, method: Method, path: &str, header: (&str, &str), body: &'static str) -> Answer {
-        let request = Request::builder().method(method).uri(path).header(header.0, header.1);
+        self.ask_with(method, path, &[header], body).await
+    }
+
+    async fn ask_with(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.send(request.body(body.into()).unwrap()).await
     }
 

@@ -21,6 +21,17 @@ async fn only_a_stale_read_does_without_the_barrier() {
 }
 
 #[tokio::test]
+async fn a_read_is_as_fresh_as_it_asks_to_be() {
+    let node = Node::new();
+    for path in ["/v1/kv/k", "/v1/kv"] {
+        for (consistency, mode) in [("linearizable", ReadMode::Index), ("lease", ReadMode::Lease)] {
+            node.get(&format!("{path}?consistency={consistency}")).await;
+            assert_eq!(node.log.modes.lock().unwrap().pop(), Some(mode), "{path} {consistency}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stale_read_works_without_a_quorum() {
     let node = Node::new();
     node.put("/v1/kv/k", "v").await.ok();
