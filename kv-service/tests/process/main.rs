@@ -17,6 +17,7 @@ mod power_loss;
 mod powered;
 mod quorums;
 mod relay;
+mod repl;
 #[cfg(target_os = "linux")]
 mod snapshot_disks;
 #[cfg(target_os = "linux")]
