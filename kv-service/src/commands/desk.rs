@@ -85,6 +85,11 @@ impl Desk {
         Desk { writer: Writer::Joined(session), ..self }
     }
 
+    /// Whether other commands follow this one, as in the REPL.
+    pub fn is_one_of_many(&self) -> bool {
+        matches!(self.writer, Writer::Own(_))
+    }
+
     /// How a read is carried out.
     pub fn read(&self, consistency: Consistency) -> ReadOptions {
         ReadOptions { consistency, timeout: self.timeout }

@@ -52,7 +52,7 @@ async fn a_pipe_of_commands_has_no_prompt_goes_on_behind_a_failure_and_ends_with
         let well = repl(&cluster, "put a 1\n# a comment\n\nappend a 2\ncas a 12 'x y'\nget a\n", &[]);
         assert!(well.status.success() && well.stderr.is_empty(), "{well:?}");
         let said = String::from_utf8(well.stdout).unwrap();
-        assert!(said.ends_with("x y") && said.contains("version 3") && !said.contains('>'), "{said}");
+        assert!(said.ends_with("x y\n") && said.contains("version 3") && !said.contains('>'), "{said}");
 
         let ill = repl(&cluster, "gte a\nget nothing\ncas a no y\nput b \\x00\\xff\nget \"b\n", &[]);
         let errors = String::from_utf8(ill.stderr).unwrap();
