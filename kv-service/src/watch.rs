@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 /// The most watchers of a node at a time, over all its servers.
 pub const WATCHERS_MAX: usize = 1024;
-/// How much a page holds. The changes of one revision always come together, whatever they are.
-const PAGE: ChangeLimits = ChangeLimits { changes_max: 1000, bytes_max: 1 << 20 };
+/// How much a page holds: little, because every watcher whose client is slow holds one. The changes of one revision always
+/// come together, whatever they are.
+const PAGE: ChangeLimits = ChangeLimits { changes_max: 1000, bytes_max: 128 << 10 };
 /// A watcher begins two reads no closer than this: under load it then finds many revisions at once, where it would
 /// otherwise read for every one of them.
 const REST: Duration = Duration::from_millis(5);

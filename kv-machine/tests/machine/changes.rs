@@ -134,6 +134,26 @@ fn tables_without_a_history_have_it_from_now_on() {
 }
 
 #[test]
+fn a_history_with_a_gap_is_read_up_to_it_and_from_behind_it() {
+    let mut world = World::new();
+    for revision in 1..=3 {
+        world.put("k", &revision.to_string());
+        if revision == 2 {
+            world.drop_history();
+        }
+    }
+    assert_eq!(read(&world, "", 1, ALL), Changes::Compacted { first_revision: 3 });
+    let mut world = one_slice();
+    world.put("d", "5");
+    world.drop_newest_of_history();
+    world.machine.reopened().unwrap();
+    world.put("d", "6");
+    assert_eq!(read(&world, "", 1, ALL), page(all_of_one_slice(), 5));
+    assert_eq!(read(&world, "", 5, ALL), Changes::Compacted { first_revision: 6 });
+    assert_eq!(read(&world, "", 6, ALL), page(vec![wrote("d", "6", 2, 5, 6)], 7));
+}
+
+#[test]
 fn the_history_is_a_nodes_own_and_in_no_digest() {
     let mut short = World::new();
     short.machine.keep_changes(0);

@@ -103,9 +103,16 @@ impl World {
 
     /// The tables are those of a machine that kept no history.
     pub(crate) fn drop_history(&self) {
+        while self.drop_newest_of_history() {}
+    }
+
+    /// Takes the newest slice out of the history; false where there is none.
+    pub(crate) fn drop_newest_of_history(&self) -> bool {
+        let Some((newest, _)) = self.records(schema::CHANGES).pop() else { return false };
         let mut batch = TableBatch::default();
-        self.records(schema::CHANGES).into_iter().for_each(|(key, _)| batch.delete(schema::CHANGES, key));
+        batch.delete(schema::CHANGES, newest);
         self.tables.write(batch).unwrap();
+        true
     }
 
     /// The keys of a table, each with the bytes of its value.

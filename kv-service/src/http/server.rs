@@ -20,7 +20,7 @@ pub const CONNECTIONS_MAX: usize = 4096;
 /// How long a connection may take over a request's head, or wait for its next request.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// The longest head of a request: three keys of the greatest length, percent-encoded, and room for headers. A longer one is
-/// answered with 431.
+/// answered with 431, or where it is the path that is long, with 414.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long requests may take to finish once the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -96,7 +96,7 @@ async fn converse(stream: TcpStream, slot: OwnedSemaphorePermit, router: Router,
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).pipeline_flush(true).max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // A server that was dropped has stopped too.
     let ended = tokio::select! {

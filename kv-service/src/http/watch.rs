@@ -59,7 +59,7 @@ pub(super) async fn watch<T: Tables>(
     let service = &context.service;
     let watcher = service.watches.watch(&service.kv, range, start.revision).await;
     let watcher = watcher.map_err(|error| refusal(&context, error))?;
-    let mut response = Response::new(Body::from_stream(events(watcher, start, PROGRESS_INTERVAL)));
+    let mut response = Response::new(Body::from_stream(events(context, watcher, start, PROGRESS_INTERVAL)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -107,7 +107,8 @@ impl Start {
 }
 
 /// A watch that is being served.
-struct Serving<T> {
+struct Serving<T: Tables> {
+    context: Arc<Context<T>>,
     watcher: Watcher<T>,
     start: Start,
     /// Whether the client knows where it begins.
@@ -119,11 +120,12 @@ struct Serving<T> {
 
 /// The watch's text, a page at a time; it ends where the watch does.
 pub(super) fn events<T: Tables>(
+    context: Arc<Context<T>>,
     watcher: Watcher<T>,
     start: Start,
     progress_interval: Duration,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let serving = Serving { watcher, start, begun: false, progress_at: Instant::now(), ended: false };
+    let serving = Serving { context, watcher, start, begun: false, progress_at: Instant::now(), ended: false };
     stream::unfold(serving, move |mut serving| async move {
         let text = serving.next(progress_interval).await?;
         Some((Ok(Bytes::from(text)), serving))
@@ -148,7 +150,8 @@ impl<T: Tables> Serving<T> {
                     self.ended = true;
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "a watch ends");
+                    let error = refusal(&self.context, error);
+                    tracing::debug!(?error, "a watch ends");
                     return None;
                 }
                 Err(_) => self.push_progress(&mut text),
@@ -202,9 +205,9 @@ fn event(change: Change) -> WatchEvent {
 fn push(text: &mut String, event: &WatchEvent, id: Option<String>) {
     // Structs of numbers and strings always serialize, and a string takes whatever is written.
     let data = event.data().unwrap_or_default();
-    let _ = write!(text, "event: {}\n", event.name());
+    let _ = writeln!(text, "event: {}", event.name());
     if let Some(id) = id {
-        let _ = write!(text, "id: {id}\n");
+        let _ = writeln!(text, "id: {id}");
     }
-    let _ = write!(text, "data: {data}\n\n");
+    let _ = writeln!(text, "data: {data}\n");
 }

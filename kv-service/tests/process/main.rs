@@ -8,6 +8,7 @@ mod commands;
 #[cfg(target_os = "linux")]
 mod flood;
 mod harness;
+mod http_api;
 mod kills;
 mod load;
 mod ports;
@@ -16,6 +17,7 @@ mod power_loss;
 #[cfg(target_os = "linux")]
 mod powered;
 mod quorums;
+mod raw_http;
 mod relay;
 mod repl;
 #[cfg(target_os = "linux")]

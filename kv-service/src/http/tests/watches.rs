@@ -261,7 +261,9 @@ async fn a_watch_that_has_nothing_to_say_says_how_far_it_has_come() {
     let watcher = node.service.watches.watch(&node.service.kv, ScanRange::prefix(Bytes::from("k")), 1).await.unwrap();
     let start = watch::Start { revision: 1, skipped: 0 };
     let interval = Duration::from_millis(1);
-    let mut events = Events { body: Body::from_stream(watch::events(watcher, start, interval)), text: String::new() };
+    let context = Arc::new(Context::new(node.service.clone()));
+    let mut events =
+        Events { body: Body::from_stream(watch::events(context, watcher, start, interval)), text: String::new() };
     assert_eq!(told(&events.take(2).await), ["0 at 0", "1 at 1"], "changes elsewhere count as told");
     node.put("/v1/kv/k", "v").await.ok();
     // However often it has said so meanwhile.
