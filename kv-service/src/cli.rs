@@ -16,8 +16,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
 use link_relay::cli::ControlCommand;
 use tokio::runtime;
 
@@ -27,6 +27,7 @@ use crate::commands::client::{self, ClientCommand, Connection};
 use crate::commands::inspect::{self, InspectArgs};
 use crate::commands::output;
 use crate::commands::snapshot::{self, SnapshotCommand};
+use crate::commands::typo::nearest;
 use crate::config::NodeConfig;
 use crate::error::ServiceError;
 use crate::load::{self, BenchArgs};
@@ -86,7 +87,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             output::write(error.render().to_string().as_bytes()).map(|()| ExitCode::SUCCESS)
         }
-        Err(error) => Err(ServiceError::Usage(one_line(&error, "kv-service --help"))),
+        Err(error) => Err(ServiceError::Usage(one_line(&error, &Cli::command(), "kv-service --help"))),
     };
     match outcome {
         Ok(status) => status,
@@ -137,8 +138,8 @@ fn block_on<R>(
     runtime.block_on(task)
 }
 
-/// What the parser has to say, as one line: what is wrong, what may have been meant, where to read on.
-pub(crate) fn one_line(error: &clap::Error, see: &str) -> String {
+/// What the parser of `command` has to say, as one line: what is wrong, what may have been meant, where to read on.
+pub(crate) fn one_line(error: &clap::Error, command: &clap::Command, see: &str) -> String {
     let text = error.render().to_string();
     let mut parts: Vec<String> = text
         .split("\n\n")
@@ -146,6 +147,13 @@ pub(crate) fn one_line(error: &clap::Error, see: &str) -> String {
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
         .filter(|part| !part.is_empty())
         .collect();
+    // The parser's own idea of likeness misses two letters that are exchanged in a short word.
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && error.get(ContextKind::SuggestedSubcommand).is_none()
+        && let Some(name) = nearest(word, command.get_subcommands().map(clap::Command::get_name))
+    {
+        parts.push(format!("tip: a similar subcommand exists: '{name}'"));
+    }
     parts.push(format!("see '{see}'"));
     let line = parts.join("; ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
@@ -155,13 +163,11 @@ pub(crate) fn one_line(error: &clap::Error, see: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use clap::CommandFactory;
-
     use super::*;
 
     fn usage(line: &[&str]) -> String {
         let error = Cli::try_parse_from(["kv-service"].iter().chain(line)).expect_err("this must be refused");
-        let line = one_line(&error, "kv-service --help");
+        let line = one_line(&error, &Cli::command(), "kv-service --help");
         assert!(!line.contains('\n') && line.contains("--help"), "{line}");
         line
     }

@@ -37,7 +37,7 @@ async fn the_next_page_begins_behind_the_last_key() {
 #[tokio::test]
 async fn a_limit_holds_over_all_pages_and_says_that_there_is_more() {
     let node = Node::start([page(&["YQ==", "YWI="], true), page(&["YWM="], true)]).await;
-    assert_eq!(keys(&node, Some(3)).await.unwrap().1, true);
+    assert!(keys(&node, Some(3)).await.unwrap().1);
     assert!(node.seen()[1].line.contains("limit=1"), "{:?}", node.seen()[1]);
     assert_eq!(node.seen().len(), 2);
 }

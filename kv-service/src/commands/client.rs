@@ -14,6 +14,7 @@ use super::nodes;
 use super::session::{self, Life, SessionCommand, session_id};
 use super::watch::{self, WatchArgs};
 use crate::error::ServiceError;
+use crate::stop;
 
 /// Where the cluster is, and how results are printed
 #[derive(Args, Clone, Debug)]
@@ -139,7 +140,13 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode, ServiceError> {
             keys::cas(arguments.arguments, &arguments.place.seat(connection.desk()?)).await
         }
         ClientCommand::Scan(At { arguments, connection }) => keys::scan(arguments, &connection.desk()?).await,
-        ClientCommand::Watch(At { arguments, connection }) => watch::watch(arguments, &connection.desk()?).await,
+        ClientCommand::Watch(At { arguments, connection }) => {
+            let desk = connection.desk()?;
+            tokio::select! {
+                outcome = watch::watch(arguments, &desk) => outcome,
+                stopped = stop::requested(false) => stopped.map(drop),
+            }
+        }
         ClientCommand::Lock(At { arguments, connection }) => return lock::run(arguments, &connection.desk()?).await,
         ClientCommand::Session(command) => session::run(command).await,
         ClientCommand::Status(At { connection, .. }) => nodes::status(&connection.desk()?).await,

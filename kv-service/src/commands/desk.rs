@@ -85,6 +85,11 @@ impl Desk {
         Desk { writer: Writer::Joined(session), ..self }
     }
 
+    /// Whether other commands follow this one, as in the REPL.
+    pub fn is_one_of_many(&self) -> bool {
+        matches!(self.writer, Writer::Own(_))
+    }
+
     /// How a read is carried out.
     pub fn read(&self, consistency: Consistency) -> ReadOptions {
         ReadOptions { consistency, timeout: self.timeout }
@@ -102,34 +107,38 @@ impl Desk {
 
     /// Sets a key's value.
     pub async fn put(&self, key: &[u8], value: Bytes, options: WriteOptions) -> Result<PutReply, ClientError> {
-        match &self.writer {
-            Writer::Plain => self.client.put(key, value, options).await,
-            _ => self.in_a_session(async |session| session.put(key, value.clone(), options).await).await,
-        }
+        let put = async |session: Option<&HttpSession>| match session {
+            None => self.client.put(key, value.clone(), options).await,
+            Some(session) => session.put(key, value.clone(), options).await,
+        };
+        self.write(put).await
     }
 
     /// Appends to a key's value.
     pub async fn append(&self, key: &[u8], suffix: Bytes, options: WriteOptions) -> Result<PutReply, ClientError> {
-        match &self.writer {
-            Writer::Plain => self.client.append(key, suffix, options).await,
-            _ => self.in_a_session(async |session| session.append(key, suffix.clone(), options).await).await,
-        }
+        let append = async |session: Option<&HttpSession>| match session {
+            None => self.client.append(key, suffix.clone(), options).await,
+            Some(session) => session.append(key, suffix.clone(), options).await,
+        };
+        self.write(append).await
     }
 
     /// Removes a key.
     pub async fn delete(&self, key: &[u8], options: WriteOptions) -> Result<DeleteReply, ClientError> {
-        match &self.writer {
-            Writer::Plain => self.client.delete(key, options).await,
-            _ => self.in_a_session(async |session| session.delete(key, options).await).await,
-        }
+        let delete = async |session: Option<&HttpSession>| match session {
+            None => self.client.delete(key, options).await,
+            Some(session) => session.delete(key, options).await,
+        };
+        self.write(delete).await
     }
 
     /// Carries out a transaction.
     pub async fn txn(&self, request: &TxnRequest) -> Result<TxnReply, ClientError> {
-        match &self.writer {
-            Writer::Plain => self.client.txn(request, self.timeout).await,
-            _ => self.in_a_session(async |session| session.txn(request, self.timeout).await).await,
-        }
+        let txn = async |session: Option<&HttpSession>| match session {
+            None => self.client.txn(request, self.timeout).await,
+            Some(session) => session.txn(request, self.timeout).await,
+        };
+        self.write(txn).await
     }
 
     /// Ends the session of its own, if there is one.
@@ -142,21 +151,21 @@ impl Desk {
         }
     }
 
-    /// Writes in the session. One of its own that has ended is replaced, once: a request in an ended session is never
-    /// carried out (and where it is not certain that it was not, the error is another one).
-    async fn in_a_session<R>(
+    /// Writes in the session, if there is one. One of its own that has ended is replaced, once: a request in an ended session
+    /// is never carried out (and where it is not certain that it was not, the error is another one).
+    async fn write<R>(
         &self,
-        write: impl AsyncFn(&HttpSession) -> Result<R, ClientError>,
+        write: impl AsyncFn(Option<&HttpSession>) -> Result<R, ClientError>,
     ) -> Result<R, ClientError> {
         let own = match &self.writer {
-            Writer::Joined(session) => return write(session).await,
+            Writer::Plain => return write(None).await,
+            Writer::Joined(session) => return write(Some(session)).await,
             Writer::Own(own) => own,
-            Writer::Plain => return Err(ClientError::Unreachable { tried: "a write in no session".to_owned() }),
         };
-        match write(&self.own_session(own).await?).await {
+        match write(Some(&self.own_session(own).await?)).await {
             Err(error) if error.code() == Some(ErrorCode::SessionExpired) => {
                 own.lock().await.take();
-                write(&self.own_session(own).await?).await
+                write(Some(&self.own_session(own).await?)).await
             }
             outcome => outcome,
         }

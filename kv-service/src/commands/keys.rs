@@ -189,7 +189,12 @@ pub async fn get(arguments: GetArgs, desk: &Desk) -> Result<(), ServiceError> {
         return output::line(&hex(&found.value));
     }
     // A prompt should not stand behind the value, nor bytes upset the terminal; a file or pipe gets the value alone.
-    if output::is_terminal() { output::line(&legible(&found.value)) } else { output::write(&found.value) }
+    if output::is_terminal() {
+        return output::line(&legible(&found.value));
+    }
+    output::write(&found.value)?;
+    // In a pipe of commands the next result stands on a line of its own.
+    if desk.is_one_of_many() { output::write(b"\n") } else { Ok(()) }
 }
 
 /// A value on a terminal: text over as many lines as it has, anything else escaped.

@@ -66,10 +66,12 @@ async fn hold(
     let mut terminate = signal(SignalKind::terminate()).map_err(ServiceError::io("cannot listen for SIGTERM"))?;
     let revision = tokio::select! {
         turn = turn(prefix, session, desk) => turn?,
-        _ = interrupt.recv() => return Ok(ended_by(libc_signal::INTERRUPT)),
-        _ = terminate.recv() => return Ok(ended_by(libc_signal::TERMINATE)),
+        _ = interrupt.recv() => return Ok(ended_by(SignalKind::interrupt().as_raw_value())),
+        _ = terminate.recv() => return Ok(ended_by(SignalKind::terminate().as_raw_value())),
     };
-    let (program, rest) = arguments.command.split_first().ok_or_else(|| lost_lock(arguments, &"no command"))?;
+    let [program, rest @ ..] = &arguments.command[..] else {
+        return Err(ServiceError::Usage("there is no command; name one after '--'".to_owned()));
+    };
     let mut command = Command::new(program);
     command.args(rest).env("QUORATE_LOCK_REVISION", revision.to_string());
     // Where the lock is lost, this future is dropped, and the command must not run on.
@@ -148,12 +150,6 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 fn ended_by(signal: i32) -> ExitCode {
     // The cast is exact: there are 64 signals.
     ExitCode::from(128_u8.saturating_add(signal as u8))
-}
-
-/// Numbers that are the same on every Unix.
-mod libc_signal {
-    pub(super) const INTERRUPT: i32 = 2;
-    pub(super) const TERMINATE: i32 = 15;
 }
 
 /// A command that cannot be run, as a shell says it.

@@ -10,4 +10,5 @@ pub mod nodes;
 pub mod output;
 pub mod session;
 pub mod snapshot;
+pub mod typo;
 pub mod watch;

@@ -149,7 +149,7 @@ impl Table {
         let head: Vec<Cell> =
             self.columns.iter().map(|name| Cell::toned(name.trim_start_matches('>'), Tone::Dim)).collect();
         let lines = std::iter::once(&head).chain(&self.rows);
-        lines.map(|row| self.line(row, &widths, coloured) + "\n").collect()
+        lines.map(|row| self.line(row, &widths, coloured).trim_end().to_owned() + "\n").collect()
     }
 
     fn line(&self, row: &[Cell], widths: &[usize], coloured: bool) -> String {

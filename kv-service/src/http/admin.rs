@@ -134,7 +134,11 @@ pub(super) async fn transfer<T: Tables>(
 }
 
 /// `POST /v1/leader/campaign`: has this node try to lead, whoever leads now.
-pub(super) async fn campaign<T: Tables>(State(context): State<Arc<Context<T>>>) -> Result<Response, ApiError> {
+pub(super) async fn campaign<T: Tables>(
+    State(context): State<Arc<Context<T>>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(request.uri(), &[])?;
     let outcome = context.service.log.campaign().await;
     outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
     json_of(&json!({ "node_id": context.service.identity.node.0 }))

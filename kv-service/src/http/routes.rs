@@ -73,6 +73,7 @@ pub(super) fn operations<T: Tables>() -> Vec<Operation<T>> {
         operation(Post, "/v1/members", admin::add_member::<T>),
         operation(Delete, "/v1/members/{id}", admin::remove_member::<T>),
         operation(Post, "/v1/leader/transfer", admin::transfer::<T>),
+        operation(Post, "/v1/leader/campaign", admin::campaign::<T>),
         operation(Get, "/v1/snapshot", snapshot::download::<T>),
         operation(Post, "/v1/snapshot", snapshot::take::<T>),
         operation(Get, "/v1/openapi.json", openapi::document),

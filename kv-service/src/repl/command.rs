@@ -77,7 +77,7 @@ pub(super) fn parse(line: &str) -> Result<Option<ReplCommand>, ServiceError> {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             output::write(error.render().to_string().as_bytes()).map(|()| None)
         }
-        Err(error) => Err(ServiceError::Usage(one_line(&error, "help"))),
+        Err(error) => Err(ServiceError::Usage(one_line(&error, &Line::command(), "help"))),
     }
 }
 

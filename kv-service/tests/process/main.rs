@@ -22,6 +22,7 @@ mod powered;
 mod quorums;
 mod raw_http;
 mod relay;
+mod repl;
 #[cfg(target_os = "linux")]
 mod snapshot_disks;
 #[cfg(target_os = "linux")]
