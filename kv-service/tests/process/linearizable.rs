@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
-use kv_client::{Clerk, ClerkError, Expect, TlsFiles};
+use kv_client::{Clerk, ClerkError, TlsFiles};
 use link_relay::{Change, LinkPattern};
 use simulator::linearizability::{Action, Limits, Model, Operation, Outcome, Verdict, check, write_history};
 
@@ -82,8 +82,8 @@ async fn live(number: u64, clerk: Clerk, scene: Arc<Scene>) {
         let call = scene.now();
         let (action, outcome) = match random.below(10) {
             0..=3 => {
-                let answer = clerk.get(key.as_bytes()).await;
-                let value = answer.as_ref().ok().and_then(|found| found.as_ref()).map(|found| text(&found.value));
+                let answer = clerk.get(key.clone()).await;
+                let value = answer.as_ref().ok().and_then(|found| found.as_ref()).map(|found| text(&found.value.0));
                 if answer.is_ok() {
                     seen = Some((key.clone(), value.clone()));
                 }
@@ -92,23 +92,28 @@ async fn live(number: u64, clerk: Clerk, scene: Arc<Scene>) {
                 (Action::Get { key, value }, outcome)
             }
             4..=5 => {
-                let answer = clerk.put(key.as_bytes(), bytes, Expect::Any).await;
+                let answer = clerk.put(key.clone(), bytes).await;
                 (Action::Put { key, value }, outcome(&answer))
             }
             6..=7 => {
-                let answer = clerk.append(key.as_bytes(), bytes, Expect::Any).await;
+                let answer = clerk.append(key.clone(), bytes).await;
                 (Action::Append { key, value }, outcome(&answer))
             }
             8 => match seen.take() {
                 Some((key, from)) => {
-                    let expected = from.clone().map(Bytes::from);
-                    let answer = clerk.cas(key.as_bytes(), expected, bytes).await;
-                    (Action::Cas { key, from, to: value }, outcome(&answer))
+                    let outcome = match &from {
+                        Some(from) => match clerk.cas(key.clone(), from.clone(), bytes).await {
+                            Ok(false) => Outcome::Fail,
+                            answer => outcome(&answer),
+                        },
+                        None => outcome(&clerk.put_if_version(key.clone(), bytes, 0).await),
+                    };
+                    (Action::Cas { key, from, to: value }, outcome)
                 }
                 None => continue,
             },
             _ => {
-                let answer = clerk.delete(key.as_bytes(), Expect::Any).await;
+                let answer = clerk.delete(key.clone()).await;
                 (Action::Delete { key }, outcome(&answer))
             }
         };
@@ -170,8 +175,7 @@ async fn rage(cluster: &mut Cluster, seed: u64, span: Duration) -> Deeds {
 async fn clerks_see_one_order(engine: &'static str, reads: &str) {
     let mut cluster = relayed_with(engine, &["--reads", reads]).await;
     let state = cluster.directory.path().join("state/quorate");
-    let tls =
-        TlsFiles { ca: state.join("ca.pem"), certificate: state.join("client.pem"), key: state.join("client.key") };
+    let tls = TlsFiles { ca: state.join("ca.pem"), cert: state.join("client.pem"), key: state.join("client.key") };
     let scene = Arc::new(Scene {
         began: Instant::now(),
         history: Mutex::default(),
