@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod server;
+
 use std::time::Duration;
 
 use consensus_api::{Blob, NodeId, Refusal, RequestError};
