@@ -115,9 +115,13 @@ impl ClerkBuilder {
         let files = self.tls.clone().map_or_else(TlsFiles::development, Ok)?;
         let dialer = Arc::new(Dialer::new(&Identity::read(&files)?));
         let seed = chance().map(|bytes| bytes as u64)?;
-        // Drawn now, so that a source of chance that fails does so here.
-        let mut first = Some(SessionId(chance()?));
-        let draw = move || first.take().or_else(|| chance().ok().map(SessionId)).unwrap_or(SessionId(0));
+        // Drawn now, so that a source of chance that fails does so here; one that fails later leaves names beside the first.
+        let first = chance()?;
+        let mut sessions = 0_u128;
+        let draw = move || {
+            sessions += 1;
+            SessionId(chance().unwrap_or_else(|_| first.wrapping_add(sessions)))
+        };
         let ledger = Ledger::new(self.session_ttl, seed, Box::new(draw));
         let (driver, news, mut standing) = Driver::new(dialer, self.endpoints.clone(), ledger, seed);
         let (submissions, submitted) = mpsc::unbounded_channel();

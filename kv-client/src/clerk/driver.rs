@@ -161,11 +161,15 @@ impl Driver {
                     if count == 0 {
                         break;
                     }
-                    if taken.iter().any(|submission| matches!(submission.ask, Ask::End)) {
-                        break;
-                    }
+                    let mut is_over = false;
                     for Submission { ask, deadline, caller } in taken.drain(..) {
-                        self.ledger.submit(ask, Some(caller), Some(deadline));
+                        match ask {
+                            Ask::End => is_over = true,
+                            ask => self.ledger.submit(ask, Some(caller), Some(deadline)),
+                        }
+                    }
+                    if is_over {
+                        break;
                     }
                 }
                 Some((link, message)) = news.recv() => {

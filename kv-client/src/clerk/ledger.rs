@@ -51,6 +51,19 @@ pub(super) enum Ask {
     End,
 }
 
+impl Ask {
+    /// About how much it takes in a frame.
+    pub(super) fn bytes(&self) -> usize {
+        const FLAT: usize = 64;
+        FLAT + match self {
+            Ask::Write(command) => command.bytes(),
+            Ask::Read(Request::Get { key, .. }) => key.0.len(),
+            Ask::Read(Request::Scan { start, end, .. }) => start.0.len() + end.as_ref().map_or(0, |end| end.0.len()),
+            Ask::Read(_) | Ask::Open | Ask::Close | Ask::End => 0,
+        }
+    }
+}
+
 /// Whoever waits for an answer.
 pub(super) trait Waiter {
     /// Whether the answer is of no interest any more.
@@ -63,6 +76,8 @@ pub(super) type Outcome = Result<Answer, ClerkError>;
 #[derive(Debug)]
 struct Pending<W> {
     ask: Ask,
+    /// About how much it takes in a frame.
+    bytes: usize,
     waiter: Option<W>,
     deadline: Option<Instant>,
     /// Its session and number, from the first time that it was sent.
@@ -135,8 +150,17 @@ impl<W: Waiter> Ledger<W> {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id));
         }
-        let pending =
-            Pending { ask, waiter, deadline, number: None, on: None, attempts: 0, maybe: None, refusal: None };
+        let pending = Pending {
+            bytes: ask.bytes(),
+            ask,
+            waiter,
+            deadline,
+            number: None,
+            on: None,
+            attempts: 0,
+            maybe: None,
+            refusal: None,
+        };
         self.pending.insert(id, pending);
         self.ready.push_back(id);
     }
@@ -183,7 +207,7 @@ impl<W: Waiter> Ledger<W> {
         let mut frame = Vec::new();
         let mut bytes = 0;
         let mut patience = Duration::ZERO;
-        while frame.len() < room && bytes < FRAME_BYTES_AIM {
+        while frame.len() < room {
             let Some(id) = self.ready.pop_front() else { break };
             let Some(pending) = self.pending.get(&id) else { continue };
             if pending.waiter.as_ref().is_some_and(W::has_left) {
@@ -198,10 +222,14 @@ impl<W: Waiter> Ledger<W> {
                 }
                 continue;
             }
+            if !frame.is_empty() && bytes + pending.bytes > FRAME_BYTES_AIM {
+                self.ready.push_front(id);
+                break;
+            }
+            bytes += pending.bytes;
             let left = pending.deadline.map_or(OPEN_PATIENCE, |deadline| deadline.saturating_duration_since(now));
             patience = patience.max(left);
             let Some(request) = self.sent(id, link) else { continue };
-            bytes += if let Request::Write { command, .. } = &request { command.bytes() } else { 0 };
             frame.push(Numbered { id, request });
         }
         if !frame.is_empty() {

@@ -133,7 +133,7 @@ async fn read_all(
         for chunk in &mut chunks[..count] {
             frames.push(&std::mem::take(chunk));
         }
-        while let Some(message) = frames.next()? {
+        while let Some(message) = frames.next_message()? {
             let message = match message {
                 ToClient::Replies(replies) => News::Replies(replies),
                 ToClient::Leader(leader) => News::Leader(leader),

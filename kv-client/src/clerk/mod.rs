@@ -320,13 +320,6 @@ impl Clerk {
 
     /// Has a write carried out; what did not take place is an error.
     async fn command(&self, command: Command) -> Result<Answer, ClerkError> {
-        // With room for what surrounds a command in its frame.
-        const LIMIT: usize = FRAME_BYTES_MAX - (64 << 10);
-        let found = command.bytes();
-        if found > LIMIT {
-            let message = format!("the request has {found} bytes, over the limit of {LIMIT}; split it");
-            return Err(ClerkError::TooLarge { message });
-        }
         match self.ask(Ask::Write(command)).await? {
             Answer::Mismatch { version, mod_revision } => Err(ClerkError::VersionMismatch { version, mod_revision }),
             Answer::TooLarge { message } => Err(ClerkError::TooLarge { message }),
@@ -335,6 +328,13 @@ impl Clerk {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Answer, ClerkError> {
+        // With room for what surrounds a request in its frame.
+        const LIMIT: usize = FRAME_BYTES_MAX - (64 << 10);
+        let found = ask.bytes();
+        if found > LIMIT {
+            let message = format!("the request has {found} bytes, over the limit of {LIMIT}; split it");
+            return Err(ClerkError::TooLarge { message });
+        }
         let deadline = Instant::now() + self.inner.request_timeout;
         let unsent = |reason: &str| match ask {
             Ask::Write(_) => ClerkError::NotApplied { reason: reason.to_owned() },

@@ -11,7 +11,7 @@ use consensus_api::Blob;
 use super::error::ClerkError;
 use super::ledger::{Ask, Ledger, Outcome, Waiter};
 use crate::http::Expect;
-use crate::wire::{Answer, Command, Failure, Refused, Request, SessionId, Tag};
+use crate::wire::{Answer, Command, FRAME_BYTES_MAX, Failure, Refused, Request, SessionId, Tag, append_frame};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TTL: Duration = Duration::from_secs(60);
@@ -329,6 +329,22 @@ fn no_more_is_under_way_on_a_link_than_its_window() {
     world.answer(1, sent[0].id, written());
     assert_eq!(world.ledger.next_frame(1, 2, now).requests.len(), 1);
     assert_eq!(world.ledger.in_flight(1), 2);
+}
+
+#[test]
+fn a_frame_of_large_requests_stays_within_what_a_frame_may_have() {
+    let mut world = World::open();
+    let large = Blob::from(vec![0; FRAME_BYTES_MAX / 2]);
+    for name in 0..3 {
+        let command = Command::Put { key: Blob::from("k"), value: large.clone(), expect: Expect::Any };
+        let caller = Caller { name, left: world.left.clone() };
+        world.ledger.submit(Ask::Write(command), Some(caller), Some(world.now + TIMEOUT));
+    }
+    for _ in 0..3 {
+        let requests = world.ledger.next_frame(1, WINDOW, world.now);
+        assert_eq!(requests.requests.len(), 1);
+        append_frame(&requests, &mut Vec::new()).unwrap();
+    }
 }
 
 #[test]

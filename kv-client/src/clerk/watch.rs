@@ -137,7 +137,7 @@ impl Follower {
                 Err(error) => return Ended::Broken(error.to_string()),
             }
             loop {
-                let event = match frames.next() {
+                let event = match frames.next_message() {
                     Ok(Some(event)) => event,
                     Ok(None) => break,
                     Err(error) => return Ended::Broken(error.to_string()),

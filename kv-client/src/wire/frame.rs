@@ -68,7 +68,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`FrameError`]; the stream is of no use any more.
-    pub fn next<T: Decode<()>>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: Decode<()>>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let length = u32::from_le_bytes(*prefix) as usize;
         if length > FRAME_BYTES_MAX {
@@ -97,7 +97,7 @@ mod tests {
             let mut read = Vec::new();
             for bytes in stream.chunks(piece) {
                 reader.push(bytes);
-                while let Some(text) = reader.next::<String>().unwrap() {
+                while let Some(text) = reader.next_message::<String>().unwrap() {
                     read.push(text);
                 }
             }
@@ -109,7 +109,7 @@ mod tests {
     fn a_hostile_length_is_refused_before_it_arrives() {
         let mut reader = FrameReader::new();
         reader.push(&u32::MAX.to_le_bytes());
-        assert_eq!(reader.next::<u8>(), Err(FrameError::TooLong { found: u32::MAX as usize }));
+        assert_eq!(reader.next_message::<u8>(), Err(FrameError::TooLong { found: u32::MAX as usize }));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             spoilt[bit / 8] ^= 1 << (bit % 8);
             let mut reader = FrameReader::new();
             reader.push(&spoilt);
-            assert!(reader.next::<u64>().is_err(), "bit {bit} was accepted");
+            assert!(reader.next_message::<u64>().is_err(), "bit {bit} was accepted");
         }
     }
 

@@ -1,5 +1,5 @@
 //! The Clerk against nodes that speak its protocol over real QUIC, and do as a test tells them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod node;
 mod outcomes;

@@ -159,7 +159,7 @@ impl Talk {
     /// The next request.
     pub async fn next(&mut self) -> Numbered {
         while self.waiting.is_empty() {
-            if let Some(Requests { requests, .. }) = self.frames.next().unwrap() {
+            if let Some(Requests { requests, .. }) = self.frames.next_message().unwrap() {
                 self.waiting = requests;
                 continue;
             }
@@ -207,7 +207,7 @@ impl Talk {
         let bytes = within(receive.read_to_end(1 << 20)).await.unwrap();
         let mut frames = FrameReader::new();
         frames.push(&bytes);
-        (frames.next().unwrap().unwrap(), Watcher { send })
+        (frames.next_message().unwrap().unwrap(), Watcher { send })
     }
 }
 

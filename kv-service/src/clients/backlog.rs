@@ -1,7 +1,7 @@
 //! What a client has asked and nobody has begun to do: sorted by how it is done, and taken out in lumps.
 //!
 //! ```text
-//!   requests ─┬─ writes ──▶ next_batch: many, at most about 1 MiB, at most one transaction that reads
+//!   requests ─┬─ writes ──▶ next_batch: many, at most about 1 MiB, and no more reads than its replies have room for
 //!             ├─ gets ────▶ take_gets: all that wait for the same freshness
 //!             └─ scans ───▶ next_scan
 //! ```
@@ -12,7 +12,7 @@ use std::time::Duration;
 use consensus_api::Blob;
 use kv_client::protocol::Consistency;
 use kv_client::wire::{Answer, Answered, Numbered, Refused, Request};
-use kv_machine::{Command, KvError, KvLimits, ScanRange};
+use kv_machine::{BATCH_RESULT_BYTES_MAX, Command, KvError, KvLimits, ScanRange};
 
 use super::answers;
 use super::convert;
@@ -31,7 +31,8 @@ struct Write {
     id: u64,
     request: kv_machine::Request,
     bytes: usize,
-    reads: bool,
+    /// What its reads may return at most.
+    result_bytes: usize,
     patience: Duration,
 }
 
@@ -136,8 +137,8 @@ impl Backlog {
         limits: &KvLimits,
     ) -> Result<(), KvError> {
         request.command.check(limits)?;
-        let reads = matches!(&request.command, Command::Txn(txn) if convert::reads(txn));
-        self.writes.push_back(Write { id, request, bytes, reads, patience });
+        let result_bytes = request.command.result_bytes_max();
+        self.writes.push_back(Write { id, request, bytes, result_bytes, patience });
         self.open += 1;
         self.open_bytes += bytes;
         Ok(())
@@ -146,19 +147,22 @@ impl Backlog {
     /// The writes that wait, as many as one entry may have.
     pub(super) fn next_batch(&mut self) -> Option<WriteBatch> {
         let mut batch = WriteBatch::default();
-        let mut reads = false;
+        let mut result_bytes = 0;
         while let Some(next) = self.writes.front() {
             let is_full = batch.requests.len() >= BATCH_REQUESTS_MAX || batch.bytes + next.bytes > BATCH_BYTES_MAX;
-            // The replies of a batch share one bound of bytes, which only what is read can reach.
-            if !batch.requests.is_empty() && (is_full || (reads && next.reads)) {
+            // The replies of a batch share one bound: none may be refused for another's sake.
+            let is_overfull = result_bytes + next.result_bytes > BATCH_RESULT_BYTES_MAX;
+            if !batch.requests.is_empty() && (is_full || is_overfull) {
                 break;
             }
-            let Some(Write { id, request, bytes, reads: more, patience }) = self.writes.pop_front() else { break };
+            let Some(Write { id, request, bytes, result_bytes: more, patience }) = self.writes.pop_front() else {
+                break;
+            };
             batch.ids.push(id);
             batch.requests.push(request);
             batch.bytes += bytes;
             batch.patience = batch.patience.max(patience);
-            reads |= more;
+            result_bytes += more;
         }
         (!batch.requests.is_empty()).then_some(batch)
     }

@@ -187,7 +187,7 @@ impl<T: Tables> Desk<T> {
         for chunk in chunks {
             self.frames.push(chunk);
         }
-        while let Some(Requests { patience_ms, requests }) = self.frames.next()? {
+        while let Some(Requests { patience_ms, requests }) = self.frames.next_message()? {
             if requests.len() > FRAME_REQUESTS_MAX {
                 return Err(End::TooMany(requests.len()));
             }

@@ -16,12 +16,6 @@ pub(super) fn session(id: wire::SessionId) -> SessionId {
     SessionId(id.0)
 }
 
-/// Whether a transaction returns what it reads.
-pub(super) fn reads(txn: &Txn) -> bool {
-    let reads = |operation: &Operation| matches!(operation, Operation::Get { .. } | Operation::Scan { .. });
-    txn.then.iter().chain(&txn.otherwise).any(reads)
-}
-
 fn of_command(command: wire::Command) -> Command {
     match command {
         wire::Command::Put { key, value, expect } => Command::Put { key, value, expect: of_expect(expect) },

@@ -44,7 +44,7 @@ pub(super) async fn serve<T: Tables>(shared: Shared<T>, mut send: SendStream, mu
 async fn read(stream: &mut RecvStream) -> Option<WatchRequest> {
     let mut frames = FrameReader::new();
     loop {
-        if let Some(request) = frames.next().ok()? {
+        if let Some(request) = frames.next_message().ok()? {
             return Some(request);
         }
         frames.push(&stream.read_chunk(usize::MAX, true).await.ok()??.bytes);
