@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus_api::{
@@ -71,6 +72,10 @@ pub(crate) struct Process<P: Protocol> {
     pub(crate) syncing: Option<usize>,
     /// What the applier has yet to do.
     pub(crate) jobs: VecDeque<Job>,
+    /// How often the machine wants the log's time to go forward, as the engine was last told.
+    pub(crate) time_wanted: Option<Duration>,
+    /// How many messages of its peers it has taken in.
+    pub(crate) heard: u64,
     /// How many snapshots the applier has installed.
     pub(crate) epoch: u64,
     pub(crate) desk: Desk,
@@ -184,6 +189,8 @@ impl<P: Protocol> Node<P> {
             trims: VecDeque::new(),
             syncing: None,
             jobs: VecDeque::new(),
+            time_wanted: None,
+            heard: 0,
             epoch: 0,
             desk: Desk::new(settings, &self.snapshots, applied),
             read_backs: VecDeque::new(),

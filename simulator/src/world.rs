@@ -17,14 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, ReadMode,
-    RequestId, Role, StoreId, Timing,
+    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
+    StoreId, Timing,
 };
 
 use replica::SnapshotSettings;
 
 use crate::agenda::{Agenda, Place, Scope, Task};
-use crate::answers::Answer;
+use crate::answers::{Answer, Reading};
 use crate::atlas::Atlas;
 use crate::checks::{Checks, Violation};
 use crate::clock::{Clock, PPM_MAX};
@@ -59,7 +59,8 @@ pub struct WorldConfig {
     pub batching_permille: u64,
     /// How far the nodes' clocks are apart, at most.
     pub clocks_apart: Duration,
-    /// How many microseconds a second each clock gains or loses, at most.
+    /// How many microseconds a second each clock gains or loses, at most; where the engines rely on a bound, no more than
+    /// that, whatever goes wrong.
     pub drift_ppm_max: u64,
     /// When snapshots are taken, how much log is kept behind them, and how they are sent.
     pub snapshots: SnapshotSettings,
@@ -90,6 +91,14 @@ impl Default for WorldConfig {
     }
 }
 
+impl WorldConfig {
+    /// A clock's rate, as far as leases allow: beyond the bound that they are given nothing is promised.
+    pub(crate) fn within_bound(&self, ppm: i64) -> i64 {
+        let bound = self.timing.lease.map_or(i64::MAX, |lease| lease.clock_drift_ppm.into());
+        ppm.clamp(-bound, bound)
+    }
+}
+
 /// How much may happen within one instant before the nodes are taken for busy without end.
 const EVENTS_PER_INSTANT_MAX: u32 = 200_000;
 
@@ -106,8 +115,8 @@ pub struct World<P: Protocol> {
     pub(crate) trace: Trace<P::Message>,
     pub(crate) atlas: Atlas,
     pub(crate) afflictions: Afflictions,
-    /// Which key a client wants to read.
-    pub(crate) reading: BTreeMap<RequestId, Vec<u8>>,
+    /// What clients want to read.
+    pub(crate) reading: BTreeMap<RequestId, Reading>,
     /// For the clients, if any listen.
     pub(crate) answers: Option<Vec<Answer>>,
     events_this_instant: u32,
@@ -117,7 +126,7 @@ pub struct World<P: Protocol> {
 fn draw_clock(config: &WorldConfig, random: &mut SeededRandom) -> Clock {
     let apart_us = u64::try_from(config.clocks_apart.as_micros()).unwrap_or(u64::MAX);
     let offset = Duration::from_micros(random.below(apart_us.saturating_add(1)));
-    let drift_ppm = match i64::try_from(config.drift_ppm_max).unwrap_or(PPM_MAX).min(PPM_MAX) {
+    let drift_ppm = match config.within_bound(i64::try_from(config.drift_ppm_max).unwrap_or(PPM_MAX)).min(PPM_MAX) {
         0 => 0,
         most => i64::try_from(random.below(2 * most.unsigned_abs() + 1)).unwrap_or(0) - most,
     };
@@ -173,6 +182,7 @@ impl<P: Protocol> World<P> {
         }
         // The last life may have ended between a snapshot and the trimming.
         self.want_trim(id)?;
+        self.keep_time(id);
         self.settle(id)
     }
 
@@ -410,14 +420,6 @@ impl<P: Protocol> World<P> {
             self.step(node, cause, Input::Propose { id, data: Blob(data) });
         }
         self.settle(node)
-    }
-
-    /// A client of the node reads; `None` where nobody is there to serve it.
-    pub fn read(&mut self, node: NodeId) -> Result<Option<RequestId>, Violation> {
-        let Some(id) = self.next_request(node) else { return Ok(None) };
-        self.checks.read_asked(id);
-        self.input(node, Happening::ReadAsked(id), Input::Read { id, mode: ReadMode::Index })?;
-        Ok(Some(id))
     }
 
     /// The node is told to start an election.

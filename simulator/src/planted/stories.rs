@@ -4,7 +4,7 @@
 use std::panic::catch_unwind;
 
 use consensus_api::planted::Bug;
-use consensus_api::{NodeId, RequestId, Timing};
+use consensus_api::{NodeId, ReadMode, RequestId, Timing};
 use kv_machine::{Command, Expect};
 use replica::SnapshotSettings;
 
@@ -132,7 +132,7 @@ fn deposed_leader_reads<P: Protocol>(stage: &mut Stage<P>) -> Result<(), Violati
     stage.world.stabilize()?;
     stage.put(TWO)?;
     stage.world.stabilize()?;
-    stage.world.read(ONE)?;
+    stage.world.read(ONE, ReadMode::Index)?;
     stage.world.stabilize()
 }
 
@@ -147,7 +147,7 @@ fn late_reply_to_deposed_leader<P: Protocol>(stage: &mut Stage<P>) -> Result<(),
     stage.exchange(&[TWO, THREE])?;
     stage.put(TWO)?;
     stage.exchange(&[TWO, THREE])?;
-    stage.world.read(ONE)?;
+    stage.world.read(ONE, ReadMode::Index)?;
     let late = Which { from: Some(TWO), to: Some(ONE), kind: Some("HeartbeatReply".into()), nth: Some(1) };
     stage.world.deliver_which(&late)?;
     stage.world.settle_locally()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus_api::Limits;
+use consensus_api::{Limits, ReadMode};
 use simulator::answers::Answer;
 use simulator::clients::{Clients, Habits};
 use simulator::faults::Survivors;
@@ -194,6 +194,9 @@ fn a_client_that_gives_up_hears_unknown_and_the_checker_allows_both<P: Words>() 
         reads_percent: 0,
         deletes: false,
         value_bytes_max: 0,
+        reads: vec![ReadMode::Index],
+        stale_permille: 0,
+        sessions: None,
     };
     let patience = habits.patience;
     let mut stage = Stage::<P>::led_by_one(3, Limits::default());
