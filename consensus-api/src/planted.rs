@@ -125,6 +125,12 @@ bugs! {
     InstallationKeepsSuffix,
     /// An installation drops the entries behind the snapshot's last one.
     InstallationDropsSuffix,
+    /// What sessions remember is left out of a snapshot: behind it a retry is carried out again.
+    DedupLeftOutOfSnapshot,
+    /// The reply to a request is recorded before what the request does, and not with it.
+    ReplyCachedBeforeApply,
+    /// A request is carried out though its session has ended.
+    ExpiredSessionsRetryExecuted,
 }
 
 /// Whether this bug is planted in the present thread. Never, in a build without the feature `planted-bugs`.

@@ -1,4 +1,4 @@
-//! A hash over everything that replicas must agree on: all tables, without the local metadata.
+//! A hash over everything that replicas must agree on: all tables but the local history, without the local metadata.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::schema::{DATA, LOCAL_PREFIX, META, SESSIONS};
 
 /// The machine's logical digest as these tables hold it, equal at equal indexes on every replica: SHA-256 over each
-/// table's number and, in order, its keys and values. Each is preceded by its length: without it `("a", "bc")` and
+/// such table's number and, in order, its keys and values. Each is preceded by its length: without it `("a", "bc")` and
 /// `("ab", "c")` would hash alike.
 ///
 /// # Errors

@@ -1,24 +1,38 @@
 //! The rules: what each command does to the keys, and what it answers.
 //!
 //! A command is performed on the overlay's stage, and settled as a whole or abandoned as a whole. If it has changed
-//! anything, it was at the next revision, and that is the revision now.
+//! anything, it was at the next revision, and that is the revision now. Before the first command of an entry, the sessions
+//! end whose time has run out by then.
 
 use bytes::Bytes;
-use consensus_api::{Blob, TableBatch, Tables};
+use consensus_api::{Blob, LogTime, TableBatch, Tables};
 
 use crate::command::{Command, Compare, Expect, Operation, Relation, Target, Txn};
 use crate::error::KvError;
+use crate::history::SliceChanges;
 use crate::item::Item;
-use crate::limits::{KvLimits, Quantity, TXN_RESULT_BYTES_MAX, within};
+use crate::limits::{BATCH_RESULT_BYTES_MAX, KvLimits, Quantity, TXN_RESULT_BYTES_MAX, within};
 use crate::overlay::Overlay;
 use crate::reply::{OperationResult, Reply};
-use crate::request::{Batch, Replies, Request};
+use crate::request::{Batch, Replies, Request, SessionId, SessionTag};
 use crate::scan::{ScanLimits, ScanRange, charge_bytes};
+use crate::sessions::{Admission, SESSION_KEYS_MAX, Sessions, read_bytes};
+
+/// Sessions end at an entry until they have held so many keys and replies; the others end at the next entries, and take no
+/// requests until then. It bounds what a single entry changes. A constant: it decides what an entry does.
+const ENDS_PER_ENTRY_MAX: usize = 4096;
 
 /// Carries out the commands of one slice of entries, one after the other.
 pub(crate) struct Executor<'a, T> {
     overlay: Overlay<'a, T>,
+    sessions: &'a mut Sessions,
     revision: u64,
+    /// The log's time at the entry under way.
+    now: LogTime,
+    /// The session whose command is under way.
+    session: Option<SessionId>,
+    /// What the reads of the batch under way have returned.
+    result_bytes: usize,
 }
 
 /// Why a command does not go on: it is answered without a change, or the machine fails.
@@ -43,28 +57,112 @@ impl From<KvError> for Stop {
 }
 
 impl<'a, T: Tables> Executor<'a, T> {
-    /// Begins above `tables`, which are at `revision`.
-    pub(crate) fn new(tables: &'a T, revision: u64) -> Executor<'a, T> {
-        Executor { overlay: Overlay::new(tables), revision }
+    /// Begins above `tables`, which are at `revision` and have these sessions.
+    pub(crate) fn new(tables: &'a T, sessions: &'a mut Sessions, revision: u64) -> Executor<'a, T> {
+        let now = LogTime::default();
+        Executor { overlay: Overlay::new(tables), sessions, revision, now, session: None, result_bytes: 0 }
     }
 
-    /// The bytes of keys and values that the commands so far have changed.
+    /// The bytes of keys and values that the commands so far have changed, with their history.
     pub(crate) fn staged_bytes(&self) -> usize {
         self.overlay.settled_bytes()
     }
 
+    /// An entry begins, at this log time: what has expired by then ends, the first to expire first.
+    pub(crate) fn begin_entry(&mut self, now: LogTime) -> Result<(), KvError> {
+        self.now = now;
+        self.sessions.forget_ended(now);
+        let mut ends = 0;
+        while ends < ENDS_PER_ENTRY_MAX
+            && let Some(session) = self.sessions.first_overdue(now)
+        {
+            ends += self.end(session)?;
+        }
+        Ok(())
+    }
+
+    /// Ends every session, or so many of them as one batch may change; false once there is none.
+    pub(crate) fn end_some(&mut self, now: LogTime) -> Result<bool, KvError> {
+        self.now = now;
+        let mut ends = 0;
+        while ends < ENDS_PER_ENTRY_MAX
+            && let Some((session, _)) = self.sessions.open.first_key_value()
+        {
+            ends += self.end(*session)?;
+        }
+        Ok(ends > 0)
+    }
+
+    /// Ends a session; the keys that it kept alive go at one revision. Returns what it held: 1, and its keys and replies.
+    fn end(&mut self, session: SessionId) -> Result<usize, KvError> {
+        let keys = self.overlay.keys_of(session)?;
+        let held = 1 + keys.len();
+        for key in keys {
+            self.overlay.stage(key, Some(session), None);
+        }
+        self.settle();
+        Ok(held + self.sessions.end(session, self.now))
+    }
+
     /// Carries out the batch that `bytes` encode, if they encode one.
     pub(crate) fn run(&mut self, bytes: &[u8]) -> Result<Replies, KvError> {
-        let Ok(batch) = Batch::decode(bytes) else { return Ok(Replies { replies: vec![Reply::Malformed] }) };
+        let batch = Batch::decode(bytes).ok();
+        let Some(batch) = batch.filter(|batch| (1..=Batch::REQUESTS_MAX).contains(&batch.requests.len())) else {
+            return Ok(Replies { replies: vec![Reply::Malformed] });
+        };
+        self.result_bytes = 0;
         let replies = batch.requests.into_iter().map(|request| self.run_one(request)).collect::<Result<_, _>>()?;
         Ok(Replies { replies })
     }
 
     fn run_one(&mut self, request: Request) -> Result<Reply, KvError> {
-        match self.perform(request.command) {
+        match (request.command, request.session) {
+            // To open and to end are the same however often they are done, so they need no number and ignore one.
+            (Command::OpenSession { session, ttl_ms }, _) => Ok(self.sessions.open(session, ttl_ms, self.now)),
+            (Command::CloseSession { session }, _) => self.close(session),
+            (command, None) => self.carry_out(command, None),
+            (command, Some(tag)) => self.carry_out_once(command, &tag),
+        }
+    }
+
+    fn close(&mut self, session: SessionId) -> Result<Reply, KvError> {
+        let existed = self.sessions.open.contains_key(&session);
+        if existed {
+            self.end(session)?;
+        }
+        Ok(Reply::SessionClosed { existed, revision: self.revision })
+    }
+
+    /// Carries the command out unless the session says that it was, or must not be.
+    fn carry_out_once(&mut self, command: Command, tag: &SessionTag) -> Result<Reply, KvError> {
+        let reply = match self.sessions.admit(tag, &command, self.now) {
+            Admission::CarryOut => self.carry_out(command, Some(tag.session))?,
+            Admission::Answer(reply) => return Ok(self.repeated(reply)),
+        };
+        // What was refused for want of room was not carried out: the client may come again under the same number.
+        if reply != Reply::SessionFull {
+            self.sessions.record(tag, &reply);
+        }
+        Ok(reply)
+    }
+
+    /// A reply that was given before. Where the batch returns too much already, nobody can be told any more: only a batch
+    /// that no service packs comes to that.
+    fn repeated(&mut self, reply: Reply) -> Reply {
+        let bytes = read_bytes(&reply);
+        if self.result_bytes + bytes > BATCH_RESULT_BYTES_MAX {
+            return Reply::SessionExpired;
+        }
+        self.result_bytes += bytes;
+        reply
+    }
+
+    fn carry_out(&mut self, command: Command, session: Option<SessionId>) -> Result<Reply, KvError> {
+        self.session = session;
+        match self.perform(command).and_then(|reply| self.has_room_for_keys().map(|()| reply)) {
             Ok(reply) => {
-                self.revision = self.revision_so_far();
-                self.overlay.settle();
+                self.settle();
+                self.result_bytes += read_bytes(&reply);
                 Ok(reply)
             }
             Err(Stop::Refused(reply)) => {
@@ -75,9 +173,23 @@ impl<'a, T: Tables> Executor<'a, T> {
         }
     }
 
-    /// The changes of all the commands, and the revision after them.
-    pub(crate) fn finish(self) -> (TableBatch, u64) {
-        (self.overlay.into_batch(), self.revision)
+    fn settle(&mut self) {
+        self.revision = self.revision_so_far();
+        self.overlay.settle(self.revision, self.sessions);
+    }
+
+    /// Whether the session may keep alive all the keys that the command under way gives it.
+    fn has_room_for_keys(&self) -> Result<(), Stop> {
+        let Some(session) = self.session else { return Ok(()) };
+        let more = self.overlay.staged_keys(session);
+        let keys = self.sessions.keys(session).saturating_add_signed(more);
+        if more > 0 && keys > SESSION_KEYS_MAX as u64 { Err(Stop::Refused(Reply::SessionFull)) } else { Ok(()) }
+    }
+
+    /// The changes of all the commands, their history, and the revision after them.
+    pub(crate) fn finish(self) -> (TableBatch, SliceChanges, u64) {
+        let (batch, changes) = self.overlay.into_batch();
+        (batch, changes, self.revision)
     }
 
     fn perform(&mut self, command: Command) -> Result<Reply, Stop> {
@@ -85,23 +197,26 @@ impl<'a, T: Tables> Executor<'a, T> {
         match command {
             Command::Put { key, value, expect } => {
                 let before = self.expected(&key.0, expect)?;
-                Ok(self.write(key.0, before.as_ref(), value))
+                Ok(self.write(key.0, before.as_ref(), value, None))
+            }
+            Command::PutEphemeral { key, value, expect } => {
+                let session = self.session.ok_or(Stop::Refused(Reply::SessionNeeded))?;
+                let before = self.expected(&key.0, expect)?;
+                Ok(self.write(key.0, before.as_ref(), value, Some(session)))
             }
             Command::Append { key, suffix, expect } => {
                 let before = self.expected(&key.0, expect)?;
                 let value = appended(before.as_ref(), suffix)?;
-                Ok(self.write(key.0, before.as_ref(), value))
+                Ok(self.write(key.0, before.as_ref(), value, None))
             }
             Command::Delete { key, expect } => {
-                let deleted = self.expected(&key.0, expect)?.is_some();
-                if deleted {
-                    self.overlay.stage(key.0, None);
-                }
+                let before = self.expected(&key.0, expect)?;
+                let deleted = self.stage_removal(key.0, before.as_ref());
                 Ok(Reply::Deleted { deleted, revision: self.revision_so_far() })
             }
             Command::Txn(txn) => self.transact(txn),
-            Command::PutEphemeral { .. } | Command::OpenSession { .. } | Command::CloseSession { .. } => {
-                Err(Stop::Refused(Reply::Malformed))
+            Command::OpenSession { .. } | Command::CloseSession { .. } => {
+                unreachable!("sessions are opened and ended before a command is performed")
             }
         }
     }
@@ -123,17 +238,25 @@ impl<'a, T: Tables> Executor<'a, T> {
         if holds { Ok(item) } else { Err(Stop::Refused(Reply::Mismatch { version, mod_revision })) }
     }
 
-    fn write(&mut self, key: Bytes, before: Option<&Item>, value: Blob) -> Reply {
-        let version = self.stage_value(key, before, value);
+    fn write(&mut self, key: Bytes, before: Option<&Item>, value: Blob, session: Option<SessionId>) -> Reply {
+        let version = self.stage_value(key, before, value, session);
         Reply::Written { version, revision: self.revision_so_far() }
     }
 
-    /// Stages a key's new value at the next revision and returns its version.
-    fn stage_value(&mut self, key: Bytes, before: Option<&Item>, value: Blob) -> u64 {
-        let item = Item::written(before, value, self.revision + 1);
+    /// Stages a key's new value at the next revision, kept alive by `session` or by none, and returns its version.
+    fn stage_value(&mut self, key: Bytes, before: Option<&Item>, value: Blob, session: Option<SessionId>) -> u64 {
+        let item = Item::written(before, value, self.revision + 1, session);
         let version = item.version;
-        self.overlay.stage(key, Some(item));
+        self.overlay.stage(key, before.and_then(|item| item.session), Some(item));
         version
+    }
+
+    /// Stages a key's removal, if there is something to remove, and returns whether there is.
+    fn stage_removal(&mut self, key: Bytes, before: Option<&Item>) -> bool {
+        if let Some(before) = before {
+            self.overlay.stage(key, before.session, None);
+        }
+        before.is_some()
     }
 
     fn transact(&mut self, txn: Txn) -> Result<Reply, Stop> {
@@ -143,48 +266,56 @@ impl<'a, T: Tables> Executor<'a, T> {
         }
         let branch = if succeeded { txn.then } else { txn.otherwise };
         let mut results = Vec::with_capacity(branch.len());
-        let mut result_bytes = 0;
+        let limit = TXN_RESULT_BYTES_MAX.min(BATCH_RESULT_BYTES_MAX - self.result_bytes);
+        let mut room = limit;
         for operation in branch {
-            results.push(self.operate(operation, &mut result_bytes)?);
-            within(Quantity::ResultBytes, result_bytes, TXN_RESULT_BYTES_MAX)?;
+            results.push(self.operate(operation, &mut room, limit)?);
         }
         Ok(Reply::Txn { succeeded, revision: self.revision_so_far(), results })
     }
 
-    /// One step of a transaction; adds to `result_bytes` what it returns.
-    fn operate(&mut self, operation: Operation, result_bytes: &mut usize) -> Result<OperationResult, Stop> {
+    /// One step of a transaction; takes what it returns from the `room` that is left of the `limit`.
+    fn operate(&mut self, operation: Operation, room: &mut usize, limit: usize) -> Result<OperationResult, Stop> {
         Ok(match operation {
             Operation::Get { key } => {
                 let item = self.overlay.get(&key.0)?;
-                *result_bytes += item.as_ref().map_or(0, |item| charge_bytes(&key.0, item));
+                spend(room, item.as_ref().map_or(0, |item| charge_bytes(&key.0, item)), limit)?;
                 OperationResult::Got(item)
             }
             Operation::Put { key, value } => {
                 let before = self.overlay.get(&key.0)?;
-                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value) }
+                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, None) }
             }
-            Operation::PutEphemeral { .. } => return Err(Stop::Refused(Reply::SessionNeeded)),
+            Operation::PutEphemeral { key, value } => {
+                let session = self.session.ok_or(Stop::Refused(Reply::SessionNeeded))?;
+                let before = self.overlay.get(&key.0)?;
+                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, Some(session)) }
+            }
             Operation::Append { key, suffix } => {
                 let before = self.overlay.get(&key.0)?;
                 let value = appended(before.as_ref(), suffix)?;
-                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value) }
+                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, None) }
             }
             Operation::Delete { key } => {
-                let deleted = self.overlay.get(&key.0)?.is_some();
-                if deleted {
-                    self.overlay.stage(key.0, None);
-                }
-                OperationResult::Deleted { deleted }
+                let before = self.overlay.get(&key.0)?;
+                OperationResult::Deleted { deleted: self.stage_removal(key.0, before.as_ref()) }
             }
-            Operation::Scan { start, end, limit } => {
+            Operation::Scan { start, end, limit: items_max } => {
                 let range = ScanRange::between(start.0, end.map(|end| end.0));
-                let bytes_max = TXN_RESULT_BYTES_MAX - *result_bytes;
-                let page = self.overlay.scan(&range, ScanLimits { items_max: limit as usize, bytes_max })?;
-                *result_bytes += page.bytes;
+                let limits = ScanLimits { items_max: items_max as usize, bytes_max: *room };
+                let page = self.overlay.scan(&range, limits)?;
+                spend(room, page.bytes, limit)?;
                 OperationResult::Scanned { items: page.items, more: page.more }
             }
         })
     }
+}
+
+/// Takes the bytes from the room that is left of the limit, if they fit.
+fn spend(room: &mut usize, bytes: usize, limit: usize) -> Result<(), KvError> {
+    within(Quantity::ResultBytes, limit - *room + bytes, limit)?;
+    *room -= bytes;
+    Ok(())
 }
 
 /// The value with the suffix behind it, unless that is too long.

@@ -15,6 +15,9 @@ use crate::error::KvError;
 /// The most bytes that the reads of one transaction may return, counting keys, values and a flat charge for each item.
 /// A constant: it decides what an applied command does.
 pub const TXN_RESULT_BYTES_MAX: usize = 4 << 20;
+/// The most bytes that the reads of all transactions of one batch may return together, counted alike: what is over it is
+/// refused as if the transaction were too large. A constant, and such that the replies to a batch always encode.
+pub const BATCH_RESULT_BYTES_MAX: usize = 8 * TXN_RESULT_BYTES_MAX;
 
 /// The largest commands that a node proposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! The state machine: takes slices of the log, turns each into one batch, and knows how far it has come.
 //!
 //! ```text
-//!   batch = { data changes, progress (index, log time, revision), members if they changed, local position }
+//!   batch = { data changes, sessions, progress (index, log time, revision), members if they changed,
+//!             local: position, recent changes }
 //! ```
 //!
 //! All of that is one atomic step. If the index went in apart from the data, a crash between the two would apply the
-//! same append twice, or never.
+//! same append twice, or never; if the sessions did, a retry would be taken for carried out that never was.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bincode::Decode;
 use bytes::Bytes;
@@ -20,19 +23,34 @@ use consensus_api::{
 use crate::digest;
 use crate::error::KvError;
 use crate::execute::Executor;
+use crate::history::{HISTORY_BYTES_DEFAULT, History, SliceChanges};
 use crate::reader::KvReader;
 use crate::schema::{MEMBERS_KEY, META, POSITION_KEY, PROGRESS_KEY, Progress};
+use crate::session_store;
+use crate::sessions::Sessions;
 
 /// A batch ends with the command that brings its changes and replies to this: a short command may change or return
 /// megabytes, and thousands of them may wait.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// The key-value machine. It alone writes the tables; [`KvReader`]s read them meanwhile.
-#[derive(Debug)]
 pub struct KvMachine<T> {
     tables: Arc<T>,
     applied: AppliedState,
     revision: u64,
+    sessions: Sessions,
+    history: History,
+    announce: Announce,
+}
+
+/// Is told each new revision.
+type Announce = Box<dyn Fn(u64) + Send>;
+
+impl<T> fmt::Debug for KvMachine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KvMachine { applied, revision, .. } = self;
+        f.debug_struct("KvMachine").field("applied", applied).field("revision", revision).finish_non_exhaustive()
+    }
 }
 
 impl<T: Tables> KvMachine<T> {
@@ -42,7 +60,22 @@ impl<T: Tables> KvMachine<T> {
     /// [`KvError::Tables`], or [`KvError::Damaged`] where a record is not what the machine writes.
     pub fn open(tables: Arc<T>) -> Result<KvMachine<T>, KvError> {
         let (applied, revision) = recorded(&*tables)?;
-        Ok(KvMachine { tables, applied, revision })
+        let sessions = session_store::load(&*tables)?;
+        let history = History::load(&*tables, revision, HISTORY_BYTES_DEFAULT)?;
+        Ok(KvMachine { tables, applied, revision, sessions, history, announce: Box::new(|_| ()) })
+    }
+
+    /// How many bytes of recent changes are kept for [`KvReader::changes`], at least those of the last slice of entries:
+    /// [`HISTORY_BYTES_DEFAULT`] unless this is called. It is a node's own affair; what is too much goes with the next
+    /// change.
+    pub fn keep_changes(&mut self, bytes_max: u64) {
+        self.history.set_bytes_max(bytes_max);
+    }
+
+    /// From now on `announce` is told the revision each time that it has changed, once the changes can be read; and when
+    /// other tables have taken the place of the machine's own. It must not block: the machine waits for it.
+    pub fn announce(&mut self, announce: Box<dyn Fn(u64) + Send>) {
+        self.announce = announce;
     }
 
     /// Names the founders, durably, to a blank machine or to a [disbanded](disband) one. To name the same ones again does
@@ -75,8 +108,21 @@ impl<T: Tables> KvMachine<T> {
         self.revision
     }
 
-    /// Writes the changes of a slice together with where they lead.
-    fn write(&mut self, mut batch: TableBatch, next: AppliedState, revision: u64) -> Result<(), KvError> {
+    /// Writes the changes of a slice, with the sessions and the history, together with where they lead.
+    fn write(
+        &mut self,
+        mut batch: TableBatch,
+        changes: SliceChanges,
+        next: AppliedState,
+        revision: u64,
+    ) -> Result<(), KvError> {
+        if is_planted(Bug::ReplyCachedBeforeApply) {
+            let mut sessions = TableBatch::default();
+            session_store::write_touched(&mut self.sessions, &mut sessions)?;
+            self.tables.write(sessions).map_err(KvError::tables)?;
+        }
+        session_store::write_touched(&mut self.sessions, &mut batch)?;
+        self.history.write(changes, revision, &*self.tables, &mut batch)?;
         let progress = Progress { index: next.position.index, log_time: next.log_time, revision };
         if is_planted(Bug::AppliedIndexNotAtomic) {
             self.tables.write(std::mem::take(&mut batch)).map_err(KvError::tables)?;
@@ -90,7 +136,10 @@ impl<T: Tables> KvMachine<T> {
         }
         self.tables.write(batch).map_err(KvError::tables)?;
         self.applied = next;
-        self.revision = revision;
+        if revision != self.revision {
+            self.revision = revision;
+            (self.announce)(revision);
+        }
         Ok(())
     }
 }
@@ -114,7 +163,7 @@ impl<T: Tables> StateMachine for KvMachine<T> {
             return Ok(Vec::new());
         }
         let tables = self.tables.clone();
-        let mut executor = Executor::new(&*tables, self.revision);
+        let mut executor = Executor::new(&*tables, &mut self.sessions, self.revision);
         let mut next = self.applied.clone();
         let mut replies: Vec<Bytes> = Vec::with_capacity(entries.len());
         let mut reply_bytes = 0;
@@ -126,6 +175,7 @@ impl<T: Tables> StateMachine for KvMachine<T> {
             next.position = LogPosition { index: entry.index, ballot: entry.ballot };
             // The maximum, because along a Paxos log an entry may carry an older stamp than the one before it.
             next.log_time = next.log_time.max(entry.log_time);
+            executor.begin_entry(next.log_time)?;
             replies.push(match &entry.payload {
                 Payload::Command { data, .. } if data.0.is_empty() => Bytes::new(),
                 Payload::Command { data, .. } => executor.run(&data.0)?.encode()?,
@@ -137,9 +187,13 @@ impl<T: Tables> StateMachine for KvMachine<T> {
             });
             reply_bytes += replies.last().map_or(0, Bytes::len);
         }
-        let (batch, revision) = executor.finish();
-        self.write(batch, next, revision)?;
+        let (batch, changes, revision) = executor.finish();
+        self.write(batch, changes, next, revision)?;
         Ok(replies)
+    }
+
+    fn time_wanted(&self) -> Option<Duration> {
+        self.sessions.time_wanted()
     }
 
     fn flush(&mut self) -> Result<(), KvError> {
@@ -148,6 +202,9 @@ impl<T: Tables> StateMachine for KvMachine<T> {
 
     fn reopened(&mut self) -> Result<AppliedState, KvError> {
         (self.applied, self.revision) = recorded(&*self.tables)?;
+        self.sessions = session_store::load(&*self.tables)?;
+        self.history = History::load(&*self.tables, self.revision, self.history.bytes_max())?;
+        (self.announce)(self.revision);
         Ok(self.applied.clone())
     }
 
@@ -156,13 +213,29 @@ impl<T: Tables> StateMachine for KvMachine<T> {
     }
 }
 
-/// Takes from the tables what belongs to the cluster that wrote them, durably: its members, and the ballot of the last
-/// applied entry. What is left is where another cluster can begin, under any engine.
+/// Takes from the tables what belongs to the cluster that wrote them, durably: its members, the ballot of the last
+/// applied entry, and its clients' sessions. These end as if their time had run out, with the keys that they kept alive (a
+/// revision for each session that has some): no lock may outlive its holder, and a stray client of the old cluster is told
+/// that its session has expired. What is left is where another cluster can begin, under any engine.
 ///
 /// # Errors
 /// [`KvError::Tables`], or [`KvError::Damaged`] where a record is not what the machine writes.
 pub fn disband<T: Tables>(tables: &T) -> Result<(), KvError> {
-    let (applied, _) = recorded(tables)?;
+    let (applied, mut revision) = recorded(tables)?;
+    let mut sessions = session_store::load(tables)?;
+    let mut history = History::load(tables, revision, HISTORY_BYTES_DEFAULT)?;
+    let mut some_ended = true;
+    while some_ended {
+        let mut executor = Executor::new(tables, &mut sessions, revision);
+        some_ended = executor.end_some(applied.log_time)?;
+        let (mut batch, changes, after) = executor.finish();
+        revision = after;
+        session_store::write_touched(&mut sessions, &mut batch)?;
+        history.write(changes, revision, tables, &mut batch)?;
+        let progress = Progress { index: applied.position.index, log_time: applied.log_time, revision };
+        batch.put(META, PROGRESS_KEY, codec::encode(&progress)?);
+        tables.write(batch).map_err(KvError::tables)?;
+    }
     let position = LogPosition { ballot: Ballot::ZERO, ..applied.position };
     let mut batch = TableBatch::default();
     batch.delete(META, MEMBERS_KEY);

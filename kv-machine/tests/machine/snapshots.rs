@@ -73,7 +73,7 @@ fn snapshots_in_memory_do_what_every_store_of_them_must() {
 }
 
 /// The stream of the newest snapshot of these tables, passed on to another store.
-fn send(from: &MemorySnapshots, to: &MemorySnapshots) -> Arc<SnapshotManifest> {
+pub(crate) fn send(from: &MemorySnapshots, to: &MemorySnapshots) -> Arc<SnapshotManifest> {
     let manifest = from.take().unwrap();
     let mut offset = to.receive(&manifest).unwrap();
     while offset < manifest.bytes() {

@@ -1,17 +1,23 @@
 //! A machine over memory, and short words for what the tests say most.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus_api::{
     Ballot, Blob, Entry, LogIndex, LogTime, Member, Membership, NodeId, Payload, RequestId, SharedEntry, StateMachine,
-    StoreId,
+    StoreId, TableRead,
 };
-use kv_machine::{Command, Expect, Item, KvMachine, KvReader, MemoryTables, Operation, Reply, Txn};
+use kv_machine::{
+    Batch, Command, Expect, Item, KvMachine, KvReader, MemoryTables, Operation, Replies, Reply, Request, SessionId,
+    SessionTag, Txn, schema,
+};
 
 pub(crate) struct World {
     pub(crate) tables: Arc<MemoryTables>,
     pub(crate) machine: KvMachine<MemoryTables>,
+    /// Entries carry this log time, or else a millisecond each.
+    time: Option<u64>,
 }
 
 impl World {
@@ -21,12 +27,12 @@ impl World {
 
     pub(crate) fn over(tables: MemoryTables) -> World {
         let tables = Arc::new(tables);
-        World { machine: KvMachine::open(tables.clone()).unwrap(), tables }
+        World { machine: KvMachine::open(tables.clone()).unwrap(), tables, time: None }
     }
 
     /// The machine is started anew over the same tables.
     pub(crate) fn restart(self) -> World {
-        World { machine: KvMachine::open(self.tables.clone()).unwrap(), tables: self.tables }
+        World { machine: KvMachine::open(self.tables.clone()).unwrap(), ..self }
     }
 
     pub(crate) fn applied_index(&self) -> LogIndex {
@@ -43,10 +49,56 @@ impl World {
 
     /// Applies bytes as the next entry.
     pub(crate) fn run_bytes(&mut self, bytes: Bytes) -> Reply {
-        let entry = entry(self.applied_index().next().0, payload(bytes));
-        let replies = self.machine.apply(&[entry]).unwrap();
+        Reply::decode(&self.apply_next(payload(bytes))).unwrap()
+    }
+
+    fn apply_next(&mut self, payload: Payload) -> Bytes {
+        let mut next = Entry::clone(&entry(self.applied_index().next().0, payload));
+        next.log_time = self.time.map_or(next.log_time, |millis| LogTime { millis });
+        let mut replies = self.machine.apply(&[Arc::new(next)]).unwrap();
         assert_eq!(replies.len(), 1);
-        Reply::decode(&replies[0]).unwrap()
+        replies.remove(0)
+    }
+
+    /// The log's time of the last entry, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.machine.applied().unwrap().log_time.millis
+    }
+
+    /// From now on the entries carry this log time.
+    pub(crate) fn at(&mut self, millis: u64) {
+        self.time = Some(millis);
+    }
+
+    /// Nothing happens, at this log time.
+    pub(crate) fn tick(&mut self, millis: u64) {
+        self.at(millis);
+        self.apply_next(Payload::Tick);
+    }
+
+    /// Applies a batch as the next entry.
+    pub(crate) fn run_batch(&mut self, requests: Vec<Request>) -> Vec<Reply> {
+        let batch = Batch { requests }.encode().unwrap();
+        Replies::decode(&self.apply_next(payload(batch))).unwrap().replies
+    }
+
+    /// Applies a command of a session as the next entry.
+    pub(crate) fn request(&mut self, tag: SessionTag, command: Command) -> Reply {
+        self.run_batch(vec![Request { session: Some(tag), command }]).remove(0)
+    }
+
+    pub(crate) fn open(&mut self, session: u128, ttl_ms: u64) -> Reply {
+        self.run(Command::OpenSession { session: id(session), ttl_ms })
+    }
+
+    /// How many records the table of sessions has.
+    pub(crate) fn session_records(&self) -> usize {
+        let mut records = 0;
+        let Ok(()) = self.tables.scan(schema::SESSIONS, &[], None, &mut |_, _| {
+            records += 1;
+            ControlFlow::Continue(())
+        });
+        records
     }
 
     /// Applies a command as the next entry.
@@ -71,6 +123,14 @@ impl World {
     }
 }
 
+pub(crate) fn id(session: u128) -> SessionId {
+    SessionId(session)
+}
+
+pub(crate) fn tag(session: u128, number: u64, acked_below: u64) -> SessionTag {
+    SessionTag { session: id(session), number, acked_below }
+}
+
 pub(crate) fn blob(text: &str) -> Blob {
     Blob(Bytes::copy_from_slice(text.as_bytes()))
 }
@@ -93,7 +153,7 @@ pub(crate) fn always(then: Vec<Operation>) -> Command {
 }
 
 pub(crate) fn item(value: &str, version: u64, create_revision: u64, mod_revision: u64) -> Item {
-    Item { value: blob(value), version, create_revision, mod_revision }
+    Item { value: blob(value), version, create_revision, mod_revision, session: None }
 }
 
 pub(crate) fn payload(bytes: Bytes) -> Payload {

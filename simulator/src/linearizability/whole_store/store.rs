@@ -23,7 +23,7 @@ struct Record {
 impl Record {
     fn item(&self) -> Item {
         let Record { version, create_revision, mod_revision, .. } = *self;
-        Item { value: Blob(self.value.clone()), version, create_revision, mod_revision }
+        Item { value: Blob(self.value.clone()), version, create_revision, mod_revision, session: None }
     }
 }
 
