@@ -164,7 +164,7 @@ impl<P: Protocol> Node<P> {
         &mut self,
         mut config: EngineConfig,
         founders: Membership,
-        settings: &SnapshotSettings,
+        (settings, history_bytes): (&SnapshotSettings, u64),
         now: MonoTime,
     ) -> Result<(), replica::ReplicaError> {
         assert!(self.process.is_none(), "node {} runs already", self.id);
@@ -172,6 +172,7 @@ impl<P: Protocol> Node<P> {
         config.boot = self.boot;
         let failed = |error: kv_machine::KvError| replica::ReplicaError::Machine(error.into());
         let mut machine = KvMachine::open(self.tables.clone()).map_err(failed)?;
+        machine.keep_changes(history_bytes);
         if machine.applied().map_err(failed)?.position.index == LogIndex::ZERO {
             // As the service does: the members are part of the tables from the first start on, and so of each snapshot.
             machine.found(Arc::new(founders.clone())).map_err(failed)?;

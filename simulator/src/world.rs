@@ -64,6 +64,8 @@ pub struct WorldConfig {
     pub drift_ppm_max: u64,
     /// When snapshots are taken, how much log is kept behind them, and how they are sent.
     pub snapshots: SnapshotSettings,
+    /// How many bytes of recent changes the machines keep for watches; they travel in snapshots.
+    pub history_bytes: u64,
     /// How many of a thousand chunks of snapshots are damaged on their way.
     pub garbled_permille: u64,
     /// How much of the history is kept to be shown.
@@ -85,6 +87,7 @@ impl Default for WorldConfig {
             clocks_apart: Duration::ZERO,
             drift_ppm_max: 0,
             snapshots: SnapshotSettings::on_demand(),
+            history_bytes: 1_000,
             garbled_permille: 0,
             trace_max: 100_000,
         }
@@ -172,7 +175,7 @@ impl<P: Protocol> World<P> {
         };
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        if let Err(error) = node.start(config, founders, &self.config.snapshots, now) {
+        if let Err(error) = node.start(config, founders, (&self.config.snapshots, self.config.history_bytes), now) {
             return self.not_started(id, &error);
         }
         self.atlas.up(id);

@@ -47,6 +47,8 @@ pub struct Knobs {
     pub takes_snapshots: bool,
     /// When, how much log is kept behind them, and how they are sent.
     pub snapshots: SnapshotSettings,
+    /// How many bytes of recent changes the machines keep for watches.
+    pub history_bytes: u64,
     /// How many of a thousand chunks are damaged on their way.
     pub garbled_permille: u64,
     /// How often, of a thousand times that a digest is compared, a snapshot is demanded too.
@@ -78,6 +80,7 @@ impl Knobs {
             habits: habits(random, election_timeout_ms),
             takes_snapshots: random.below(4) > 0,
             snapshots: SnapshotSettings::on_demand(),
+            history_bytes: one_of(random, [0, 1_000, 20_000]),
             garbled_permille: 0,
             demands_permille: 0,
             housekeep_every_ms: one_of(random, [100, 500]),
@@ -161,6 +164,7 @@ impl Knobs {
             clocks_apart: Duration::from_secs(1000),
             drift_ppm_max: self.drift_ppm_max,
             snapshots: self.snapshots.clone(),
+            history_bytes: self.history_bytes,
             garbled_permille: self.garbled_permille,
             trace_max,
         }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use consensus_api::{NodeId, RequestId};
+use consensus_api::{Blob, NodeId, RequestId};
 use kv_machine::{Batch, Command, Expect, Reply, Request, SessionId, SessionTag};
 use simulator::answers::Answer;
 
@@ -27,7 +26,7 @@ impl<P: Words> Stage<P> {
 
     /// As [`Stage::append`], to "k" and in a session.
     pub(crate) fn append_as(&mut self, node: NodeId, tag: SessionTag, suffix: &str) -> RequestId {
-        let suffix = Bytes::copy_from_slice(suffix.as_bytes()).into();
+        let suffix = Blob::from(suffix.as_bytes().to_vec());
         let command = Command::Append { key: "k".into(), suffix, expect: Expect::Any };
         let batch = Batch { requests: vec![Request { session: Some(tag), command }] };
         holds(self.world.propose(node, batch.encode().expect("is small"))).expect("the node runs")
