@@ -27,10 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
-use bytes::Bytes;
 
 use crate::ballot_runs::BallotRuns;
 use crate::entry::{Blob, SharedEntry};
+pub use crate::hard_state::{decode_ballot, encode_ballot};
 use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, WriteId};
 use crate::log_store::{RecoveredLog, Write};
 use crate::membership::Membership;
@@ -496,24 +496,4 @@ pub enum EngineError {
         /// Where.
         reason: String,
     },
-}
-
-/// The hard state of both engines is a ballot: what was promised, or the term and the vote in it. Encoded here, since
-/// the log store must not look inside.
-pub fn encode_ballot(ballot: Ballot) -> Bytes {
-    let mut bytes = Vec::with_capacity(16);
-    bytes.extend_from_slice(&ballot.round.to_le_bytes());
-    bytes.extend_from_slice(&ballot.node.0.to_le_bytes());
-    bytes.into()
-}
-
-/// The ballot of a hard state; [`Ballot::ZERO`] where there is none.
-pub fn decode_ballot(hard_state: Option<&[u8]>) -> Result<Ballot, EngineError> {
-    let Some(bytes) = hard_state else { return Ok(Ballot::ZERO) };
-    let words: [u8; 16] = bytes
-        .try_into()
-        .map_err(|_| EngineError::HardState { reason: format!("{} bytes instead of 16", bytes.len()) })?;
-    let (round, node) = words.split_at(8);
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |word, byte| (word << 8) | u64::from(*byte));
-    Ok(Ballot::new(word(round), NodeId(word(node))))
 }

@@ -5,7 +5,7 @@
 //!   propose ──Propose{ballot, …}─────────────▶ admits each id once, appends
 //!           ◀─Refuse{…}─────────────────────── or refuses, definitely
 //!   (completes when the follower itself applies an entry with the id)
-//!   read ─────Read{ballot, …}────────────────▶ one quorum round for all
+//!   read ─────Read{ballot, mode, …}──────────▶ one quorum round for all, or none under a lease
 //!           ◀─ReadIndex{…}──────────────────── serve once applied that far
 //! ```
 //!
@@ -22,6 +22,7 @@ use crate::engine::{ReadReady, Refusal, Refused};
 use crate::entry::Blob;
 use crate::ids::{Ballot, NodeId, RequestId};
 use crate::planted::{Bug, is_planted};
+use crate::reads::ReadMode;
 
 /// A command and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -46,6 +47,8 @@ pub enum Errand {
     Read {
         /// The ballot of the leader that is asked.
         ballot: Ballot,
+        /// By which means.
+        mode: ReadMode,
         /// The reads.
         ids: Vec<RequestId>,
     },
@@ -65,8 +68,8 @@ pub enum Errand {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Errands {
     proposals: Vec<Proposal>,
-    reads: Vec<RequestId>,
-    awaited: BTreeSet<RequestId>,
+    reads: BTreeMap<ReadMode, Vec<RequestId>>,
+    awaited: BTreeMap<RequestId, ReadMode>,
 }
 
 impl Errands {
@@ -75,20 +78,23 @@ impl Errands {
         self.proposals.push(proposal);
     }
 
-    /// Will ask for this read's index with the next effects.
-    pub fn read(&mut self, id: RequestId, reads_max: usize) -> Result<(), Refusal> {
+    /// Will ask for this read's index, by these means, with the next effects.
+    pub fn read(&mut self, id: RequestId, mode: ReadMode, reads_max: usize) -> Result<(), Refusal> {
         if self.awaited.len() >= reads_max {
             return Err(Refusal::Busy);
         }
-        self.reads.push(id);
-        self.awaited.insert(id);
+        self.reads.entry(mode).or_default().push(id);
+        self.awaited.insert(id, mode);
         Ok(())
     }
 
     /// Will ask again for every read that still waits: the question or its answer may be lost, and asking twice changes
     /// nothing.
     pub fn ask_again(&mut self) {
-        self.reads = self.awaited.iter().copied().collect();
+        self.reads.clear();
+        for (id, mode) in &self.awaited {
+            self.reads.entry(*mode).or_default().push(*id);
+        }
     }
 
     /// The messages for the leader of `ballot`, each of at most about `bytes_max`.
@@ -108,15 +114,14 @@ impl Errands {
         if !batch.is_empty() {
             errands.push(Errand::Propose { ballot, proposals: batch });
         }
-        if !self.reads.is_empty() {
-            errands.push(Errand::Read { ballot, ids: std::mem::take(&mut self.reads) });
-        }
+        let reads = std::mem::take(&mut self.reads).into_iter();
+        errands.extend(reads.map(|(mode, ids)| Errand::Read { ballot, mode, ids }));
         errands
     }
 
     /// Takes the leader's answer to reads; those that nobody waits for any more are dropped.
     pub fn answered(&mut self, ready: Vec<ReadReady>) -> Vec<ReadReady> {
-        ready.into_iter().filter(|read| self.awaited.remove(&read.id)).collect()
+        ready.into_iter().filter(|read| self.awaited.remove(&read.id).is_some()).collect()
     }
 
     /// Takes the leader's refusals of reads and of proposals.
@@ -131,7 +136,7 @@ impl Errands {
     pub fn abandon(&mut self, leader: Option<NodeId>) -> Vec<Refused> {
         self.reads.clear();
         let unsent = std::mem::take(&mut self.proposals).into_iter().map(|proposal| proposal.id);
-        let awaited = std::mem::take(&mut self.awaited);
+        let awaited = std::mem::take(&mut self.awaited).into_keys();
         unsent.chain(awaited).map(|id| Refused { id, reason: Refusal::NotLeader { leader } }).collect()
     }
 }
@@ -217,8 +222,24 @@ mod tests {
         errands.propose(Proposal { id: id(1, 1), data: Blob::from("sent") });
         assert_eq!(errands.take(Ballot::ZERO, 1000).len(), 1);
         errands.propose(Proposal { id: id(1, 2), data: Blob::from("not sent") });
-        errands.read(id(1, 3), 10).expect("there is room");
+        errands.read(id(1, 3), ReadMode::Index, 10).expect("there is room");
         let refused: Vec<u64> = errands.abandon(None).iter().map(|refused| refused.id.sequence).collect();
         assert_eq!(refused, [2, 3]);
+    }
+    #[test]
+    fn reads_of_each_mode_travel_together_and_keep_it_when_they_are_asked_for_again() {
+        let mut errands = Errands::default();
+        for (sequence, mode) in [(1, ReadMode::Lease), (2, ReadMode::Index), (3, ReadMode::Lease)] {
+            errands.read(id(1, sequence), mode, 10).expect("there is room");
+        }
+        let ballot = Ballot::ZERO;
+        let asked = [
+            Errand::Read { ballot, mode: ReadMode::Index, ids: vec![id(1, 2)] },
+            Errand::Read { ballot, mode: ReadMode::Lease, ids: vec![id(1, 1), id(1, 3)] },
+        ];
+        assert_eq!(errands.take(ballot, 1000), asked);
+        assert_eq!(errands.take(ballot, 1000), []);
+        errands.ask_again();
+        assert_eq!(errands.take(ballot, 1000), asked);
     }
 }

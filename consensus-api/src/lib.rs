@@ -12,8 +12,9 @@
 //!
 //! No I/O, no runtime and no protocol lives here. What does, besides the traits, is what both engines need and what
 //! must therefore be the same under both: quorum arithmetic ([`quorum`]), the failure detector ([`detector`]), read
-//! rounds ([`reads`]), forwarding ([`errands`]), the pending write ([`log_writer`]), the window of recent entries
-//! ([`window`]) and the hand-out of committed ones ([`delivery`]).
+//! rounds ([`reads`]), leases ([`lease`]), ticks ([`timekeeper`]), forwarding ([`errands`]), the hard state
+//! ([`hard_state`]), the pending write ([`log_writer`]), the window of recent entries ([`window`]) and the hand-out of
+//! committed ones ([`delivery`]).
 
 pub mod ballot_runs;
 pub mod codec;
@@ -23,7 +24,9 @@ pub mod engine;
 pub mod entry;
 pub mod errands;
 pub mod flow;
+pub mod hard_state;
 pub mod ids;
+pub mod lease;
 pub mod log_store;
 pub mod log_writer;
 pub mod membership;
@@ -38,6 +41,7 @@ pub mod tables;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod time;
+pub mod timekeeper;
 pub mod transport;
 pub mod window;
 
@@ -46,6 +50,7 @@ pub use engine::{
     ReadBack, ReadReady, Recovered, Refusal, Refused, Role, RoleChange, SendSnapshot, Timing,
 };
 pub use entry::{Blob, Entry, Payload, SharedEntry};
+pub use hard_state::HardState;
 pub use ids::{Ballot, ClusterId, EngineName, Era, GroupId, LogIndex, NodeId, ReadBackId, RequestId, StoreId, WriteId};
 pub use log_store::{LogStore, RecoveredLog, Write};
 pub use membership::{Member, Membership};

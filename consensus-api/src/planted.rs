@@ -87,6 +87,18 @@ bugs! {
     EarlierEpochsRoundCounted,
     /// A read is served before the tables have applied its index.
     ReadBeforeApplied,
+    /// A leader's lease lasts an election timeout from the arrival of the answer, with no margin for the clocks.
+    LeaseWithoutMargin,
+    /// A leader serves reads under a lease without a look at the clock.
+    LeaseSurvivesPause,
+    /// A voter that restarted has forgotten what it pledged, and votes at once.
+    LeaseForgottenByRestart,
+    /// A voter votes in a forced election though it has pledged not to.
+    ForcedElectionIgnoresLease,
+    /// A new leader serves reads under its lease before an entry of its own epoch is committed.
+    LeaseReadBeforeOwnEpoch,
+    /// A quorum is asked what it knows to be chosen, and not what it has accepted.
+    QuorumReadOfChosenOnly,
     /// The applied index is written after the data, not with it.
     AppliedIndexNotAtomic,
     /// After a restart the last applied entry is applied again.

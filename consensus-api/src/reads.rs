@@ -15,6 +15,9 @@
 //! took over from its predecessors: an entry that an earlier leader acknowledged may lie above the commit index that
 //! a new leader knows. A round must *start* after the read arrived; an acknowledgement that was already under way
 //! proves nothing about the time in between.
+//!
+//! Under a [`lease`](crate::lease) the leader need not ask: the same heartbeats, answered with pledges, have told it
+//! beforehand that nobody else leads for a while. The index is the same.
 
 use std::collections::{BTreeMap, VecDeque};
 

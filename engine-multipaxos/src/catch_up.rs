@@ -165,6 +165,11 @@ impl MultiPaxos {
         }
     }
 
+    /// Whether chosen values are wanted of somebody, and the answer may still come.
+    pub(crate) fn is_learning(&self) -> bool {
+        self.learning.is_some_and(|learning| learning.asked.is_none_or(|(_, until)| self.now < until))
+    }
+
     /// Asks for the chosen values that are wanted, once the window, after eviction, is no longer full of what is not
     /// durable here.
     pub(crate) fn send_learn_request(&mut self) {

@@ -10,10 +10,13 @@
 //! The rules: a promise is durable before it is told ("Paxos Made Simple" §2.2 and §2.5); whoever is asked answers
 //! whatever the asker's log holds, for the takeover brings it all the values that may be chosen; a pre-check before the
 //! campaign (Raft thesis §9.6), and voters that hear a leader help nobody to depose it, nor does a leader go on that
-//! hears no quorum (§6.2), all as in Raft, so that a comparison does not compare these.
+//! hears no quorum (§6.2), all as in Raft, so that a comparison does not compare these. Voters that have pledged it to a
+//! leader promise nobody else, not even themselves, while the pledge lasts ([`consensus_api::lease`]); a leader that is
+//! asked in a forced election steps down, so that no new pledges follow, and the election succeeds when the last one is
+//! over.
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, NodeId, Tally, Verdict};
+use consensus_api::{Ballot, MonoTime, NodeId, Tally, Verdict};
 
 use crate::MultiPaxos;
 use crate::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
@@ -43,13 +46,18 @@ impl MultiPaxos {
         let due = match &self.role {
             RoleState::Leader(_) => false,
             RoleState::Follower { .. } if alone => true,
-            _ => !alone && self.is_voter() && self.detector.suspects(self.now),
+            _ => !alone && self.is_voter() && self.now >= self.election_deadline(),
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
         } else if due {
             self.campaign(false);
         }
+    }
+
+    /// When to suspect, if nothing is heard until then; not before this node may vote for itself.
+    pub(crate) fn election_deadline(&self) -> MonoTime {
+        self.detector.deadline().max(self.pledge.until())
     }
 
     /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
@@ -98,7 +106,8 @@ impl MultiPaxos {
     /// Answers a question that binds nobody: yes if this node hears no leader and the ballot is above its promise.
     pub(crate) fn on_pre_check(&mut self, from: NodeId, question: PreCheck) {
         let timing = &self.config.timing;
-        let protects = (timing.pre_check || timing.check_quorum) && self.hears_leader();
+        let protects =
+            (timing.pre_check || timing.check_quorum) && self.hears_leader() || self.pledge.binds(from, self.now);
         let granted = !protects && question.ballot > self.ballot;
         let reply = PreCheckReply { ballot: question.ballot, promised: self.ballot, granted };
         // A refusal reveals this node's promise. It need not be durable for that: it only tells where to go above.
@@ -126,7 +135,8 @@ impl MultiPaxos {
     }
 
     /// Promises, or refuses. A voter that hears a leader does not even look at the ballot, or a node that was cut off
-    /// would depose a leader that works.
+    /// would depose a leader that works; nor does one that has pledged not to, whoever wants the election. It answers
+    /// when it is asked again later.
     pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: Prepare) {
         if prepare.ballot.node != from {
             return;
@@ -135,6 +145,9 @@ impl MultiPaxos {
             return self.send_nack(from, prepare.ballot);
         }
         if prepare.ballot > self.ballot {
+            if self.pledge.binds_in(prepare.forced, from, self.now) {
+                return;
+            }
             if self.config.timing.check_quorum && !prepare.forced && self.hears_leader() {
                 return;
             }
@@ -184,6 +197,7 @@ impl MultiPaxos {
         }
         self.become_follower(Some(from));
         self.detector.heard(self.now);
+        self.pledge.heard(from, self.now);
         true
     }
 

@@ -59,7 +59,9 @@ impl MultiPaxos {
         if heartbeat.round > self.allegiance.answered_round {
             self.allegiance.answered_round = heartbeat.round;
             let chosen_through = self.log.chosen_through();
-            let reply = HeartbeatReply { ballot: heartbeat.ballot, round: heartbeat.round, chosen_through };
+            let (round, pledge) = (heartbeat.round, self.pledge.length());
+            let reply = HeartbeatReply { ballot: heartbeat.ballot, round, chosen_through, pledge };
+            self.record_pledge();
             // It confirms that no higher ballot was promised, and so shows this one as promised.
             let after = self.ballot_write();
             self.send_after(from, after, Message::HeartbeatReply(reply));

@@ -8,8 +8,9 @@
 //!   │ takeover.rs     promises, catching up, re-proposing                    │
 //!   │ replication.rs  the leader's side    follower.rs  the acceptor's side  │
 //!   │ catch_up.rs     learning chosen values, entries that are read back     │
-//!   │ proposals.rs    commands, direct and forwarded                         │
-//!   │ reads.rs        read rounds          snapshot.rs  what is trimmed      │
+//!   │ proposals.rs    commands, direct and forwarded; ticks                  │
+//!   │ reads.rs        read rounds, leases  snapshot.rs  what is trimmed      │
+//!   │ quorum_reads.rs reads that ask no leader                               │
 //!   │ membership.rs   who takes part       recovery.rs  the way back         │
 //!   │ role.rs · log.rs · open_slots.rs · message.rs   what they all work on  │
 //!   └────────────────────────────────────┬───────────────────────────────────┘
@@ -25,8 +26,7 @@
 //! - a new leader proposes the open slots again under its own ballot, so a slot's ballot goes up while its value stays;
 //! - ballots belong to nodes, so votes are never split: the higher ballot wins.
 //!
-//! Caveats: members do not change and leadership is not transferred on request yet; reads are confirmed by a quorum
-//! round, there are no leases.
+//! Caveats: members do not change and leadership is not transferred on request yet.
 
 mod catch_up;
 mod election;
@@ -37,6 +37,7 @@ pub mod message;
 mod open_slots;
 mod planted;
 mod proposals;
+mod quorum_reads;
 mod reads;
 mod recovery;
 mod replication;
@@ -50,6 +51,8 @@ use std::sync::Arc;
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
 use consensus_api::errands::{Errand, Errands, Proposal};
+use consensus_api::lease::Pledge;
+use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
     Ballot, Effects, Engine, EngineConfig, EngineError, EngineName, EngineStatus, Input, Membership, MonoTime, NodeId,
     Outgoing, ReadMode, Recovered, RoleChange, WriteId,
@@ -59,6 +62,7 @@ use crate::catch_up::{Learning, ReadBacks};
 use crate::log::Log;
 pub use crate::message::Message;
 use crate::proposals::Admitted;
+use crate::quorum_reads::QuorumReads;
 use crate::role::{Allegiance, RoleState};
 
 /// One node's Multi-Paxos.
@@ -80,9 +84,13 @@ pub struct MultiPaxos {
     role: RoleState,
     allegiance: Allegiance,
     detector: FailureDetector,
+    // What this node owes to leaders that hold leases.
+    pledge: Pledge,
+    timekeeper: Timekeeper,
     admitted: Admitted,
     errands: Errands,
     reads_asked_at: MonoTime,
+    quorum_reads: QuorumReads,
     learning: Option<Learning>,
     read_backs: ReadBacks,
     // When a snapshot was last asked for, for each peer.
@@ -126,12 +134,14 @@ impl Engine for MultiPaxos {
         self.check_election_timer();
         self.check_resend_timer();
         self.check_heartbeat_timer();
+        self.keep_time();
     }
 
     fn take_effects(&mut self) -> Effects<Message> {
         self.acknowledge();
         self.replicate();
         self.send_errands();
+        self.read_by_quorum();
         self.deliver();
         self.report_role();
         self.effects.write = self.log.take_write();
@@ -141,14 +151,15 @@ impl Engine for MultiPaxos {
     }
 
     fn deadline(&self) -> MonoTime {
-        match &self.role {
-            RoleState::Leader(leader) => leader.heartbeat_at,
+        let of_role = match &self.role {
+            RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
             RoleState::Follower { .. } if self.decides_alone() => self.now,
             RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at,
-            RoleState::Candidate(candidate) => candidate.resend_at.min(self.detector.deadline()),
-            _ if self.is_voter() => self.detector.deadline(),
+            RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
+            _ if self.is_voter() => self.election_deadline(),
             _ => MonoTime::NEVER,
-        }
+        };
+        of_role.min(self.quorum_reads.deadline(self.config.timing.heartbeat_interval))
     }
 
     fn status(&self) -> EngineStatus {
@@ -178,10 +189,12 @@ impl MultiPaxos {
             Message::Nack(nack) => self.on_nack(nack),
             Message::LearnRequest(request) => self.on_learn_request(from, request),
             Message::Learned(learned) => self.on_learned(from, learned),
+            Message::ReadQuery(query) => self.on_read_query(from, query),
+            Message::ReadReport(report) => self.on_read_report(from, report),
             Message::Errand(Errand::Propose { ballot, proposals }) => {
                 self.on_forwarded_proposals(from, ballot, proposals);
             }
-            Message::Errand(Errand::Read { ballot, ids }) => self.on_forwarded_reads(from, ballot, ids),
+            Message::Errand(Errand::Read { ballot, mode, ids }) => self.on_forwarded_reads(from, ballot, mode, ids),
             Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
             Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),
         }

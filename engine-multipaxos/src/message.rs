@@ -12,12 +12,16 @@
 //!   anyone    ◀─Nack──────────            your ballot is over
 //!   who lacks ──LearnRequest─▶ who knows  what was chosen in these slots?
 //!             ◀─Learned───────
+//!   who reads ──ReadQuery────▶ acceptor   what is the last slot that you have accepted?
+//!             ◀─ReadReport────
 //!   follower  ◀─Errand───────▶ leader     forwarded proposals and reads
 //! ```
 //!
 //! The phases are those of Lamport, "Paxos Made Simple" (2001), §2.2, with one Prepare for all slots (§3). A reply
 //! names the ballot that it answers and counts for that ballot and no other. A ballot is never used twice, not even
 //! across a restart, so late replies to an earlier life find nothing to count for.
+
+use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
@@ -48,6 +52,10 @@ pub enum Message {
     LearnRequest(LearnRequest),
     /// Carries chosen values.
     Learned(Learned),
+    /// Asks how far slots are accepted, for a read that no leader is asked for.
+    ReadQuery(ReadQuery),
+    /// Answers it.
+    ReadReport(ReadReport),
     /// Carries requests between a follower and its leader.
     Errand(Errand),
 }
@@ -67,7 +75,9 @@ impl Message {
             | Message::Promise(_)
             | Message::Heartbeat(_)
             | Message::HeartbeatReply(_)
-            | Message::Nack(_) => Lane::Control,
+            | Message::Nack(_)
+            | Message::ReadQuery(_)
+            | Message::ReadReport(_) => Lane::Control,
         }
     }
 }
@@ -168,6 +178,9 @@ pub struct HeartbeatReply {
     pub round: u64,
     /// The follower knows everything up to here to be chosen.
     pub chosen_through: LogIndex,
+    /// For so long by its own clock, since it heard the heartbeat, the follower promises nobody else
+    /// ([`consensus_api::lease`]); zero: it pledges nothing. A pledge is on the disk before the first one leaves.
+    pub pledge: Duration,
 }
 
 /// "Your ballot is over." Its receiver, if it still leads or campaigns in that ballot, steps down, and goes above what
@@ -196,5 +209,29 @@ pub struct Learned {
     /// then a snapshot is on its way.
     pub entries: Vec<SharedEntry>,
     /// The sender knows everything up to here to be chosen.
+    pub chosen_through: LogIndex,
+}
+
+/// "What is the last slot that you have accepted?" Asked of every acceptor for all the reads that wait; belongs to no
+/// ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ReadQuery {
+    /// The asker's boot: an answer to an earlier life, whose rounds had the same numbers, is told by it.
+    pub boot: u64,
+    /// The asker's round.
+    pub round: u64,
+}
+
+/// The answer to a [`ReadQuery`]. Promises nothing and waits for no write: it only has to tell of all that was answered
+/// for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ReadReport {
+    /// The asker's boot.
+    pub boot: u64,
+    /// Its round.
+    pub round: u64,
+    /// The last slot that the acceptor has accepted under any ballot, or knows to be chosen.
+    pub accepted_through: LogIndex,
+    /// The acceptor knows everything up to here to be chosen.
     pub chosen_through: LogIndex,
 }

@@ -39,6 +39,11 @@ impl OpenSlots {
         self.slots.len()
     }
 
+    /// Whether none is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// What their entries weigh.
     pub(crate) fn size_bytes(&self) -> usize {
         self.bytes

@@ -15,14 +15,15 @@
 //! leader finds and proposes again. That is why the ids of its last leadership outlive it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus_api::errands::{Admission, Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, Entry, LogTime, NodeId, Payload, Refusal, Refused, RequestId};
+use consensus_api::{Ballot, Entry, LogTime, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::message::Message;
-use crate::role::RoleState;
+use crate::role::{Leader, RoleState};
 
 /// The ids that this node has seen as the leader of a ballot.
 pub(crate) type Admitted = (Ballot, Admission);
@@ -91,24 +92,53 @@ impl MultiPaxos {
 
     fn propose_command(&mut self, proposal: Proposal) -> Result<(), Refusal> {
         self.check_size(&proposal)?;
-        let limits = &self.config.limits;
-        if let RoleState::Leader(leader) = &self.role
-            && (leader.open.len() >= limits.open_entries_max || leader.open.size_bytes() >= limits.open_bytes_max)
-        {
-            return Err(Refusal::Busy);
-        }
-        // A quorum may go on without this node's disk; what that has yet to write cannot leave the window.
-        if self.log.window().size_bytes() >= limits.window_bytes_max + limits.open_bytes_max {
+        if !self.has_room() {
             return Err(Refusal::Busy);
         }
         self.propose_at_next(Payload::Command { id: proposal.id, data: proposal.data }, None);
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        let limits = &self.config.limits;
+        if let RoleState::Leader(leader) = &self.role
+            && (leader.open.len() >= limits.open_entries_max || leader.open.size_bytes() >= limits.open_bytes_max)
+        {
+            return false;
+        }
+        // A quorum may go on without this node's disk; what that has yet to write cannot leave the window.
+        self.log.window().size_bytes() < limits.window_bytes_max + limits.open_bytes_max
+    }
+
+    /// The state machine wants the log's time carried forward this often.
+    pub(crate) fn on_keep_time(&mut self, every: Option<Duration>) {
+        self.timekeeper.keep(every);
+    }
+
+    /// When a leader's next tick is due. While something is open there is none: time goes forward with that, and a
+    /// leader that has no quorum does not fill its log with ticks.
+    pub(crate) fn tick_deadline(&self, leader: &Leader) -> MonoTime {
+        if leader.open.is_empty() { self.timekeeper.deadline() } else { MonoTime::NEVER }
+    }
+
+    /// Carries the log's time forward, where a leader has proposed nothing else for as long as is wanted.
+    pub(crate) fn keep_time(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        if self.now < self.tick_deadline(leader) {
+            return;
+        }
+        if self.has_room() {
+            self.propose_at_next(Payload::Tick, None);
+        } else {
+            self.timekeeper.appended(self.now);
+        }
+    }
+
     /// Proposes a value for the next slot, under the own ballot, stamped now unless it was stamped before. It is sent,
     /// and written, with the next effects.
     pub(crate) fn propose_at_next(&mut self, payload: Payload, stamped: Option<LogTime>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
+        self.timekeeper.appended(self.now);
         let log_time = stamped.unwrap_or_else(|| leader.clock.stamp(self.now));
         let entry = Arc::new(Entry { index: leader.open.next(), ballot: self.ballot, log_time, payload });
         leader.open.push(entry.size_bytes());

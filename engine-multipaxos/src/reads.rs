@@ -6,6 +6,7 @@
 //!   Read at a follower ──Errand::Read─┤
 //!                                     ▼
 //!        index = max(chosen through, epoch start), wait for a round that starts from now
+//!                                     │            (or none, in lease mode, while the lease holds)
 //!                                     │ a quorum has answered it
 //!                                     ▼
 //!        ReadReady here, or Errand::ReadIndex to whoever asked
@@ -15,9 +16,12 @@
 //! leader may have acknowledged. This leader has not yet counted a quorum for them, and a read below would miss them.
 //!
 //! Why the round: whoever is elected later has the promise of a quorum, and one of those would have refused to answer.
+//!
+//! Under a lease ([`consensus_api::lease`]) the round is saved, once the epoch start is chosen: the answers to earlier
+//! heartbeats have told that nobody else leads yet. A read in the log is a proposal that says nothing; a read by a quorum
+//! asks no leader at all ([`quorum_reads`](crate::quorum_reads)).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use consensus_api::errands::{Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
@@ -30,13 +34,12 @@ use crate::role::RoleState;
 impl MultiPaxos {
     /// A client of this node wants to read.
     pub(crate) fn on_read(&mut self, id: RequestId, mode: ReadMode) {
-        if mode == ReadMode::Log {
-            return self.on_propose(Proposal { id, data: Blob::default() });
-        }
         let reads_max = self.config.limits.reads_max;
-        let taken = match &self.role {
-            RoleState::Leader(_) => self.queue_read(id),
-            RoleState::Follower { leader: Some(_) } => self.errands.read(id, reads_max),
+        let taken = match (mode, &self.role) {
+            (ReadMode::Log, _) => return self.on_propose(Proposal { id, data: Blob::default() }),
+            (ReadMode::Quorum, _) => self.quorum_reads.push(id, reads_max),
+            (_, RoleState::Leader(_)) => self.admit_read(id, mode).map(|ready| self.effects.reads_ready.extend(ready)),
+            (_, RoleState::Follower { leader: Some(_) }) => self.errands.read(id, mode, reads_max),
             _ => Err(Refusal::NoLeader),
         };
         if let Err(reason) = taken {
@@ -44,30 +47,41 @@ impl MultiPaxos {
         }
     }
 
-    /// The state machine wants the log's time carried forward this often.
-    pub(crate) fn on_keep_time(&mut self, every: Option<Duration>) {
-        let _ = every;
-    }
-
     /// A follower asks for its clients. A read may be asked for again, since nothing is changed by it.
-    pub(crate) fn on_forwarded_reads(&mut self, from: NodeId, ballot: Ballot, ids: Vec<RequestId>) {
+    pub(crate) fn on_forwarded_reads(&mut self, from: NodeId, ballot: Ballot, mode: ReadMode, ids: Vec<RequestId>) {
         let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
         let leader = self.leader();
-        let mut refused = Vec::new();
+        let (mut ready, mut refused) = (Vec::new(), Vec::new());
         for id in ids.into_iter().filter(|id| id.origin == from) {
-            let taken = if leads { self.queue_read(id) } else { Err(Refusal::NotLeader { leader }) };
-            refused.extend(taken.err().map(|reason| Refused { id, reason }));
+            match if leads { self.admit_read(id, mode) } else { Err(Refusal::NotLeader { leader }) } {
+                Ok(read) => ready.extend(read),
+                Err(reason) => refused.push(Refused { id, reason }),
+            }
         }
+        self.answer_reads(ready);
         if !refused.is_empty() {
             self.send(from, Message::Errand(Errand::Refuse { refused }));
         }
     }
 
-    fn queue_read(&mut self, id: RequestId) -> Result<(), Refusal> {
+    /// A read that may be served at once, under the lease; or one that waits for its round.
+    fn admit_read(&mut self, id: RequestId, mode: ReadMode) -> Result<Option<ReadReady>, Refusal> {
         let (reads_max, chosen_through) = (self.config.limits.reads_max, self.log.chosen_through());
         let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
+        let knows_all = chosen_through >= leader.epoch_start || is_planted(Bug::LeaseReadBeforeOwnEpoch);
+        if mode == ReadMode::Lease && knows_all && leader.lease.holds(self.now) {
+            return Ok(Some(ReadReady { id, index: chosen_through }));
+        }
         let floor = if is_planted(Bug::ReadBeforeOwnEpoch) { chosen_through } else { leader.epoch_start };
-        leader.reads.push(id, chosen_through.max(floor), reads_max)
+        leader.reads.push(id, chosen_through.max(floor), reads_max).map(|()| None)
+    }
+
+    /// Ends the lease of this leadership for good. To be called before leadership is handed over: whoever is to lead next
+    /// may be elected by voters that owe this node nothing.
+    pub fn give_up_lease(&mut self) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.lease.give_up();
+        }
     }
 
     /// The leader has told the indexes of reads of this node.

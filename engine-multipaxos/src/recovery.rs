@@ -10,13 +10,17 @@
 
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
-use consensus_api::engine::decode_ballot;
 use consensus_api::errands::Errands;
-use consensus_api::{Ballot, Effects, EngineConfig, EngineError, LogIndex, MonoTime, Recovered, RoleChange, WriteId};
+use consensus_api::lease::Pledge;
+use consensus_api::timekeeper::Timekeeper;
+use consensus_api::{
+    Ballot, Effects, EngineConfig, EngineError, HardState, LogIndex, MonoTime, Recovered, RoleChange, WriteId,
+};
 
 use crate::MultiPaxos;
 use crate::catch_up::ReadBacks;
 use crate::log::Log;
+use crate::quorum_reads::QuorumReads;
 use crate::role::{Allegiance, RoleState};
 
 impl MultiPaxos {
@@ -26,7 +30,7 @@ impl MultiPaxos {
         mut recovered: Recovered,
         now: MonoTime,
     ) -> Result<MultiPaxos, EngineError> {
-        let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
+        let HardState { ballot, pledge } = HardState::decode(recovered.log.hard_state.as_deref())?;
         let applied = recovered.applied.index;
         let chosen_through = recovered.log.commit.max(applied);
         // After a snapshot the slot at the base may still be known. It says nothing of the slots above it: every accept
@@ -35,6 +39,7 @@ impl MultiPaxos {
         validate(&recovered, ballot, chosen_through).map_err(|reason| EngineError::Log { reason })?;
         let log =
             Log::recovered(recovered.base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
+        let alone = recovered.membership.quorums().reached(|node| node == config.node);
         let mut engine = MultiPaxos {
             now,
             membership: recovered.membership,
@@ -47,9 +52,12 @@ impl MultiPaxos {
             delivery: Delivery::after(applied),
             role: RoleState::Follower { leader: None },
             detector: FailureDetector::new(&config.timing, config.seed, now),
+            pledge: Pledge::recovered(&config.timing, pledge, alone, now),
+            timekeeper: Timekeeper::default(),
             admitted: (Ballot::ZERO, Default::default()),
             errands: Errands::default(),
             reads_asked_at: now,
+            quorum_reads: QuorumReads::default(),
             learning: None,
             read_backs: ReadBacks::default(),
             snapshots_wanted: Default::default(),

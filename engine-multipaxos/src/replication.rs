@@ -61,7 +61,8 @@ impl MultiPaxos {
         let timing = &sender.config.timing;
         leader.heartbeat_at = sender.now + timing.heartbeat_interval;
         leader.heartbeat_due = true;
-        leader.reads.start_round();
+        let round = leader.reads.start_round();
+        leader.lease.round_started(round, sender.now);
         for (peer, progress) in &mut leader.peers {
             let first_without = leader.open.first_without(*peer);
             if progress.is_stalled(first_without, sender.now, timing.heartbeat_interval * STALL_INTERVALS) {
@@ -78,7 +79,8 @@ impl MultiPaxos {
         let Some((leader, mut sender)) = self.leading() else { return };
         let reads_wait = leader.reads.wants_round(me, membership.quorums());
         if reads_wait {
-            leader.reads.start_round();
+            let round = leader.reads.start_round();
+            leader.lease.round_started(round, sender.now);
         }
         let heartbeat_due = std::mem::take(&mut leader.heartbeat_due);
         let round = leader.reads.round();
@@ -113,14 +115,17 @@ impl MultiPaxos {
         self.advance_chosen();
     }
 
-    /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken.
+    /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken; the
+    /// lease grows at once.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
         let is_present = reply.ballot == self.ballot || is_planted(Bug::EarlierEpochsRoundCounted);
         if !is_present || !self.hear_from(from, reply.chosen_through) {
             return;
         }
+        let (me, now, membership) = (self.config.node, self.now, self.membership.clone());
         if let Some((leader, _)) = self.leading() {
             leader.reads.acknowledge(from, reply.round);
+            leader.lease.answered((from, reply.round), reply.pledge, now, me, membership.quorums());
         }
     }
 

@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consensus_api::detector::QuorumContact;
-use consensus_api::engine::encode_ballot;
 use consensus_api::flow::InFlight;
+use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, Role, Tally, Timing, WriteId};
+use consensus_api::{Ballot, HardState, LogClock, LogIndex, MonoTime, NodeId, Role, Tally, Timing, WriteId};
 
 use crate::MultiPaxos;
 use crate::open_slots::OpenSlots;
@@ -56,6 +56,8 @@ pub(crate) struct Leader {
     pub(crate) contact: QuorumContact,
     /// The reads that wait for their round.
     pub(crate) reads: ReadQueue,
+    /// Until when nobody else leads, as answers to earlier rounds have told. It ends with the leadership.
+    pub(crate) lease: Lease,
     /// Stamps its entries.
     pub(crate) clock: LogClock,
     /// The last slot that it re-proposed when it took over. What earlier leaders acknowledged lies at or below it; no
@@ -166,12 +168,25 @@ impl MultiPaxos {
         self.round_seen = self.round_seen.max(ballot.round);
         self.allegiance = Allegiance::default();
         if ballot.node != self.config.node || !is_planted(Bug::OwnBallotNotWritten) {
-            self.log.writer.set_hard_state(encode_ballot(ballot));
+            self.write_hard_state();
         }
         self.ballot_write = self.log.dependency();
     }
 
-    /// The write that makes this node's promise durable.
+    fn write_hard_state(&mut self) {
+        let state = HardState { ballot: self.ballot, pledge: self.pledge.recorded() };
+        self.log.writer.set_hard_state(state.encode());
+    }
+
+    /// Has the pledge that comes with every answer to a leader recorded, before the first one leaves.
+    pub(crate) fn record_pledge(&mut self) {
+        if self.pledge.must_be_recorded() {
+            self.write_hard_state();
+            self.ballot_write = self.log.dependency();
+        }
+    }
+
+    /// The write that makes this node's promise durable, and what it has pledged.
     pub(crate) fn ballot_write(&self) -> WriteId {
         self.ballot_write
     }

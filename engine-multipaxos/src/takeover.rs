@@ -22,6 +22,7 @@
 use std::collections::BTreeMap;
 
 use consensus_api::detector::QuorumContact;
+use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, LogClock, LogIndex, LogTime, MonoTime, NodeId, Payload, SharedEntry};
@@ -125,7 +126,9 @@ impl MultiPaxos {
     pub(crate) fn ask_for_promises(&mut self) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         let (me, now, forced) = (self.config.node, self.now, candidate.forced);
-        let patience = self.config.timing.heartbeat_interval * ASK_INTERVALS;
+        // Who has pledged not to promise yet is silent, and promises when it is asked the first time after.
+        let waits_for_pledges = forced && self.config.timing.lease.is_some();
+        let patience = self.config.timing.heartbeat_interval * if waits_for_pledges { 1 } else { ASK_INTERVALS };
         let mut asked = Vec::new();
         for (node, promising) in &mut candidate.acceptors {
             let due = promising.asked_at.is_none_or(|at| now.since(at) >= patience);
@@ -145,12 +148,13 @@ impl MultiPaxos {
         if self.now >= candidate.resend_at {
             candidate.resend_at = self.now + self.config.timing.heartbeat_interval;
             self.ask_for_promises();
+            self.count_own_promise(&[]);
             self.try_to_lead();
         }
     }
 
-    /// Gathers the own promise page by page, once the write that holds it is durable, as far as the window and what was
-    /// read back reach.
+    /// Gathers the own promise page by page, once the write that holds it is durable and nothing that was pledged to a
+    /// leader stands against it, as far as the window and what was read back reach.
     pub(crate) fn count_own_promise(&mut self, read: &[SharedEntry]) {
         let (me, ballot) = (self.config.node, self.ballot);
         while let Some(from) = self.own_cursor() {
@@ -165,7 +169,8 @@ impl MultiPaxos {
     fn own_cursor(&self) -> Option<LogIndex> {
         let RoleState::Candidate(candidate) = &self.role else { return None };
         let own = candidate.acceptors.get(&self.config.node).filter(|own| !own.complete)?;
-        (self.writes_durable >= self.ballot_write()).then_some(own.cursor)
+        let is_bound = self.pledge.binds(self.config.node, self.now);
+        (self.writes_durable >= self.ballot_write() && !is_bound).then_some(own.cursor)
     }
 
     /// Sends `to` the page of this node's promise that begins at `from`, reading back first what is neither in the
@@ -287,10 +292,12 @@ impl MultiPaxos {
         let peers = self.membership.peers_of(self.config.node).map(|peer| (peer, progress.clone())).collect();
         self.learning = None;
         self.admitted = (self.ballot, Default::default());
+        self.timekeeper.appended(self.now);
         self.role = RoleState::Leader(Box::new(Leader {
             peers,
             contact: QuorumContact::new(self.now),
             reads: ReadQueue::default(),
+            lease: Lease::new(&self.config.timing, self.config.node, self.membership.quorums()),
             clock: LogClock::start(time, self.now),
             epoch_start: last,
             heartbeat_at: self.now,

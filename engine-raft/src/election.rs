@@ -8,16 +8,19 @@
 //!
 //! The rules, with where they come from: one vote per term, durable before it is told (paper §5.2, figure 2); only for a
 //! log that is at least as up to date (§5.4.1); pre-vote (thesis §9.6); a voter that hears a leader helps nobody to
-//! depose it, and a leader that hears no quorum steps down (thesis §6.2, §4.2.3).
+//! depose it, and a leader that hears no quorum steps down (thesis §6.2, §4.2.3); a voter that has pledged it to a leader
+//! votes for nobody else, not even itself, while the pledge lasts ([`consensus_api::lease`]). A leader that is asked in a
+//! forced election steps down, so that no new pledges follow, and the election succeeds when the last one is over.
 //!
 //! Why a pre-vote's refusal raises the asker's term: take a node in term 5 with a short log, and two in term 3 with a
 //! long one. The first gets no vote for its log, the others none for their term, for ever, unless they learn of term 5
 //! and campaign above it.
 
 use consensus_api::detector::QuorumContact;
+use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, LogClock, LogPosition, NodeId, Payload, Tally, Verdict, WriteId};
+use consensus_api::{Ballot, LogClock, LogPosition, MonoTime, NodeId, Payload, Tally, Verdict, WriteId};
 
 use crate::Raft;
 use crate::message::{Message, Nack, PreVote, PreVoteReply, RequestVote, Vote};
@@ -46,7 +49,7 @@ impl Raft {
         let due = match &self.role {
             RoleState::Leader(_) => false,
             RoleState::Follower { .. } if alone => true,
-            _ => !alone && self.is_voter() && self.detector.suspects(self.now),
+            _ => !alone && self.is_voter() && self.now >= self.election_deadline(),
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
@@ -54,6 +57,12 @@ impl Raft {
             self.campaign(false);
         }
         self.ask_for_votes();
+        self.count_own_vote();
+    }
+
+    /// When to suspect, if nothing is heard until then; not before this node may vote for itself.
+    pub(crate) fn election_deadline(&self) -> MonoTime {
+        self.detector.deadline().max(self.pledge.until())
     }
 
     /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
@@ -113,7 +122,8 @@ impl Raft {
     /// have its vote.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, question: PreVote) {
         let timing = &self.config.timing;
-        let protects = (timing.pre_check || timing.check_quorum) && self.hears_leader();
+        let protects =
+            (timing.pre_check || timing.check_quorum) && self.hears_leader() || self.pledge.binds(from, self.now);
         let granted = !protects && question.ballot.round > self.ballot.round && self.is_up_to_date(question.last);
         let reply = PreVoteReply { ballot: question.ballot, promised: self.ballot, granted };
         // A refusal reveals this node's term. It need not be durable for that: whoever adopts it adopts it for itself.
@@ -142,13 +152,18 @@ impl Raft {
     }
 
     /// Votes, or says no. A voter that hears a leader does not even look at the term, or a node that was cut off would
-    /// depose a leader that works.
+    /// depose a leader that works; nor does one that has pledged not to vote yet, whoever wants the election. It answers
+    /// when it is asked again later, for a "no" would stand.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, request: RequestVote) {
         if request.ballot.node != from {
             return;
         }
         if request.ballot.round < self.ballot.round {
             return self.send_nack(from, request.ballot);
+        }
+        let is_bound = self.pledge.binds_in(request.forced, from, self.now);
+        if is_bound && request.ballot != self.ballot {
+            return;
         }
         if request.ballot.round > self.ballot.round {
             if self.config.timing.check_quorum && !request.forced && self.hears_leader() {
@@ -171,9 +186,11 @@ impl Raft {
         }
     }
 
-    /// Counts the own vote, once the write that holds it is durable.
+    /// Counts the own vote, once the write that holds it is durable and nothing that was pledged to a leader stands
+    /// against it.
     pub(crate) fn count_own_vote(&mut self) {
-        if self.writes_durable >= self.ballot_write {
+        let is_bound = self.pledge.binds(self.config.node, self.now);
+        if self.writes_durable >= self.ballot_write && !is_bound {
             self.count_vote(self.config.node, true);
         }
     }
@@ -216,6 +233,7 @@ impl Raft {
             peers,
             contact: QuorumContact::new(self.now),
             reads: ReadQueue::default(),
+            lease: Lease::new(&self.config.timing, self.config.node, self.membership.quorums()),
             clock: LogClock::start(self.log.time(), self.now),
             epoch_start: next,
             heartbeat_at: self.now,
@@ -255,6 +273,7 @@ impl Raft {
         self.allegiance.leader = Some(from);
         self.become_follower(Some(from));
         self.detector.heard(self.now);
+        self.pledge.heard(from, self.now);
         true
     }
 

@@ -78,7 +78,9 @@ impl Raft {
         self.repeat_reads();
         if heartbeat.round > self.allegiance.answered_round {
             self.allegiance.answered_round = heartbeat.round;
-            let reply = HeartbeatReply { ballot: heartbeat.ballot, round: heartbeat.round };
+            let (round, pledge) = (heartbeat.round, self.pledge.length());
+            let reply = HeartbeatReply { ballot: heartbeat.ballot, round, pledge };
+            self.record_pledge();
             // It confirms that no higher term was adopted, and so shows this one as adopted.
             let after = self.ballot_write;
             self.send_after(from, after, Message::HeartbeatReply(reply));

@@ -7,8 +7,8 @@
 //!   │ election.rs     suspicion, pre-vote, campaign, stepping down           │
 //!   │ replication.rs  the leader's side    follower.rs  the follower's side  │
 //!   │ catch_up.rs     conflict back-off, entries that are read back          │
-//!   │ proposals.rs    commands, direct and forwarded                         │
-//!   │ reads.rs        read rounds          snapshot.rs  what is trimmed      │
+//!   │ proposals.rs    commands, direct and forwarded; ticks                  │
+//!   │ reads.rs        read rounds, leases  snapshot.rs  what is trimmed      │
 //!   │ membership.rs   who takes part       recovery.rs  the way back         │
 //!   │ role.rs · log.rs · message.rs        what all of them work on          │
 //!   └────────────────────────────────────┬───────────────────────────────────┘
@@ -24,8 +24,7 @@
 //!   alone, and a new leader has nothing to learn;
 //! - entries keep the term in which they were first appended, and are committed only through one of the present term.
 //!
-//! Caveats: members do not change and leadership is not transferred on request yet; reads are confirmed by a quorum
-//! round, there are no leases.
+//! Caveats: members do not change and leadership is not transferred on request yet.
 
 mod catch_up;
 mod election;
@@ -46,6 +45,8 @@ use std::sync::Arc;
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
 use consensus_api::errands::{Errand, Errands, Proposal};
+use consensus_api::lease::Pledge;
+use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
     Ballot, Effects, Engine, EngineConfig, EngineError, EngineName, EngineStatus, Input, Membership, MonoTime, NodeId,
     Outgoing, Recovered, RoleChange, WriteId,
@@ -74,6 +75,9 @@ pub struct Raft {
     role: RoleState,
     allegiance: Allegiance,
     detector: FailureDetector,
+    // What this node owes to leaders that hold leases.
+    pledge: Pledge,
+    timekeeper: Timekeeper,
     admitted: Admitted,
     errands: Errands,
     reads_asked_at: MonoTime,
@@ -114,6 +118,7 @@ impl Engine for Raft {
         }
         self.check_election_timer();
         self.check_heartbeat_timer();
+        self.keep_time();
     }
 
     fn take_effects(&mut self) -> Effects<Message> {
@@ -129,10 +134,10 @@ impl Engine for Raft {
 
     fn deadline(&self) -> MonoTime {
         match &self.role {
-            RoleState::Leader(leader) => leader.heartbeat_at,
+            RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
             RoleState::Follower { .. } if self.decides_alone() => self.now,
-            RoleState::Candidate { resend_at, .. } if !self.decides_alone() => self.detector.deadline().min(*resend_at),
-            _ if self.is_voter() && !self.decides_alone() => self.detector.deadline(),
+            RoleState::Candidate { resend_at, .. } if !self.decides_alone() => self.election_deadline().min(*resend_at),
+            _ if self.is_voter() && !self.decides_alone() => self.election_deadline(),
             _ => MonoTime::NEVER,
         }
     }
@@ -165,7 +170,7 @@ impl Raft {
             Message::Errand(Errand::Propose { ballot, proposals }) => {
                 self.on_forwarded_proposals(from, ballot, proposals);
             }
-            Message::Errand(Errand::Read { ballot, ids }) => self.on_forwarded_reads(from, ballot, ids),
+            Message::Errand(Errand::Read { ballot, mode, ids }) => self.on_forwarded_reads(from, ballot, mode, ids),
             Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
             Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),
         }

@@ -17,6 +17,8 @@
 //! ballot and for no other. A ballot is never used twice, not even across a restart, so late replies to an earlier
 //! life find nothing to count for.
 
+use std::time::Duration;
+
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
 use consensus_api::{Ballot, Lane, LogIndex, LogPosition, SharedEntry};
@@ -173,6 +175,9 @@ pub struct HeartbeatReply {
     pub ballot: Ballot,
     /// Its round.
     pub round: u64,
+    /// For so long by its own clock, since it heard the heartbeat, the follower votes for nobody else
+    /// ([`consensus_api::lease`]); zero: it pledges nothing. A pledge is on the disk before the first one leaves.
+    pub pledge: Duration,
 }
 
 /// "Your term is over." Its receiver, if it still leads or campaigns in that ballot, steps down.

@@ -6,6 +6,7 @@
 //!   Read at a follower ──Errand::Read─┤
 //!                                     ▼
 //!        index = max(commit, own no-op), wait for a round that starts from now
+//!                                     │            (or none, in lease mode, while the lease holds)
 //!                                     │ a quorum has answered it
 //!                                     ▼
 //!        ReadReady here, or Errand::ReadIndex to whoever asked
@@ -13,9 +14,11 @@
 //!
 //! Why the own no-op: a new leader has every committed entry but does not know how far they reach. Its predecessor may
 //! have acknowledged a write that this leader still counts as uncommitted, and a read at its commit index would miss it.
+//!
+//! Under a lease ([`consensus_api::lease`]) the round is saved, once the own no-op is committed: the answers to earlier
+//! heartbeats have told that nobody else leads yet. A read in the log is a proposal that says nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use consensus_api::errands::{Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
@@ -28,13 +31,12 @@ use crate::role::RoleState;
 impl Raft {
     /// A client of this node wants to read.
     pub(crate) fn on_read(&mut self, id: RequestId, mode: ReadMode) {
-        if mode == ReadMode::Log {
-            return self.on_propose(Proposal { id, data: Blob::default() });
-        }
         let reads_max = self.config.limits.reads_max;
-        let taken = match &self.role {
-            RoleState::Leader(_) => self.queue_read(id),
-            RoleState::Follower { leader: Some(_) } => self.errands.read(id, reads_max),
+        let taken = match (mode, &self.role) {
+            (ReadMode::Log, _) => return self.on_propose(Proposal { id, data: Blob::default() }),
+            (ReadMode::Quorum, _) => Err(Refusal::Unsupported { what: "a read from a quorum of acceptors".into() }),
+            (_, RoleState::Leader(_)) => self.admit_read(id, mode).map(|ready| self.effects.reads_ready.extend(ready)),
+            (_, RoleState::Follower { leader: Some(_) }) => self.errands.read(id, mode, reads_max),
             _ => Err(Refusal::NoLeader),
         };
         if let Err(reason) = taken {
@@ -42,30 +44,41 @@ impl Raft {
         }
     }
 
-    /// The state machine wants the log's time carried forward this often.
-    pub(crate) fn on_keep_time(&mut self, every: Option<Duration>) {
-        let _ = every;
-    }
-
     /// A follower asks for its clients. A read may be asked for again, since nothing is changed by it.
-    pub(crate) fn on_forwarded_reads(&mut self, from: NodeId, ballot: Ballot, ids: Vec<RequestId>) {
+    pub(crate) fn on_forwarded_reads(&mut self, from: NodeId, ballot: Ballot, mode: ReadMode, ids: Vec<RequestId>) {
         let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
         let leader = self.leader();
-        let mut refused = Vec::new();
+        let (mut ready, mut refused) = (Vec::new(), Vec::new());
         for id in ids.into_iter().filter(|id| id.origin == from) {
-            let taken = if leads { self.queue_read(id) } else { Err(Refusal::NotLeader { leader }) };
-            refused.extend(taken.err().map(|reason| Refused { id, reason }));
+            match if leads { self.admit_read(id, mode) } else { Err(Refusal::NotLeader { leader }) } {
+                Ok(read) => ready.extend(read),
+                Err(reason) => refused.push(Refused { id, reason }),
+            }
         }
+        self.answer_reads(ready);
         if !refused.is_empty() {
             self.send(from, Message::Errand(Errand::Refuse { refused }));
         }
     }
 
-    fn queue_read(&mut self, id: RequestId) -> Result<(), Refusal> {
+    /// A read that may be served at once, under the lease; or one that waits for its round.
+    fn admit_read(&mut self, id: RequestId, mode: ReadMode) -> Result<Option<ReadReady>, Refusal> {
         let (reads_max, commit) = (self.config.limits.reads_max, self.log.commit());
         let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
+        let knows_all = commit >= leader.epoch_start || is_planted(Bug::LeaseReadBeforeOwnEpoch);
+        if mode == ReadMode::Lease && knows_all && leader.lease.holds(self.now) {
+            return Ok(Some(ReadReady { id, index: commit }));
+        }
         let floor = if is_planted(Bug::ReadBeforeOwnEpoch) { commit } else { leader.epoch_start };
-        leader.reads.push(id, commit.max(floor), reads_max)
+        leader.reads.push(id, commit.max(floor), reads_max).map(|()| None)
+    }
+
+    /// Ends the lease of this leadership for good. To be called before leadership is handed over: whoever is to lead next
+    /// may be elected by voters that owe this node nothing.
+    pub fn give_up_lease(&mut self) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.lease.give_up();
+        }
     }
 
     /// The leader has told the indexes of reads of this node.

@@ -11,10 +11,11 @@
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
-use consensus_api::engine::{decode_ballot, encode_ballot};
 use consensus_api::errands::Errands;
+use consensus_api::lease::Pledge;
+use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
-    Ballot, Effects, EngineConfig, EngineError, LogIndex, MonoTime, NodeId, Recovered, RoleChange, WriteId,
+    Ballot, Effects, EngineConfig, EngineError, HardState, LogIndex, MonoTime, NodeId, Recovered, RoleChange, WriteId,
 };
 
 use crate::Raft;
@@ -29,7 +30,7 @@ impl Raft {
         mut recovered: Recovered,
         now: MonoTime,
     ) -> Result<Raft, EngineError> {
-        let ballot = decode_ballot(recovered.log.hard_state.as_deref())?;
+        let HardState { ballot, pledge } = HardState::decode(recovered.log.hard_state.as_deref())?;
         let applied = recovered.applied.index;
         let contradicted = suffix_contradicts(&recovered);
         if contradicted {
@@ -55,9 +56,10 @@ impl Raft {
         };
         if contradicted {
             log.writer.remove_from(base.index.next());
-            log.writer.set_hard_state(encode_ballot(ballot));
+            log.writer.set_hard_state(HardState { ballot, pledge }.encode());
         }
         let ballot_write = log.dependency();
+        let alone = recovered.membership.quorums().reached(|node| node == config.node);
         let mut raft = Raft {
             now,
             membership: recovered.membership,
@@ -69,6 +71,8 @@ impl Raft {
             delivery: Delivery::after(applied),
             role: RoleState::Follower { leader: None },
             detector: FailureDetector::new(&config.timing, config.seed, now),
+            pledge: Pledge::recovered(&config.timing, pledge, alone, now),
+            timekeeper: Timekeeper::default(),
             admitted: (Ballot::ZERO, Default::default()),
             errands: Errands::default(),
             reads_asked_at: now,

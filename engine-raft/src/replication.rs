@@ -60,7 +60,8 @@ impl Raft {
         let timing = &sender.config.timing;
         leader.heartbeat_at = sender.now + timing.heartbeat_interval;
         leader.heartbeat_due = true;
-        leader.reads.start_round();
+        let round = leader.reads.start_round();
+        leader.lease.round_started(round, sender.now);
         for progress in leader.peers.values_mut() {
             let stalled_since = progress.in_flight.stalled_since().unwrap_or(sender.now);
             let stalled = sender.now.since(stalled_since) >= timing.heartbeat_interval * STALL_INTERVALS;
@@ -80,7 +81,8 @@ impl Raft {
         let Some((leader, mut sender)) = self.leading() else { return };
         let reads_wait = leader.reads.wants_round(me, membership.quorums());
         if reads_wait {
-            leader.reads.start_round();
+            let round = leader.reads.start_round();
+            leader.lease.round_started(round, sender.now);
         }
         let heartbeat_due = std::mem::take(&mut leader.heartbeat_due);
         let round = leader.reads.round();
@@ -120,16 +122,19 @@ impl Raft {
         }
     }
 
-    /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken.
+    /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken; the
+    /// lease grows at once.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
         if reply.ballot != self.ballot && !is_planted(Bug::EarlierEpochsRoundCounted) {
             return;
         }
+        let (me, membership) = (self.config.node, self.membership.clone());
         let Some((leader, sender)) = self.leading() else { return };
         let Some(progress) = leader.peers.get_mut(&from) else { return };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         leader.reads.acknowledge(from, reply.round);
+        leader.lease.answered((from, reply.round), reply.pledge, sender.now, me, membership.quorums());
     }
 
     /// The log store has caught up: this node's own copy counts that far.

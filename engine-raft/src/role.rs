@@ -15,11 +15,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus_api::detector::QuorumContact;
-use consensus_api::engine::encode_ballot;
 use consensus_api::flow::InFlight;
+use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing};
+use consensus_api::{Ballot, HardState, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing};
 
 use crate::Raft;
 
@@ -60,6 +60,8 @@ pub(crate) struct Leader {
     pub(crate) contact: QuorumContact,
     /// The reads that wait for their round.
     pub(crate) reads: ReadQueue,
+    /// Until when nobody else leads, as answers to earlier rounds have told. It ends with the leadership.
+    pub(crate) lease: Lease,
     /// Stamps its entries.
     pub(crate) clock: LogClock,
     /// Its no-op. What earlier leaders acknowledged lies below; no read is served from less.
@@ -192,15 +194,24 @@ impl Raft {
             self.allegiance = Allegiance { verified: self.log.commit(), ..Allegiance::default() };
         }
         self.ballot = ballot;
-        self.write_ballot();
+        self.write_hard_state();
         self.ballot_write = self.log.dependency();
     }
 
-    fn write_ballot(&mut self) {
+    /// Has the pledge that comes with every answer to a leader recorded, before the first one leaves.
+    pub(crate) fn record_pledge(&mut self) {
+        if self.pledge.must_be_recorded() {
+            self.write_hard_state();
+            self.ballot_write = self.log.dependency();
+        }
+    }
+
+    fn write_hard_state(&mut self) {
         let written =
             if is_planted(Bug::VoteNotWritten) { Ballot::new(self.ballot.round, NodeId::NONE) } else { self.ballot };
         if self.ballot.node != self.config.node || !is_planted(Bug::OwnBallotNotWritten) {
-            self.log.writer.set_hard_state(encode_ballot(written));
+            let state = HardState { ballot: written, pledge: self.pledge.recorded() };
+            self.log.writer.set_hard_state(state.encode());
         }
     }
 }

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Disk, Node, append, ballot, config, elect, matched, nowhere, request, voters};
+use common::{Disk, Node, append, ballot, config, elect, heartbeat_reply, matched, nowhere, request, voters};
 use consensus_api::{Blob, Engine, EngineConfig, Input, LogIndex, LogPosition, Refusal};
-use engine_raft::message::{HeartbeatReply, Message};
+use engine_raft::message::Message;
 
 /// A node with a small window.
 fn settings() -> EngineConfig {
@@ -33,7 +33,7 @@ fn a_leader_with_a_dead_follower_does_not_grow_over_a_million_entries() {
         }
         node.tick(10);
         node.hear(2, matched(1, 1, node.last()));
-        node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round }));
+        node.hear(2, heartbeat_reply(1, 1, round));
         node.sync();
         let applied = LogIndex(node.committed.last().expect("entries to apply").index.0);
         node.committed.clear();

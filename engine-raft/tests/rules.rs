@@ -8,7 +8,7 @@ use common::*;
 use consensus_api::errands::{Errand, Proposal};
 use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, ReadMode, ReadReady, Refusal, Role};
 use engine_raft::Raft;
-use engine_raft::message::{AppendOutcome, AppendReply, Conflict, HeartbeatReply, Message, RequestVote};
+use engine_raft::message::{AppendOutcome, AppendReply, Conflict, Message, RequestVote};
 
 // Durability.
 
@@ -76,7 +76,7 @@ fn a_heartbeat_reply_shows_a_new_term_only_once_it_is_durable_and_then_waits_for
     node.hear(2, heartbeat(3, 2, 0, 0, 1));
     assert_eq!(node.sent(), []);
     node.sync();
-    let reply = |round| (2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(3, 2), round }));
+    let reply = |round| (2, heartbeat_reply(3, 2, round));
     assert_eq!(node.sent(), [reply(1)]);
     node.hear(2, append(3, 2, nowhere(), vec![entry(1, 3, 2)], 0));
     node.hear(2, heartbeat(3, 2, 0, 0, 2));
@@ -268,7 +268,7 @@ fn a_follower_far_behind_catches_up_from_the_log_store() {
         rounds += 1;
         assert!(rounds < 200, "stuck at {}", follower.last());
         node.pass(10);
-        node.hear(3, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round: 0 }));
+        node.hear(3, heartbeat_reply(1, 1, 0));
         node.answer_read_backs();
         for message in node.sent_to(2) {
             follower.hear(1, message);
@@ -284,10 +284,7 @@ fn a_follower_far_behind_catches_up_from_the_log_store() {
 #[test]
 fn a_silent_peer_gets_one_probe_in_each_interval() {
     let mut node = leader();
-    let ack = |node: &mut Node| {
-        let reply = HeartbeatReply { ballot: ballot(1, 1), round: 0 };
-        node.hear(3, Message::HeartbeatReply(reply));
-    };
+    let ack = |node: &mut Node| node.hear(3, heartbeat_reply(1, 1, 0));
     for _ in 0..11 {
         node.tick(10);
         ack(&mut node);
@@ -309,7 +306,7 @@ fn what_is_lost_is_sent_again() {
     node.sent();
     for _ in 0..4 {
         node.tick(10);
-        node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round: 0 }));
+        node.hear(2, heartbeat_reply(1, 1, 0));
     }
     let again = |message: &Message| matches!(message, Message::Append(append) if append.entries.len() == 1);
     assert!(node.sent_to(2).iter().any(again));
@@ -327,7 +324,7 @@ fn a_paused_leader_steps_down_before_it_answers_a_read() {
     };
     let round = node.sent_to(2).into_iter().map(round).last().unwrap();
     node.pass(101);
-    node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round }));
+    node.hear(2, heartbeat_reply(1, 1, round));
     assert_eq!(node.role(), Role::Follower);
     assert_eq!(node.reads_ready, []);
     assert_eq!(node.refused[0].reason, Refusal::NotLeader { leader: None });
@@ -342,10 +339,10 @@ fn a_new_leaders_reads_cover_its_no_op() {
         Message::Heartbeat(heartbeat) => Some(heartbeat.round),
         _ => None,
     });
-    node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(2, 1), round: round.unwrap() }));
+    node.hear(2, heartbeat_reply(2, 1, round.unwrap()));
     node.tick(10);
     let round = round.unwrap() + 1;
-    node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(2, 1), round }));
+    node.hear(2, heartbeat_reply(2, 1, round));
     assert_eq!(node.reads_ready, [ReadReady { id: request(1, 1), index: LogIndex(3) }]);
 }
 
@@ -354,7 +351,8 @@ fn a_read_whose_question_was_lost_is_asked_again() {
     let mut node = Node::blank(2);
     node.hear(1, heartbeat(1, 1, 0, 0, 1));
     node.step(Input::Read { id: request(2, 1), mode: ReadMode::Index });
-    let question = Message::Errand(Errand::Read { ballot: ballot(1, 1), ids: vec![request(2, 1)] });
+    let question =
+        Message::Errand(Errand::Read { ballot: ballot(1, 1), mode: ReadMode::Index, ids: vec![request(2, 1)] });
     assert_eq!(node.sent_to(1), std::slice::from_ref(&question));
     for round in 2..=12 {
         node.pass(10);

@@ -1,9 +1,10 @@
-//! The applier thread: owns the state machine, applies committed entries in batches and answers their proposers; and
-//! puts a snapshot in the place of the tables.
+//! The applier thread: owns the state machine, applies committed entries in batches and answers their proposers; tells
+//! the engine how often the machine wants the log's time forward; and puts a snapshot in the place of the tables.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::time::Duration;
 
 use consensus_api::{Applied, LogIndex, SharedEntry, SnapshotManifest, SnapshotStore, StateMachine};
 use tokio::sync::oneshot;
@@ -45,11 +46,14 @@ pub(crate) struct Applier<S, N> {
     pub(crate) applied: Arc<AtomicU64>,
     /// How many snapshots were installed.
     pub(crate) epoch: u64,
+    /// How often the engine was told that the machine wants the log's time forward.
+    pub(crate) time_wanted: Option<Duration>,
 }
 
 impl<S: StateMachine, N: SnapshotStore> Applier<S, N> {
     /// Applies until told to finish, until the senders are gone, or until the machine fails, which is final.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) -> Result<(), String> {
+        self.tell_time_wanted();
         let mut put_back = None;
         while let Some(job) = put_back.take().or_else(|| jobs.recv().ok()) {
             match job {
@@ -105,7 +109,17 @@ impl<S: StateMachine, N: SnapshotStore> Applier<S, N> {
         });
         self.pending.answer(answers);
         self.completions.send(Completion::Applied(through));
+        self.tell_time_wanted();
         Ok(count)
+    }
+
+    /// Tells the engine how often the machine wants the log's time forward, if that has changed.
+    fn tell_time_wanted(&mut self) {
+        let wanted = self.machine.time_wanted();
+        if wanted != self.time_wanted {
+            self.time_wanted = wanted;
+            self.completions.send(Completion::TimeWanted(wanted));
+        }
     }
 
     /// Installs a snapshot, unless the tables have come as far meanwhile.
@@ -144,6 +158,7 @@ impl<S: StateMachine, N: SnapshotStore> Applier<S, N> {
         // Which of them the snapshot covers, nothing here can tell.
         self.pending.lose_track_of_entries();
         self.completions.send(Completion::Installed(state));
+        self.tell_time_wanted();
         Ok(index)
     }
 }

@@ -1,5 +1,7 @@
 //! What the threads beside the engine report back to it.
 
+use std::time::Duration;
+
 use consensus_api::{AppliedState, LogIndex, LogPosition, ReadBackId, SharedEntry, WriteId};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,6 +28,8 @@ pub(crate) enum Completion {
     },
     /// A snapshot has taken the place of the tables.
     Installed(AppliedState),
+    /// From now on the state machine wants the log's time carried forward this often, or no more.
+    TimeWanted(Option<Duration>),
     /// The replica cannot go on.
     Fatal(String),
 }

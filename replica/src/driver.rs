@@ -222,6 +222,7 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 self.trim(state.position)?;
                 self.snapshots.installations.installed(state);
             }
+            Completion::TimeWanted(every) => return Ok(Some(Input::KeepTime { every })),
             Completion::Fatal(reason) => return Err(reason),
         }
         Ok(None)

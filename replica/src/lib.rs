@@ -176,6 +176,7 @@ fn start_threads<L: LogStore, T: Transport, S: StateMachine, N: SnapshotStore>(
         tasks: desk.tasks.clone(),
         applied,
         epoch: 0,
+        time_wanted: None,
     };
     let workers = vec![
         thread("writer", completions, {

@@ -52,6 +52,59 @@ async fn a_read_waits_for_what_was_acknowledged_before_it() {
 }
 
 #[tokio::test]
+async fn a_read_in_the_log_is_an_entry_that_is_waited_for_like_a_command() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 16);
+    replica.propose(Bytes::from("x"), PATIENCE).await.unwrap();
+    assert_eq!(replica.read_barrier(ReadMode::Log, PATIENCE).await, Ok(LogIndex(2)));
+    assert_eq!(replica.read_barrier(ReadMode::Lease, PATIENCE).await, Ok(LogIndex(2)));
+    log.hold();
+    let late = replica.read_barrier(ReadMode::Log, Duration::from_millis(30)).await;
+    assert!(matches!(late, Err(RequestError::Refused(Refusal::NoQuorum { .. }))), "{late:?}");
+    log.release();
+}
+
+#[tokio::test]
+async fn a_read_in_the_log_is_tried_again_until_somebody_leads() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    replica.campaign().await.unwrap();
+    let (read, campaigned) = tokio::join!(replica.read_barrier(ReadMode::Log, PATIENCE), async {
+        tokio::task::yield_now().await;
+        replica.campaign().await
+    });
+    assert_eq!((read, campaigned), (Ok(LogIndex(1)), Ok(())));
+}
+
+#[tokio::test]
+async fn a_read_by_a_means_that_the_engine_lacks_is_refused_by_name() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let refused = replica.read_barrier(ReadMode::Quorum, PATIENCE).await;
+    assert!(matches!(refused, Err(RequestError::Refused(Refusal::Unsupported { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_engine_hears_when_the_machine_wants_time_and_hears_it_once() {
+    let machine = Counter { wants_time_from: Some(2), ..Counter::default() };
+    let ticks = machine.ticks.clone();
+    let replica = start(&Arc::default(), machine, 16);
+    for _ in 0..10 {
+        replica.propose(Bytes::from("x"), PATIENCE).await.unwrap();
+    }
+    assert_eq!(replica.read_barrier(ReadMode::Log, PATIENCE).await, Ok(LogIndex(12)));
+    assert_eq!(ticks.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_machine_that_wants_time_when_it_starts_is_heard() {
+    let machine = Counter { wants_time_from: Some(0), ..Counter::default() };
+    let ticks = machine.ticks.clone();
+    let replica = start(&Arc::default(), machine, 16);
+    while ticks.load(Ordering::SeqCst) == 0 {
+        replica.propose(Bytes::from("x"), PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_failed_write_stops_the_replica_and_tells_everyone() {
     let log = Arc::new(MemoryLog::default());
     let replica = start(&log, Counter::default(), 16);

@@ -7,7 +7,7 @@ mod raft;
 use std::fmt;
 
 use consensus_api::errands::Errand;
-use consensus_api::{Ballot, Engine, LogIndex, LogPosition, Refused, RequestId, SharedEntry};
+use consensus_api::{Ballot, Engine, LogIndex, LogPosition, ReadMode, Refused, RequestId, SharedEntry};
 
 use crate::transcript;
 
@@ -123,7 +123,10 @@ fn errand(errand: &Errand) -> String {
             let all = list(proposals, |proposal| format!("{} {}", proposal.id, transcript::command(&proposal.data.0)));
             format!("Propose {ballot} {all}")
         }
-        Errand::Read { ballot, ids } => format!("Read {ballot} {}", list(ids, RequestId::to_string)),
+        Errand::Read { ballot, mode, ids } => {
+            let mode = if *mode == ReadMode::Index { String::new() } else { format!("{mode:?} ").to_lowercase() };
+            format!("Read {ballot} {mode}{}", list(ids, RequestId::to_string))
+        }
         Errand::Refuse { refused } => {
             format!("Refuse {}", list(refused, |Refused { id, reason }| format!("{id}: {reason}")))
         }

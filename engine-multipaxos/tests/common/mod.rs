@@ -352,7 +352,13 @@ pub fn heartbeat(ballot: Ballot, chosen: u64, round: u64) -> Message {
 }
 
 pub fn heartbeat_reply(ballot: Ballot, round: u64, chosen: u64) -> Message {
-    Message::HeartbeatReply(HeartbeatReply { ballot, round, chosen_through: LogIndex(chosen) })
+    pledging_reply(ballot, round, chosen, 0)
+}
+
+/// From one who pledges to promise nobody else for so long.
+pub fn pledging_reply(ballot: Ballot, round: u64, chosen: u64, pledge_ms: u64) -> Message {
+    let (chosen_through, pledge) = (LogIndex(chosen), Duration::from_millis(pledge_ms));
+    Message::HeartbeatReply(HeartbeatReply { ballot, round, chosen_through, pledge })
 }
 
 pub fn learn_request(from: u64, through: u64) -> Message {

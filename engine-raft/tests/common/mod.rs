@@ -308,6 +308,16 @@ pub fn heartbeat(term: u64, leader: u64, commit: u64, matched: u64, round: u64) 
     Message::Heartbeat(Heartbeat { ballot: ballot(term, leader), commit, matched, round })
 }
 
+pub fn heartbeat_reply(term: u64, leader: u64, round: u64) -> Message {
+    pledging_reply(term, leader, round, 0)
+}
+
+/// From one who pledges to vote for nobody else for so long.
+pub fn pledging_reply(term: u64, leader: u64, round: u64, pledge_ms: u64) -> Message {
+    let (ballot, pledge) = (ballot(term, leader), Duration::from_millis(pledge_ms));
+    Message::HeartbeatReply(HeartbeatReply { ballot, round, pledge })
+}
+
 pub fn matched(term: u64, leader: u64, through: u64) -> Message {
     let outcome = AppendOutcome::Matched { through: LogIndex(through) };
     Message::AppendReply(AppendReply { ballot: ballot(term, leader), outcome })
@@ -340,7 +350,7 @@ pub fn leader() -> Node {
     node.sync();
     node.hear(2, matched(1, 1, 1));
     node.hear(3, matched(1, 1, 1));
-    node.hear(2, Message::HeartbeatReply(HeartbeatReply { ballot: ballot(1, 1), round: 1 }));
+    node.hear(2, heartbeat_reply(1, 1, 1));
     node.sent();
     assert_eq!(node.commit(), 1);
     node

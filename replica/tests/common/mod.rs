@@ -15,7 +15,7 @@ use consensus_api::*;
 use replica::{NoSnapshots, Parts, Replica, ReplicaConfig, SnapshotSettings};
 
 /// An engine that leads alone: what it has written is committed. A command `panic` breaks one of its invariants. To hand
-/// leadership over means here to send a snapshot.
+/// leadership over means here to send a snapshot, and each wish for the log's time to go forward is a tick at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Solo {
     node: NodeId,
@@ -55,24 +55,21 @@ impl Engine for Solo {
         })
     }
 
-    fn step(&mut self, _: MonoTime, input: Input<u8>) {
+    fn step(&mut self, now: MonoTime, input: Input<u8>) {
         match input {
             Input::Propose { id, .. } if !self.leads => {
                 self.refused.push(Refused { id, reason: Refusal::NoLeader });
             }
             Input::Propose { id, data } => {
                 assert!(data.0 != "panic", "asked to panic");
-                self.last = self.last.next();
-                let entry = Arc::new(Entry {
-                    index: self.last,
-                    ballot: Ballot::new(1, self.node),
-                    log_time: LogTime::default(),
-                    payload: Payload::Command { id, data },
-                });
-                self.writer.put(entry.clone());
-                self.open.push(entry);
+                self.append(Payload::Command { id, data });
+            }
+            Input::Read { id, mode: ReadMode::Log } => self.step(now, Input::Propose { id, data: Blob::default() }),
+            Input::Read { id, mode: ReadMode::Quorum } => {
+                self.refused.push(Refused { id, reason: Refusal::Unsupported { what: "this".into() } });
             }
             Input::Read { id, .. } => self.reads.push(id),
+            Input::KeepTime { every: Some(_) } => self.append(Payload::Tick),
             Input::Persisted { write } => {
                 let runs = self.writer.persisted(write);
                 self.commit = runs.iter().map(|(_, last)| *last).fold(self.commit, LogIndex::max);
@@ -134,6 +131,16 @@ impl Engine for Solo {
             base_index: self.base,
             membership: self.membership.clone(),
         }
+    }
+}
+
+impl Solo {
+    fn append(&mut self, payload: Payload) {
+        self.last = self.last.next();
+        let (index, ballot, log_time) = (self.last, Ballot::new(1, self.node), LogTime::default());
+        let entry = Arc::new(Entry { index, ballot, log_time, payload });
+        self.writer.put(entry.clone());
+        self.open.push(entry);
     }
 }
 
@@ -219,6 +226,9 @@ pub struct Counter {
     pub flush_fails: bool,
     pub panics: bool,
     pub entries_per_batch: Option<usize>,
+    /// Once it has applied so many commands, it wants the log's time forward; ticks count.
+    pub wants_time_from: Option<u64>,
+    pub ticks: Arc<AtomicU64>,
 }
 
 impl StateMachine for Counter {
@@ -242,10 +252,15 @@ impl StateMachine for Counter {
                 return Err(Failure("the tables are gone"));
             }
             self.count += 1;
+            self.ticks.fetch_add(u64::from(entry.payload == Payload::Tick), Ordering::SeqCst);
             self.applied.position = LogPosition { index: entry.index, ballot: entry.ballot };
             replies.push(Bytes::from(self.count.to_string()));
         }
         Ok(replies)
+    }
+
+    fn time_wanted(&self) -> Option<Duration> {
+        self.wants_time_from.filter(|from| self.count >= *from).map(|_| Duration::from_secs(1))
     }
 
     fn flush(&mut self) -> Result<(), Failure> {

@@ -34,6 +34,8 @@ impl Protocol for MultiPaxos {
             | Message::PreCheckReply(_)
             | Message::LearnRequest(_)
             | Message::Learned(_)
+            | Message::ReadQuery(_)
+            | Message::ReadReport(_)
             | Message::Errand(_) => Vouched::nothing(),
         }
     }
@@ -83,6 +85,10 @@ impl Protocol for MultiPaxos {
             Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
             Message::LearnRequest(it) => format!("LearnRequest {}…{}", it.from, it.through),
             Message::Learned(it) => format!("Learned [{}]", transcript::entries(&it.entries)),
+            Message::ReadQuery(it) => format!("ReadQuery round={}", it.round),
+            Message::ReadReport(it) => {
+                format!("ReadReport round={} accepted={} chosen={}", it.round, it.accepted_through, it.chosen_through)
+            }
             Message::Errand(it) => errand(it),
         }
     }

@@ -1,0 +1,474 @@
+//! Reads under a lease and what voters owe a leader that holds one, ticks, and how reads are asked for; one claim each,
+//! driven by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use consensus_api::engine::encode_ballot;
+use consensus_api::errands::Errand;
+use consensus_api::{
+    Engine, EngineConfig, HardState, Input, LeaseTiming, LogIndex, LogTime, NodeId, Payload, ReadMode, ReadReady,
+    Refusal, Role,
+};
+use engine_raft::message::{Message, PreVote, PreVoteReply, RequestVote};
+
+/// One of three, with an election timeout of 100 ms and clocks that drift by up to 1 %: a lease of 98 ms.
+fn leasing(id: u64) -> EngineConfig {
+    let mut settings = config(id);
+    settings.timing.lease = Some(LeaseTiming { clock_drift_ppm: 10_000 });
+    settings
+}
+
+fn node(id: u64) -> Node {
+    Node::on(leasing(id), voters(&[1, 2, 3]), Disk::default())
+}
+
+/// Node 1, which leads in term 1, whose no-op is committed and whose round 1, begun just now, nobody has answered yet.
+fn leasing_leader() -> Node {
+    let mut node = node(1);
+    elect(&mut node);
+    node.sync();
+    node.hear(2, matched(1, 1, 1));
+    assert_eq!(node.commit(), 1);
+    node.sent();
+    node
+}
+
+fn read(node: &mut Node, sequence: u64, mode: ReadMode) {
+    node.step(Input::Read { id: request(1, sequence), mode });
+}
+
+fn is_served(node: &mut Node, sequence: u64, mode: ReadMode) -> bool {
+    read(node, sequence, mode);
+    node.reads_ready.iter().any(|ready| ready.id == request(1, sequence))
+}
+
+fn rounds(sent: &[(u64, Message)]) -> Vec<u64> {
+    sent.iter()
+        .filter_map(|(_, message)| if let Message::Heartbeat(it) = message { Some(it.round) } else { None })
+        .collect()
+}
+
+fn forced(term: u64, candidate: u64) -> Message {
+    Message::RequestVote(RequestVote { ballot: ballot(term, candidate), last: position(1, 1, 1), forced: true })
+}
+
+/// Node 2 or 3, which has the leader's first entry and has just heard its heartbeat.
+fn pledged(id: u64) -> Node {
+    let mut node = node(id);
+    node.hear(1, append(1, 1, nowhere(), vec![entry(1, 1, 1)], 0));
+    node.hear(1, heartbeat(1, 1, 1, 0, 1));
+    node.sync();
+    node.sent();
+    node
+}
+
+// The leader's side.
+
+#[test]
+fn under_a_lease_a_read_is_served_at_once() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    read(&mut node, 1, ReadMode::Lease);
+    assert_eq!(node.reads_ready, [ReadReady { id: request(1, 1), index: LogIndex(1) }]);
+    assert_eq!(node.sent(), [], "nobody is asked");
+}
+
+#[test]
+fn a_lease_ends_by_the_reading_that_came_with_the_step() {
+    let mut node = leasing_leader();
+    node.pass(9);
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    node.pass(89);
+    assert!(is_served(&mut node, 1, ReadMode::Lease), "98 ms after the round began");
+    node.sent();
+    node.pass(1);
+    assert!(!is_served(&mut node, 2, ReadMode::Lease));
+    let round = *rounds(&node.sent()).last().unwrap();
+    assert_eq!(node.role(), Role::Leader, "it heard a quorum 90 ms ago");
+    node.hear(3, pledging_reply(1, 1, round, 100));
+    assert_eq!(node.reads_ready.len(), 2, "it has waited for a round instead");
+}
+
+#[test]
+fn ordinary_heartbeats_renew_the_lease_without_a_message_more() {
+    let mut node = leasing_leader();
+    for round in 2..50 {
+        node.tick(10);
+        assert_eq!(rounds(&node.sent()), [round, round]);
+        node.hear(3, pledging_reply(1, 1, round, 100));
+        assert!(is_served(&mut node, round, ReadMode::Lease));
+        assert_eq!(node.sent(), []);
+    }
+}
+
+#[test]
+fn answers_without_a_pledge_make_no_lease() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(1, 1, 1, 0));
+    node.hear(3, pledging_reply(1, 1, 1, 0));
+    assert!(!is_served(&mut node, 1, ReadMode::Lease));
+}
+
+#[test]
+fn without_leases_a_lease_read_is_an_index_read() {
+    let mut node = leader();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    read(&mut node, 1, ReadMode::Lease);
+    assert_eq!(node.reads_ready, []);
+    let round = *rounds(&node.sent()).last().unwrap();
+    node.hear(2, heartbeat_reply(1, 1, round));
+    assert_eq!(node.reads_ready, [ReadReady { id: request(1, 1), index: LogIndex(1) }]);
+}
+
+#[test]
+fn no_lease_serves_before_the_own_epoch_has_begun() {
+    let mut node = node(1);
+    elect(&mut node);
+    node.sync();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    assert!(!is_served(&mut node, 1, ReadMode::Lease), "the own no-op is not committed");
+    node.hear(2, matched(1, 1, 1));
+    assert!(is_served(&mut node, 2, ReadMode::Lease));
+    let round = *rounds(&node.sent()).last().unwrap();
+    node.hear(2, pledging_reply(1, 1, round, 100));
+    assert!(node.reads_ready.contains(&ReadReady { id: request(1, 1), index: LogIndex(1) }));
+}
+
+#[test]
+fn a_leader_that_is_to_hand_over_gives_its_lease_up_and_gets_no_other() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    node.raft.give_up_lease();
+    assert!(!is_served(&mut node, 1, ReadMode::Lease));
+    let round = *rounds(&node.sent()).last().unwrap();
+    node.hear(2, pledging_reply(1, 1, round, 100));
+    assert_eq!(node.reads_ready.len(), 1, "by its round");
+    assert!(!is_served(&mut node, 2, ReadMode::Lease));
+}
+
+#[test]
+fn a_leader_that_has_stepped_down_serves_nothing_under_its_lease() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    node.hear(3, forced(2, 3));
+    assert_eq!(node.role(), Role::Follower);
+    read(&mut node, 1, ReadMode::Lease);
+    assert_eq!(node.refused[0].reason, Refusal::NoLeader);
+}
+
+#[test]
+fn the_only_voter_needs_nobodys_pledge_and_waits_for_nobody_after_a_restart() {
+    let mut node = Node::on(leasing(1), voters(&[1]), Disk::default());
+    for _ in 0..2 {
+        node.step(Input::Tick);
+        node.sync();
+        assert_eq!(node.role(), Role::Leader);
+        assert!(is_served(&mut node, 1, ReadMode::Lease));
+        node.restart(0);
+    }
+}
+
+// The voter's side.
+
+#[test]
+fn a_pledge_is_on_the_disk_before_the_first_answer_leaves_and_is_not_written_again() {
+    let mut node = node(2);
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    assert_eq!(node.sent(), []);
+    node.sync();
+    assert_eq!(node.sent(), [(1, pledging_reply(1, 1, 1, 100))]);
+    let kept = HardState::decode(node.disk.hard_state.as_deref()).unwrap();
+    assert_eq!((kept.ballot.round, kept.pledge), (1, Duration::from_millis(100)));
+    node.hear(1, heartbeat(1, 1, 0, 0, 2));
+    assert!(node.unsynced.is_empty());
+    assert_eq!(node.sent(), [(1, pledging_reply(1, 1, 2, 100))]);
+}
+
+#[test]
+fn a_voter_that_followed_before_leases_were_on_records_the_first_pledge_alone() {
+    let disk = Disk::with(&[1], ballot(1, 0), 0);
+    let mut node = Node::on(leasing(2), voters(&[1, 2, 3]), disk);
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    assert_eq!(node.sent(), []);
+    node.sync();
+    assert_eq!(node.sent(), [(1, pledging_reply(1, 1, 1, 100))]);
+    assert!(!HardState::decode(node.disk.hard_state.as_deref()).unwrap().pledge.is_zero());
+}
+
+#[test]
+fn a_forced_election_is_not_even_looked_at_while_the_pledge_lasts_and_then_succeeds() {
+    for check_quorum in [false, true] {
+        let mut settings = leasing(2);
+        settings.timing.check_quorum = check_quorum;
+        let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+        node.hear(1, append(1, 1, nowhere(), vec![entry(1, 1, 1)], 0));
+        node.sync();
+        node.sent();
+        node.pass(99);
+        node.hear(3, forced(2, 3));
+        assert_eq!((node.sent(), node.term()), (vec![], 1));
+        node.pass(1);
+        node.hear(3, forced(2, 3));
+        node.sync();
+        assert_eq!(node.sent(), [(3, vote(2, 3, true))]);
+    }
+}
+
+#[test]
+fn whatever_is_switched_off_a_pledge_holds() {
+    let mut settings = leasing(2);
+    settings.timing.check_quorum = false;
+    settings.timing.pre_check = false;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    node.sync();
+    node.sent();
+    node.hear(3, request_vote(2, 3, nowhere()));
+    assert_eq!((node.sent(), node.term()), (vec![], 1));
+    let question = PreVote { ballot: ballot(2, 3), last: nowhere() };
+    node.hear(3, Message::PreVote(question));
+    let no = PreVoteReply { ballot: ballot(2, 3), promised: ballot(1, 0), granted: false };
+    assert_eq!(node.sent(), [(3, Message::PreVoteReply(no))]);
+}
+
+#[test]
+fn who_held_the_lease_and_leads_no_more_may_have_the_vote_at_once() {
+    let mut node = pledged(2);
+    node.hear(1, forced(2, 1));
+    node.sync();
+    assert_eq!(node.sent(), [(1, vote(2, 1, true))]);
+}
+
+#[test]
+fn a_candidate_keeps_its_own_pledge_and_counts_its_own_vote_only_then() {
+    let mut node = pledged(2);
+    node.step(Input::Campaign);
+    node.sync();
+    node.hear(3, vote(2, 2, true));
+    assert_eq!(node.role(), Role::Candidate, "its own vote would be the second");
+    node.tick(99);
+    assert_eq!(node.role(), Role::Candidate);
+    node.tick(1);
+    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
+fn what_a_node_learns_of_higher_terms_does_not_end_its_pledge() {
+    let mut node = pledged(2);
+    node.step(Input::Campaign);
+    node.sync();
+    let nack = engine_raft::message::Nack { ballot: ballot(2, 2), promised: ballot(7, 0) };
+    node.hear(3, Message::Nack(nack));
+    assert_eq!(node.term(), 7);
+    node.hear(3, forced(8, 3));
+    assert_eq!(node.term(), 7, "it has pledged not to");
+}
+
+#[test]
+fn a_forced_election_makes_the_leader_step_down_and_succeeds_when_the_pledges_are_over() {
+    let (mut one, mut two, mut three) = (leasing_leader(), pledged(2), pledged(3));
+    two.step(Input::Campaign);
+    let mut waited = 0;
+    while two.role() != Role::Leader {
+        two.sync();
+        for (to, message) in two.sent() {
+            if to == 1 { &mut one } else { &mut three }.hear(2, message);
+        }
+        for (from, node) in [(1, &mut one), (3, &mut three)] {
+            node.sync();
+            for message in node.sent_to(2) {
+                two.hear(from, message);
+            }
+        }
+        assert_eq!(one.role(), Role::Follower);
+        waited += 10;
+        assert!(waited <= 200, "two election timeouts");
+        [&mut one, &mut two, &mut three].map(|node| node.pass(10));
+        two.step(Input::Tick);
+    }
+    assert!(waited >= 100);
+}
+
+#[test]
+fn a_restarted_voter_keeps_still_for_as_long_as_it_may_have_pledged() {
+    for lease in [Some(LeaseTiming::default()), None] {
+        let mut node = pledged(2);
+        node.config.timing.lease = lease;
+        node.restart(0);
+        let began = node.now;
+        node.hear(3, forced(2, 3));
+        assert_eq!((node.sent(), node.term()), (vec![], 1), "with leases {lease:?}");
+        node.now = began + Duration::from_micros(99_999);
+        node.hear(3, forced(2, 3));
+        assert_eq!(node.term(), 1);
+        node.pass(1);
+        node.hear(3, forced(2, 3));
+        node.sync();
+        assert_eq!(node.sent(), [(3, vote(2, 3, true))]);
+    }
+}
+
+#[test]
+fn a_restarted_voter_waits_for_as_long_as_it_pledged_and_not_for_what_it_would_pledge_now() {
+    let mut node = pledged(2);
+    node.config.timing.election_timeout = Duration::from_millis(20);
+    node.restart(0);
+    for _ in 0..9 {
+        assert!(node.raft.deadline() >= node.now + Duration::from_millis(10), "there is nothing to do yet");
+        node.tick(10);
+        assert_eq!((node.role(), node.term()), (Role::Follower, 1));
+    }
+    node.tick(10);
+    assert_eq!(node.role(), Role::Candidate);
+}
+
+#[test]
+fn a_voter_that_never_pledged_votes_at_once_after_a_restart() {
+    let mut node = Node::with_disk(2, Disk { hard_state: Some(encode_ballot(ballot(1, 0))), ..Disk::default() });
+    node.hear(3, request_vote(2, 3, nowhere()));
+    node.sync();
+    assert_eq!(node.sent(), [(3, vote(2, 3, true))]);
+}
+
+// How reads are asked for.
+
+#[test]
+fn a_follower_asks_for_each_read_in_its_mode_and_asks_again_in_it() {
+    let mut node = Node::blank(2);
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    node.sync();
+    node.sent();
+    let id = |sequence| request(2, sequence);
+    for (sequence, mode) in [(1, ReadMode::Lease), (2, ReadMode::Index)] {
+        node.raft.step(node.now, Input::Read { id: id(sequence), mode });
+    }
+    node.take();
+    let ask =
+        |mode, sequence| (1, Message::Errand(Errand::Read { ballot: ballot(1, 1), mode, ids: vec![id(sequence)] }));
+    let both = [ask(ReadMode::Index, 2), ask(ReadMode::Lease, 1)];
+    assert_eq!(node.sent(), both);
+    node.pass(100);
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    assert_eq!(node.sent(), both, "the question or its answer may be lost");
+}
+
+#[test]
+fn a_leader_serves_what_is_forwarded_in_the_mode_that_it_was_asked_in() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(1, 1, 1, 100));
+    let ask =
+        |mode, sequence| Message::Errand(Errand::Read { ballot: ballot(1, 1), mode, ids: vec![request(2, sequence)] });
+    node.hear(2, ask(ReadMode::Index, 1));
+    assert!(node.sent().iter().all(|(_, message)| !matches!(message, Message::Errand(_))));
+    node.hear(2, ask(ReadMode::Lease, 2));
+    let ready = vec![ReadReady { id: request(2, 2), index: LogIndex(1) }];
+    assert_eq!(node.sent(), [(2, Message::Errand(Errand::ReadIndex { ready }))]);
+}
+
+#[test]
+fn a_read_in_the_log_is_a_command_that_says_nothing() {
+    let mut node = leader();
+    read(&mut node, 1, ReadMode::Log);
+    let put = node.unsynced.back().unwrap().entries[0].clone();
+    assert!(matches!(&put.payload, Payload::Command { id, data } if *id == request(1, 1) && data.0.is_empty()));
+}
+
+#[test]
+fn a_read_by_a_quorum_of_acceptors_is_refused_by_name() {
+    let mut node = leader();
+    read(&mut node, 1, ReadMode::Quorum);
+    assert!(matches!(node.refused[0].reason, Refusal::Unsupported { .. }));
+    assert!(!engine_raft::Raft::READS.contains(&ReadMode::Quorum));
+}
+
+// Ticks.
+
+fn ticks(node: &Node) -> usize {
+    node.unsynced.iter().flat_map(|write| &write.entries).filter(|entry| entry.payload == Payload::Tick).count()
+}
+
+#[test]
+fn an_idle_leader_ticks_when_asked_and_the_log_time_goes_forward() {
+    let mut node = leader();
+    node.step(Input::KeepTime { every: Some(Duration::from_millis(30)) });
+    node.propose(1);
+    node.sync();
+    node.hear(2, matched(1, 1, 2));
+    let before = node.disk.entries[&LogIndex(2)].log_time;
+    assert!(node.raft.deadline() <= node.now + Duration::from_millis(30));
+    node.tick(29);
+    assert_eq!(ticks(&node), 0);
+    node.tick(1);
+    assert_eq!(ticks(&node), 1);
+    node.sync();
+    assert_eq!(node.disk.entries[&LogIndex(3)].log_time, LogTime { millis: before.millis + 30 });
+}
+
+#[test]
+fn who_appends_otherwise_does_not_tick_and_nobody_ticks_who_was_not_asked() {
+    let mut node = leader();
+    for sequence in 1..=10 {
+        node.hear(2, heartbeat_reply(1, 1, 1));
+        if sequence == 6 {
+            node.step(Input::KeepTime { every: Some(Duration::from_millis(20)) });
+        }
+        node.propose(sequence);
+        node.hear(2, matched(1, 1, sequence + 1));
+        node.sync();
+        node.tick(15);
+        assert_eq!(ticks(&node), 0);
+    }
+    node.step(Input::KeepTime { every: None });
+    node.tick(50);
+    assert_eq!(ticks(&node), 0);
+}
+
+#[test]
+fn a_leader_without_a_quorum_does_not_fill_its_log_with_ticks() {
+    let mut settings = config(1);
+    settings.timing.check_quorum = false;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    elect(&mut node);
+    node.sync();
+    node.hear(2, matched(1, 1, 1));
+    node.step(Input::KeepTime { every: Some(Duration::from_millis(10)) });
+    for _ in 0..50 {
+        node.tick(10);
+        assert!(node.raft.deadline() > node.now);
+        node.sync();
+    }
+    assert_eq!(node.last(), 2);
+}
+
+#[test]
+fn a_follower_remembers_the_wish_and_ticks_once_it_leads() {
+    let mut node = Node::blank(1);
+    node.step(Input::KeepTime { every: Some(Duration::from_millis(30)) });
+    node.hear(2, heartbeat(1, 2, 0, 0, 1));
+    node.sync();
+    node.tick(60);
+    assert_eq!(node.last(), 0);
+    elect(&mut node);
+    node.sync();
+    node.hear(2, matched(node.term(), 1, 1));
+    node.tick(30);
+    assert_eq!((node.last(), ticks(&node)), (2, 1), "the no-op and a tick");
+}
+
+#[test]
+fn what_exceeds_the_bound_on_reads_is_refused() {
+    let mut settings = leasing(1);
+    settings.limits.reads_max = 2;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    elect(&mut node);
+    for sequence in 1..=3 {
+        read(&mut node, sequence, ReadMode::Lease);
+    }
+    assert_eq!(node.refused.iter().map(|refused| refused.reason.clone()).collect::<Vec<_>>(), [Refusal::Busy]);
+    assert_eq!(node.id(), NodeId(1));
+}
