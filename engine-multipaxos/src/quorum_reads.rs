@@ -73,6 +73,7 @@ impl QuorumReads {
     fn ask(&mut self, (now, again_after): (MonoTime, Duration), (me, own): (NodeId, LogIndex), open: bool) -> bool {
         let is_late = now.since(self.asked_at) >= again_after;
         if !open && (!self.waiting.is_empty() || !self.rinsed.is_empty() && is_late) {
+            assert!(self.asked.is_empty(), "round {} was answered by a quorum and not counted", self.round);
             self.round += 1;
             self.asked = std::mem::take(&mut self.waiting);
             self.answers = BTreeMap::from([(me, own)]);
@@ -132,6 +133,7 @@ impl MultiPaxos {
         if self.quorum_reads.is_idle() {
             return;
         }
+        self.quorum_reads.count(self.membership.quorums());
         let is_open = self.quorum_reads.is_open(self.membership.quorums());
         if self.quorum_reads.ask((now, again_after), (me, own), is_open) {
             let query = ReadQuery { boot: self.config.boot, round: self.quorum_reads.round };
@@ -141,6 +143,7 @@ impl MultiPaxos {
                 }
             }
         }
+        // Once more, for who is a quorum alone.
         self.quorum_reads.count(self.membership.quorums());
         self.effects.reads_ready.extend(self.quorum_reads.take_chosen(chosen_through));
     }

@@ -8,12 +8,13 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::Node;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Ballot, Blob, Engine, Input, LogIndex, LogPosition, LogTime, NodeId, Payload, ReadMode, RequestId, Role,
-    SendSnapshot, SharedEntry,
+    Ballot, Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, NodeId, Payload, ReadMode, RequestId,
+    Role, SendSnapshot, SharedEntry,
 };
 use engine_multipaxos::Message;
 
@@ -21,9 +22,15 @@ const NODES: u64 = 3;
 const STEPS: usize = 2_500;
 const SEEDS: u64 = 600;
 
+/// How fast each node's clock may run off true time where leases are on.
+const DRIFT_PPM: u32 = 20_000;
+
 struct World {
     random: SeededRandom,
     is_calm: bool,
+    /// Where leases are on, time passes for all, by clocks that run at these rates, in parts per million. Elsewhere
+    /// nothing is assumed of clocks, and each goes by itself.
+    rates: Option<Vec<u64>>,
     nodes: Vec<Node>,
     network: Vec<(u64, u64, Message)>,
     cut: BTreeSet<(u64, u64)>,
@@ -31,7 +38,7 @@ struct World {
     leaders: BTreeMap<Ballot, NodeId>,
     refused: BTreeSet<RequestId>,
     proposed: BTreeSet<RequestId>,
-    reads: BTreeMap<RequestId, LogIndex>,
+    reads: BTreeMap<RequestId, (ReadMode, LogIndex)>,
     sequence: u64,
     counts: Counts,
 }
@@ -42,6 +49,8 @@ struct Counts {
     elections: u64,
     crashes: u64,
     reads: u64,
+    lease_reads: u64,
+    quorum_reads: u64,
     refusals: u64,
     read_backs: u64,
     snapshots: u64,
@@ -50,12 +59,16 @@ struct Counts {
 impl World {
     fn new(seed: u64) -> World {
         let mut random = SeededRandom::new(seed);
+        let leases = seed % 5 < 2;
+        let slowest = u64::from(1_000_000 - DRIFT_PPM);
+        let rates = leases.then(|| (0..NODES).map(|_| slowest + random.below(2 * u64::from(DRIFT_PPM) + 1)).collect());
         let nodes = (1..=NODES)
             .map(|id| {
                 let mut config = common::config(id);
                 config.seed = random.next_u64();
                 config.timing.pre_check = !seed.is_multiple_of(4);
                 config.timing.check_quorum = !seed.is_multiple_of(3);
+                config.timing.lease = leases.then_some(LeaseTiming { clock_drift_ppm: DRIFT_PPM });
                 config.limits.message_bytes_max = 300;
                 config.limits.window_bytes_max = 400;
                 config.limits.unapplied_bytes_max = 1_000;
@@ -66,6 +79,7 @@ impl World {
         World {
             random,
             is_calm: seed.is_multiple_of(2),
+            rates,
             nodes,
             network: Vec::new(),
             cut: BTreeSet::new(),
@@ -95,7 +109,7 @@ impl World {
             0..450 => self.deliver(true),
             450..600 => {
                 let millis = self.random.below(12);
-                self.nodes[at].tick(millis);
+                self.tick(at, millis);
             }
             600..750 => {
                 let count = self.one_of(self.nodes[at].unsynced.len() + 1);
@@ -107,7 +121,7 @@ impl World {
             920..970 => self.apply(at),
             970..980 => self.trim(at),
             980..985 => self.crash(at),
-            985..988 => self.nodes[at].tick(150),
+            985..988 => self.tick(at, 150),
             988..990 => self.nodes[at].step(Input::Campaign),
             990..997 => {
                 let (from, to) = (1 + self.random.below(NODES), 1 + self.random.below(NODES));
@@ -139,6 +153,18 @@ impl World {
         RequestId { origin: self.nodes[at].id(), boot: self.nodes[at].config.boot, sequence: self.sequence }
     }
 
+    /// Lets time pass, and has one node see it; the others see it when they are next told anything.
+    fn tick(&mut self, at: usize, millis: u64) {
+        if let Some(rates) = &self.rates {
+            for (node, rate) in self.nodes.iter_mut().zip(rates) {
+                node.now = node.now + Duration::from_nanos(millis * rate);
+            }
+            self.nodes[at].tick(0);
+        } else {
+            self.nodes[at].tick(millis);
+        }
+    }
+
     fn propose(&mut self, at: usize) {
         let id = self.next_id(at);
         self.proposed.insert(id);
@@ -148,8 +174,13 @@ impl World {
     fn read(&mut self, at: usize) {
         let id = self.next_id(at);
         let committed = self.committed.keys().next_back().copied().unwrap_or_default();
-        self.reads.insert(id, committed);
-        self.nodes[at].step(Input::Read { id, mode: ReadMode::Index });
+        let modes = [ReadMode::Index, ReadMode::Lease, ReadMode::Log, ReadMode::Quorum];
+        let mode = modes[self.one_of(modes.len())];
+        if mode == ReadMode::Log {
+            self.proposed.insert(id);
+        }
+        self.reads.insert(id, (mode, committed));
+        self.nodes[at].step(Input::Read { id, mode });
     }
 
     fn read_back(&mut self, at: usize) {
@@ -219,8 +250,11 @@ impl World {
         let node = &mut self.nodes[at];
         let (ready, refused) = (std::mem::take(&mut node.reads_ready), std::mem::take(&mut node.refused));
         for read in ready {
-            assert!(read.index >= self.reads[&read.id], "read {} served from {}", read.id, read.index);
+            let (mode, committed) = self.reads[&read.id];
+            assert!(read.index >= committed, "read {} served by {mode:?} from {}", read.id, read.index);
             self.counts.reads += 1;
+            self.counts.lease_reads += u64::from(mode == ReadMode::Lease && self.rates.is_some());
+            self.counts.quorum_reads += u64::from(mode == ReadMode::Quorum);
         }
         for refused in refused {
             self.counts.refusals += 1;
@@ -280,7 +314,7 @@ impl World {
                 self.settle(at);
                 self.apply(at);
                 self.settle(at);
-                self.nodes[at].tick(5);
+                self.tick(at, 5);
                 self.settle(at);
             }
             while !self.network.is_empty() {
@@ -329,6 +363,8 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         total.elections += world.counts.elections;
         total.crashes += world.counts.crashes;
         total.reads += world.counts.reads;
+        total.lease_reads += world.counts.lease_reads;
+        total.quorum_reads += world.counts.quorum_reads;
         total.refusals += world.counts.refusals;
         total.read_backs += world.counts.read_backs;
         total.snapshots += world.counts.snapshots;
@@ -340,6 +376,8 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         ("elections", total.elections),
         ("crashes", total.crashes),
         ("reads", total.reads),
+        ("lease reads", total.lease_reads),
+        ("quorum reads", total.quorum_reads),
         ("refusals", total.refusals),
         ("read-backs", total.read_backs),
     ] {
