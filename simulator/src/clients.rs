@@ -119,11 +119,7 @@ impl Clients {
         let client = |number: u64| {
             let node = NodeId(1 + random_ref.below(nodes));
             let wakes_at = MonoTime::default() + Duration::from_micros(random_ref.below(50_000));
-            let reads = match habits.reads.as_slice() {
-                [] => ReadMode::Index,
-                [only] => *only,
-                several => several[random_ref.below(several.len() as u64) as usize],
-            };
+            let reads = habits.reads.iter().cycle().nth(number as usize).copied().unwrap_or_default();
             let session = windows.map(|window| (number / window) as usize);
             Client { session, reads, ..Client::new(node, wakes_at) }
         };

@@ -130,9 +130,10 @@ impl<P: Protocol> Node<P> {
         self.clock.local(now)
     }
 
-    /// When the engine wants a tick, by the world's clock; never while no process runs.
+    /// When the engine wants a tick, by the world's clock; never while no process runs. A driver that gathers a batch looks
+    /// at its timers again once it has handed out what comes of it.
     pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
-        let process = self.process.as_ref().filter(|process| !process.paused)?;
+        let process = self.process.as_ref().filter(|process| !process.paused && !process.is_unsettled)?;
         let deadline = process.core.engine().deadline();
         (deadline < MonoTime::NEVER).then(|| self.clock.world(deadline))
     }

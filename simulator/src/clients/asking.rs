@@ -80,7 +80,7 @@ impl Clients {
         Ok(world.propose(self.clients[at].node, Command::OpenSession { session: id, ttl_ms }.encode()?)?)
     }
 
-    /// Now and then two nodes are asked at once.
+    /// Now and then two nodes are asked at once, and for the first request of a session at any rate.
     fn ask_numbered<P: Protocol>(
         &mut self,
         wanted: &mut Wanted,
@@ -95,7 +95,7 @@ impl Clients {
         }
         let data = numbered(session.tag(name), command)?;
         let doubled_permille = self.habits.sessions.as_ref().map_or(0, |sessions| sessions.doubled_permille);
-        if self.random.below(1000) < doubled_permille {
+        if name.1 % 16 == 1 || self.random.below(1000) < doubled_permille {
             let other = NodeId(1 + self.random.below(self.nodes));
             wanted.is_unsure |= world.propose(other, data.clone())?.is_some();
         }

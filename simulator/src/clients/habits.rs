@@ -21,13 +21,20 @@ pub struct Habits {
     pub deletes: bool,
     /// How long a value can be.
     pub value_bytes_max: u64,
-    /// By which means they read; each draws one of these and keeps to it. What an engine does not offer is a read by a round.
+    /// By which means they read, each by one of these in turn. What an engine does not offer is a read by a round.
     pub reads: Vec<ReadMode>,
     /// Reads that are content with whatever the node has, of a thousand. They promise nothing and are no part of the
     /// history.
     pub stale_permille: u64,
     /// What their sessions are like, if they have any.
     pub sessions: Option<SessionHabits>,
+}
+
+impl Habits {
+    /// Whether any of them reads by these means.
+    pub fn read_by(&self, mode: ReadMode) -> bool {
+        self.reads_percent > 0 && self.reads.iter().zip(0..self.clients).any(|(reads, _)| *reads == mode)
+    }
 }
 
 /// What the sessions of a run are like.

@@ -126,10 +126,10 @@ impl Knobs {
         if self.takes_snapshots {
             promises.push(("snapshot", |counts| counts.snapshots_taken));
         }
-        if self.lease.is_some() && self.nodes > 1 && self.habits.reads.contains(&ReadMode::Lease) {
+        if self.lease.is_some() && self.nodes > 1 && self.habits.read_by(ReadMode::Lease) {
             promises.push(("read by a lease", |counts| counts.lease_reads));
         }
-        if has_quorum_reads && self.habits.reads.contains(&ReadMode::Quorum) {
+        if has_quorum_reads && self.habits.read_by(ReadMode::Quorum) {
             promises.push(("read without a leader", |counts| counts.quorum_reads));
         }
         if let Some(sessions) = &self.habits.sessions {
@@ -228,7 +228,7 @@ fn sessions(random: &mut SeededRandom) -> Option<SessionHabits> {
         window: 1 + random.below(8),
         ttl: Duration::from_millis(ttl_ms),
         retries_max: one_of(random, [1, 3, 10]),
-        doubled_permille: one_of(random, [20, 200]),
+        doubled_permille: one_of(random, [20, 100, 300]),
         naps_permille,
     };
     (random.below(4) > 0).then_some(habits)

@@ -166,6 +166,12 @@ impl<P: Protocol> Life<P> {
             self.world.ids().into_iter().for_each(|node| self.world.order_snapshot(node));
             self.go_on_until(self.world.now() + TURN)?;
         }
+        for _ in 0..PROMISE_TURNS_MAX {
+            if self.lacks_expiry() || self.missing().is_none() {
+                break;
+            }
+            self.go_on_until(self.world.now() + TURN)?;
+        }
         // No client says a word until its session has expired: that takes ticks.
         for _ in 0..NAPS_MAX {
             let Some(sessions) = self.knobs.habits.sessions.clone().filter(|_| self.lacks_expiry()) else { break };
