@@ -96,7 +96,8 @@ pub struct Timing {
     /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
     /// grant nobody else (Raft thesis §6.2; the same for Multi-Paxos).
     pub check_quorum: bool,
-    /// Leaders may hold leases for reads, and voters honour them; `None`: neither.
+    /// Leaders may hold leases for reads, and voters give them pledges; `None`: neither. What was pledged before is kept
+    /// all the same ([`lease`](crate::lease)).
     pub lease: Option<LeaseTiming>,
 }
 

@@ -97,8 +97,8 @@ impl QuorumReads {
     /// Lets the present round's answers bear on the reads that they are fresh for: all but those that wait for the next.
     fn count(&mut self, quorums: Quorums<'_>) {
         let Some(least) = self.least(quorums) else { return };
-        for (index, _) in &mut self.rinsed {
-            *index = least.min(*index);
+        for (index, _) in self.rinsed.iter_mut().rev().take_while(|(index, _)| *index > least) {
+            *index = least;
         }
         self.rinsed.extend(self.asked.drain(..).map(|id| (least, id)));
     }

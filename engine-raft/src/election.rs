@@ -45,11 +45,11 @@ impl Raft {
 
     /// Campaigns, or asks around first, when the time has come.
     pub(crate) fn check_election_timer(&mut self) {
-        let alone = self.decides_alone();
+        let (alone, is_bound) = (self.decides_alone(), self.pledge.binds(self.config.node, self.now));
         let due = match &self.role {
             RoleState::Leader(_) => false,
             RoleState::Follower { .. } if alone => true,
-            _ => !alone && self.is_voter() && self.now >= self.election_deadline(),
+            _ => !alone && self.is_voter() && self.detector.suspects(self.now) && !is_bound,
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();

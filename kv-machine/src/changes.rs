@@ -13,7 +13,7 @@ use bytes::Bytes;
 use consensus_api::{Blob, TableRead};
 
 use crate::error::KvError;
-use crate::history::{Record, StoredChange, damaged};
+use crate::history::{Record, StoredChange};
 use crate::item::Item;
 use crate::scan::{ScanRange, charge_bytes};
 use crate::schema::CHANGES;
@@ -78,19 +78,17 @@ where
     if from > present {
         return Ok(Changes::Page { changes: Vec::new(), next_revision: from });
     }
-    let first_revision = first_revision(tables, present)?;
-    if from < first_revision {
-        return Ok(Changes::Compacted { first_revision });
-    }
     let mut page = PageOfChanges { range, from, limits, changes: Vec::new(), bytes: 0, whole: 0, next: None };
-    let mut expected = None;
-    let mut failure = None;
+    // The records follow one another without a gap. So where the first one found begins behind what was asked for, it is
+    // the oldest; and nobody has to look for the oldest among what was removed before it.
+    let (mut reached, mut compacted, mut failure) = (from, None, None);
     let mut visit = |key: &[u8], value: &[u8]| {
         let outcome = Record::of(key, value).and_then(|record| {
-            if expected.is_some_and(|expected| expected != record.first_revision) {
-                return Err(damaged(record.last_revision, "changes before it are missing"));
+            if record.first_revision > reached {
+                compacted = Some(record.first_revision);
+                return Ok(ControlFlow::Break(()));
             }
-            expected = Some(record.last_revision + 1);
+            reached = record.last_revision + 1;
             record.visit(&mut |change| page.offer(change))
         });
         outcome.unwrap_or_else(|error| {
@@ -102,25 +100,10 @@ where
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let next_revision = page.next.unwrap_or(present + 1);
-    Ok(Changes::Page { changes: page.changes, next_revision })
-}
-
-/// The first revision whose changes are there, and those of all after it.
-fn first_revision<E>(tables: &dyn TableRead<Error = E>, present: u64) -> Result<u64, KvError>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    if tables.get(CHANGES, &present.to_be_bytes()).map_err(KvError::tables)?.is_none() {
-        return Ok(present + 1);
+    if reached == from {
+        return Ok(Changes::Compacted { first_revision: compacted.unwrap_or(present + 1) });
     }
-    let mut first = None;
-    let mut visit = |key: &[u8], value: &[u8]| {
-        first = Some(Record::of(key, value).map(|record| record.first_revision));
-        ControlFlow::Break(())
-    };
-    tables.scan(CHANGES, &[], None, &mut visit).map_err(KvError::tables)?;
-    Ok(first.transpose()?.unwrap_or(present + 1))
+    Ok(Changes::Page { changes: page.changes, next_revision: page.next.unwrap_or(reached) })
 }
 
 /// A page that is being filled.

@@ -4,6 +4,8 @@
 //! anything, it was at the next revision, and that is the revision now. Before the first command of an entry, the sessions
 //! end whose time has run out by then.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use consensus_api::{Blob, LogTime, TableBatch, Tables};
 
@@ -95,7 +97,8 @@ impl<'a, T: Tables> Executor<'a, T> {
 
     /// Ends a session; the keys that it kept alive go at one revision. Returns what it held: 1, and its keys and replies.
     fn end(&mut self, session: SessionId) -> Result<usize, KvError> {
-        let keys = self.overlay.keys_of(session)?;
+        // Most sessions have none, and need not be searched for.
+        let keys = if self.sessions.keys(session) == 0 { BTreeSet::new() } else { self.overlay.keys_of(session)? };
         let held = 1 + keys.len();
         for key in keys {
             self.overlay.stage(key, Some(session), None);

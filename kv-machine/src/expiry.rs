@@ -90,3 +90,22 @@ impl Ended {
         Some(session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> LogTime {
+        LogTime { millis }
+    }
+
+    #[test]
+    fn the_session_that_ended_first_is_forgotten_where_there_are_too_many() {
+        let mut ended = Ended::default();
+        (0..ENDED_MAX as u128).for_each(|session| ended.remember(SessionId(session), at(5)));
+        assert_eq!(ended.forget_one(at(5)), None);
+        ended.remember(SessionId(u128::MAX), at(4));
+        assert_eq!(ended.forget_one(at(5)), Some(SessionId(u128::MAX)));
+        assert_eq!(ended.forget_one(at(5)), None);
+    }
+}

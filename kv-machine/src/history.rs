@@ -78,26 +78,31 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// The history of these tables, which are at `revision`; none where it does not lead there.
+    /// The history of these tables, which are at `revision`.
     pub(crate) fn load<E>(tables: &dyn TableRead<Error = E>, revision: u64, bytes_max: u64) -> Result<History, KvError>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let mut history = History { bytes_max, oldest: None, start: 0, end: 0 };
-        let Some(newest) = tables.get(CHANGES, &revision.to_be_bytes()).map_err(KvError::tables)? else {
-            return Ok(history);
-        };
-        history.end = Record::parse(revision, &newest)?.end();
-        let mut oldest = None;
-        let mut visit = |key: &[u8], value: &[u8]| {
-            oldest = Some(Record::of(key, value).map(|record| (record.last_revision, record.before)));
-            ControlFlow::Break(())
+        let newest = tables.get(CHANGES, &revision.to_be_bytes()).map_err(KvError::tables)?;
+        let newest_end = newest.map(|value| Record::parse(revision, &value).map(|record| record.end())).transpose()?;
+        let mut history = History { bytes_max, oldest: None, start: 0, end: newest_end.unwrap_or(0) };
+        let mut damage = None;
+        let mut visit = |key: &[u8], value: &[u8]| match Record::of(key, value) {
+            Ok(record) => {
+                if history.oldest.is_none() {
+                    (history.oldest, history.start) = (Some(record.last_revision), record.before);
+                }
+                history.end = history.end.max(record.end());
+                // Without the newest one the others are looked through; another build has written the tables meanwhile.
+                if newest_end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Err(error) => {
+                damage = Some(error);
+                ControlFlow::Break(())
+            }
         };
         tables.scan(CHANGES, &[], None, &mut visit).map_err(KvError::tables)?;
-        if let Some((key, before)) = oldest.transpose()? {
-            (history.oldest, history.start) = (Some(key), before);
-        }
-        Ok(history)
+        damage.map_or(Ok(history), Err)
     }
 
     pub(crate) fn bytes_max(&self) -> u64 {
@@ -238,6 +243,6 @@ fn short_number(of: u64, rest: &mut &[u8]) -> Result<u32, KvError> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-pub(crate) fn damaged(revision: u64, reason: &str) -> KvError {
+fn damaged(revision: u64, reason: &str) -> KvError {
     KvError::damaged(format!("the changes up to revision {revision}"), reason)
 }

@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::{Command, Operation, Txn};
 use crate::error::KvError;
+use crate::scan::FLAT_BYTES;
 
 /// The most bytes that the reads of one transaction may return, counting keys, values and a flat charge for each item.
 /// A constant: it decides what an applied command does.
@@ -99,6 +100,19 @@ impl Command {
             Command::Txn(txn) => limits.check_txn(txn),
             Command::OpenSession { .. } | Command::CloseSession { .. } => Ok(()),
         }
+    }
+
+    /// The most bytes that the command's reads may return, counted as [`TXN_RESULT_BYTES_MAX`] is. Commands for which these
+    /// come to no more than [`BATCH_RESULT_BYTES_MAX`] together may share a batch: none is refused for another's sake.
+    pub fn result_bytes_max(&self) -> usize {
+        let Command::Txn(txn) = self else { return 0 };
+        let read = |operation: &Operation| match operation {
+            Operation::Get { key } => FLAT_BYTES + key.0.len() + KvLimits::APPLIED.value_bytes_max,
+            Operation::Scan { .. } => TXN_RESULT_BYTES_MAX,
+            _ => 0,
+        };
+        let branch = |branch: &[Operation]| branch.iter().map(read).fold(0, usize::saturating_add);
+        branch(&txn.then).max(branch(&txn.otherwise)).min(TXN_RESULT_BYTES_MAX)
     }
 }
 

@@ -67,8 +67,9 @@ pub enum Reply {
     /// The request's session has expired, was ended or was never opened. The request was not carried out now; whether an
     /// earlier copy of it was, nobody can tell any more.
     SessionExpired,
-    /// As many sessions are open as there may be, or the session has as many unacknowledged replies as it may: nothing
-    /// changed. Acknowledge replies, or wait for those that are under way.
+    /// As many sessions are open as there may be, or the session has as many unacknowledged replies or ephemeral keys as it
+    /// may: nothing changed, and the request may come again under the same number. Acknowledge replies, or wait for those
+    /// that are under way.
     SessionFull,
     /// The request's number is below what the client has acknowledged: it had its reply, and it is not carried out again.
     Forgotten,

@@ -42,7 +42,9 @@ impl FromStr for SessionId {
     }
 }
 
-/// A request's place in its session.
+/// A request's place in its session. A copy of a request that was carried out has the first reply, as long as that is not
+/// acknowledged; only where the copies of one batch would return more than [`crate::BATCH_RESULT_BYTES_MAX`] they are told
+/// [`Reply::SessionExpired`], which promises nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct SessionTag {
     /// Which session; it must have been opened.
@@ -57,7 +59,8 @@ pub struct SessionTag {
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Request {
-    /// Its place in a session; without one a retry is another request.
+    /// Its place in a session; without one a retry is another request. To open and to close a session is the same however
+    /// often it is done, and takes no place in one: there it is ignored.
     pub session: Option<SessionTag>,
     /// What is wanted.
     pub command: Command,

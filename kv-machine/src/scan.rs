@@ -8,8 +8,9 @@ use consensus_api::Blob;
 
 use crate::item::Item;
 
-/// What an item counts for besides its key and value, so that a page of tiny items is bounded too.
-const FLAT_BYTES: usize = 32;
+/// What an item counts for besides its key and value, so that a page of tiny items is bounded too: about what it takes in
+/// memory, and more than it takes encoded.
+pub(crate) const FLAT_BYTES: usize = 128;
 
 /// Keys from `start` to before `end`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,9 +19,8 @@ use bincode::{Decode, Encode};
 use consensus_api::LogTime;
 use consensus_api::planted::{Bug, is_planted};
 
-use crate::command::{Command, Operation};
+use crate::command::Command;
 use crate::expiry::{Deadlines, Ended, deadline};
-use crate::limits::{KvLimits, TXN_RESULT_BYTES_MAX};
 use crate::reply::{OperationResult, Reply};
 use crate::request::{SessionId, SessionTag};
 use crate::scan::charge_bytes;
@@ -290,20 +289,59 @@ pub(crate) fn read_bytes(reply: &Reply) -> usize {
 
 /// The most that the reply to a command may count for.
 fn reply_bytes_max(command: &Command) -> usize {
-    let Command::Txn(txn) = command else { return REPLY_BYTES };
-    let reads = |operation: &Operation| match operation {
-        Operation::Get { key } => charge_of_largest(&key.0),
-        Operation::Scan { .. } => TXN_RESULT_BYTES_MAX,
-        _ => 0,
-    };
-    let branch = |operations: &[Operation]| {
-        let read: usize = operations.iter().map(reads).fold(0, usize::saturating_add);
-        REPLY_BYTES + RESULT_BYTES * operations.len() + read.min(TXN_RESULT_BYTES_MAX)
-    };
-    branch(&txn.then).max(branch(&txn.otherwise))
+    let results = if let Command::Txn(txn) = command { txn.then.len().max(txn.otherwise.len()) } else { 0 };
+    REPLY_BYTES + RESULT_BYTES * results + command.result_bytes_max()
 }
 
-/// What a key with the largest value counts for.
-fn charge_of_largest(key: &[u8]) -> usize {
-    RESULT_BYTES + key.len() + KvLimits::APPLIED.value_bytes_max
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use consensus_api::Blob;
+
+    use super::*;
+    use crate::command::{Operation, Txn};
+    use crate::item::Item;
+
+    fn read() -> Command {
+        Command::Txn(Txn { then: vec![Operation::Get { key: Blob::from("k") }], ..Txn::default() })
+    }
+
+    #[test]
+    fn all_sessions_together_keep_a_bounded_number_of_bytes() {
+        // One value, shared by all the replies.
+        let value = Blob(vec![0; 1 << 20].into());
+        let item = Item { value, version: 1, create_revision: 1, mod_revision: 1, session: None };
+        let results = vec![OperationResult::Got(Some(item))];
+        let reply = Reply::Txn { succeeded: true, revision: 1, results };
+        let mut sessions = Sessions::default();
+        let mut kept = 0;
+        let refused = (0..).find(|number| {
+            let session = SessionId(number / 7);
+            sessions.open(session, 0, LogTime::default());
+            let tag = SessionTag { session, number: (number % 7) as u64 + 1, acked_below: 0 };
+            match sessions.admit(&tag, &read(), LogTime::default()) {
+                Admission::CarryOut => {
+                    sessions.record(&tag, &reply);
+                    kept += reply_bytes(&reply);
+                    false
+                }
+                Admission::Answer(answer) => {
+                    assert_eq!(answer, Reply::SessionFull);
+                    true
+                }
+            }
+        });
+        assert!(refused.is_some() && kept <= SESSIONS_REPLY_BYTES_MAX && kept > SESSIONS_REPLY_BYTES_MAX - (2 << 20));
+        sessions.end(SessionId(0), LogTime::default());
+        let tag = SessionTag { session: SessionId(1), number: 8, acked_below: 2 };
+        assert!(matches!(sessions.admit(&tag, &read(), LogTime::default()), Admission::CarryOut));
+    }
+
+    #[test]
+    fn no_reply_counts_for_more_than_was_judged() {
+        let value = Blob(vec![0; crate::KvLimits::APPLIED.value_bytes_max].into());
+        let item = Item { value, version: 1, create_revision: 1, mod_revision: 1, session: Some(SessionId(1)) };
+        let reply = Reply::Txn { succeeded: true, revision: 1, results: vec![OperationResult::Got(Some(item))] };
+        assert!(reply_bytes(&reply) <= reply_bytes_max(&read()));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use consensus_api::{Blob, StateMachine};
 use kv_machine::{
     BATCH_RESULT_BYTES_MAX, Batch, Command, Expect, KvLimits, MemorySnapshots, Operation, OperationResult, Quantity,
-    Replies, Reply, Request, SESSION_REPLIES_MAX, SESSION_REPLY_BYTES_MAX, SessionTag,
+    Replies, Reply, Request, SESSION_REPLIES_MAX, SESSION_REPLY_BYTES_MAX, SESSIONS_MAX, SessionTag,
 };
 
 use crate::snapshots::send;
@@ -188,6 +188,19 @@ fn time_is_wanted_only_while_a_session_is_open() {
     assert_eq!(world.machine.time_wanted(), Some(Duration::from_secs(1)));
     world.run(Command::CloseSession { session: id(1) });
     assert_eq!(world.machine.time_wanted(), None);
+}
+
+#[test]
+fn as_many_sessions_are_open_as_may_be_and_no_more() {
+    let mut world = World::new();
+    let open = |session: usize| Request::from(Command::OpenSession { session: id(session as u128), ttl_ms: 0 });
+    for first in (0..SESSIONS_MAX).step_by(Batch::REQUESTS_MAX) {
+        world.run_batch((first..first + Batch::REQUESTS_MAX).map(open).collect());
+    }
+    assert_eq!(world.run_batch(vec![open(SESSIONS_MAX)]), [Reply::SessionFull]);
+    assert!(matches!(world.run_batch(vec![open(0)])[..], [Reply::SessionOpened { .. }]), "it is open");
+    world.run(Command::CloseSession { session: id(0) });
+    assert!(matches!(world.run_batch(vec![open(SESSIONS_MAX)])[..], [Reply::SessionOpened { .. }]));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus_api::{
     Ballot, Blob, Entry, LogIndex, LogTime, Member, Membership, NodeId, Payload, RequestId, SharedEntry, StateMachine,
-    StoreId, TableRead,
+    StoreId, Table, TableBatch, TableRead, Tables,
 };
 use kv_machine::{
     Batch, Command, Expect, Item, KvMachine, KvReader, MemoryTables, Operation, Replies, Reply, Request, SessionId,
@@ -93,9 +93,33 @@ impl World {
 
     /// How many records the table of sessions has.
     pub(crate) fn session_records(&self) -> usize {
-        let mut records = 0;
-        let Ok(()) = self.tables.scan(schema::SESSIONS, &[], None, &mut |_, _| {
-            records += 1;
+        self.records(schema::SESSIONS).len()
+    }
+
+    /// What the table of recent changes takes.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.records(schema::CHANGES).iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The tables are those of a machine that kept no history.
+    pub(crate) fn drop_history(&self) {
+        while self.drop_newest_of_history() {}
+    }
+
+    /// Takes the newest slice out of the history; false where there is none.
+    pub(crate) fn drop_newest_of_history(&self) -> bool {
+        let Some((newest, _)) = self.records(schema::CHANGES).pop() else { return false };
+        let mut batch = TableBatch::default();
+        batch.delete(schema::CHANGES, newest);
+        self.tables.write(batch).unwrap();
+        true
+    }
+
+    /// The keys of a table, each with the bytes of its value.
+    fn records(&self, table: Table) -> Vec<(Bytes, usize)> {
+        let mut records = Vec::new();
+        let Ok(()) = self.tables.scan(table, &[], None, &mut |key, value| {
+            records.push((Bytes::copy_from_slice(key), value.len()));
             ControlFlow::Continue(())
         });
         records

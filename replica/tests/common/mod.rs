@@ -55,16 +55,10 @@ impl Engine for Solo {
         })
     }
 
-    fn step(&mut self, now: MonoTime, input: Input<u8>) {
+    fn step(&mut self, _: MonoTime, input: Input<u8>) {
         match input {
-            Input::Propose { id, .. } if !self.leads => {
-                self.refused.push(Refused { id, reason: Refusal::NoLeader });
-            }
-            Input::Propose { id, data } => {
-                assert!(data.0 != "panic", "asked to panic");
-                self.append(Payload::Command { id, data });
-            }
-            Input::Read { id, mode: ReadMode::Log } => self.step(now, Input::Propose { id, data: Blob::default() }),
+            Input::Propose { id, data } => self.propose(id, data),
+            Input::Read { id, mode: ReadMode::Log } => self.propose(id, Blob::default()),
             Input::Read { id, mode: ReadMode::Quorum } => {
                 self.refused.push(Refused { id, reason: Refusal::Unsupported { what: "this".into() } });
             }
@@ -135,6 +129,15 @@ impl Engine for Solo {
 }
 
 impl Solo {
+    fn propose(&mut self, id: RequestId, data: Blob) {
+        assert!(data.0 != "panic", "asked to panic");
+        if self.leads {
+            self.append(Payload::Command { id, data });
+        } else {
+            self.refused.push(Refused { id, reason: Refusal::NoLeader });
+        }
+    }
+
     fn append(&mut self, payload: Payload) {
         self.last = self.last.next();
         let (index, ballot, log_time) = (self.last, Ballot::new(1, self.node), LogTime::default());
