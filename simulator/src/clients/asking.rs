@@ -95,7 +95,7 @@ impl Clients {
         }
         let data = numbered(session.tag(name), command)?;
         let doubled_permille = self.habits.sessions.as_ref().map_or(0, |sessions| sessions.doubled_permille);
-        if name.1 % 16 == 1 || self.random.below(1000) < doubled_permille {
+        if name.1 % 5 == 1 || self.random.below(1000) < doubled_permille {
             let other = NodeId(1 + self.random.below(self.nodes));
             wanted.is_unsure |= world.propose(other, data.clone())?.is_some();
         }

@@ -12,6 +12,8 @@ use crate::linearizability::Outcome;
 
 /// How often one operation is asked for before it is given up as refused.
 const TRIES_MAX: u32 = 8;
+/// After so many operations, on average, a client goes to another node, though nothing is wrong with its own.
+const MOVES_EVERY: u64 = 50;
 
 impl Clients {
     pub(super) fn replied(&mut self, at: usize, reply: &Reply, now: MonoTime) -> Result<(), ClientError> {
@@ -120,9 +122,13 @@ impl Clients {
     }
 
     fn finish(&mut self, at: usize, outcome: Outcome, now: MonoTime) {
-        let thought = self.thought();
+        let (thought, moves) = (self.thought(), self.random.below(MOVES_EVERY) == 0);
+        let any = NodeId(1 + self.random.below(self.nodes));
         let client = &mut self.clients[at];
         client.wakes_at = now + thought;
+        if moves && !client.pinned {
+            client.node = any;
+        }
         let Some(wanted) = client.wish.take() else { return };
         let operation = &mut self.history[wanted.place];
         operation.outcome = outcome;
