@@ -13,7 +13,7 @@ use crate::linearizability::Outcome;
 /// How often one operation is asked for before it is given up as refused.
 const TRIES_MAX: u32 = 8;
 /// After so many operations, on average, a client goes to another node, though nothing is wrong with its own.
-const MOVES_EVERY: u64 = 50;
+const MOVES_EVERY: u64 = 20;
 
 impl Clients {
     pub(super) fn replied(&mut self, at: usize, reply: &Reply, now: MonoTime) -> Result<(), ClientError> {

@@ -118,6 +118,11 @@ impl Knobs {
             _ if has_leases && random.below(2) == 0 => vec![ReadMode::Lease, ReadMode::Lease, ReadMode::Index],
             _ => one_of(random, MIXTURES).to_vec(),
         };
+        if has_leases {
+            // Some of them must come to ask a leader, and in time.
+            self.habits.clients = self.habits.clients.max(3);
+            self.habits.reads_percent = self.habits.reads_percent.max(40);
+        }
     }
 
     /// What a run with these knobs must have had besides what its profile promises, and how it is counted.
