@@ -71,7 +71,8 @@ impl QuorumReads {
     /// node's answer. Whether there is a question to send to those who have not answered it: the new one, or the present
     /// one again.
     fn ask(&mut self, (now, again_after): (MonoTime, Duration), (me, own): (NodeId, LogIndex), open: bool) -> bool {
-        let is_late = now.since(self.asked_at) >= again_after;
+        // As the deadline has it: a span may end between two readings, which are whole microseconds.
+        let is_late = now >= self.asked_at + again_after;
         if !open && (!self.waiting.is_empty() || !self.rinsed.is_empty() && is_late) {
             assert!(self.asked.is_empty(), "round {} was answered by a quorum and not counted", self.round);
             self.round += 1;

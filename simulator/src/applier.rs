@@ -104,6 +104,9 @@ impl<P: Protocol> World<P> {
             process.apply(&entries).map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = entries.last().map(|entry| entry.index) else { return Ok(()) };
         self.checks.applied(id, &entries)?;
+        for news in self.checks.replied(id, &entries, &replies)? {
+            self.note(Happening::Session(id, news));
+        }
         if through.0.is_multiple_of(DIGEST_EVERY) {
             self.compare_digest(id)?;
         }
@@ -113,10 +116,9 @@ impl<P: Protocol> World<P> {
         }
         let Some(process) = self.process_mut(id) else { return Ok(()) };
         process.desk.installations.applied(through);
-        match self.feed(id, Input::Applied { through }) {
-            Some(boot) => self.settle_soon(id, boot),
-            None => Ok(()),
-        }
+        let boot = self.feed(id, Input::Applied { through });
+        self.keep_time(id);
+        boot.map_or(Ok(()), |boot| self.settle_soon(id, boot))
     }
 
     /// As the applier does: the clients first, one by one, and then the engine. True where a crash comes between.
@@ -127,13 +129,18 @@ impl<P: Protocol> World<P> {
         replies: Vec<Bytes>,
     ) -> Result<bool, Violation> {
         let Some(boot) = self.nodes.get(&id).map(|node| node.boot) else { return Ok(true) };
+        let through = entries.last().map(|entry| entry.index).unwrap_or_default();
         for (entry, reply) in entries.iter().zip(replies) {
             if let Some(request) = entry.payload.request_id()
                 && (request.origin, request.boot) == (id, boot)
             {
-                self.note(Happening::Acknowledged(request, entry.index));
                 self.checks.acknowledged(request, entry.index)?;
-                self.answer(Answer::Done { id: request, reply });
+                if self.reading.contains_key(&request) {
+                    self.serve_read_at(id, request, through)?;
+                } else {
+                    self.note(Happening::Acknowledged(request, entry.index));
+                    self.answer(Answer::Done { id: request, reply });
+                }
                 if self.moment(id, Moment::NextAnswer)? {
                     return Ok(true);
                 }

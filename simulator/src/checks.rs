@@ -15,6 +15,7 @@ mod leadership;
 mod log_matching;
 mod reads;
 mod requests;
+mod sessions;
 mod trimming;
 mod vouching;
 
@@ -39,8 +40,11 @@ use leadership::Leadership;
 use log_matching::LogMatching;
 use reads::Reads;
 use requests::Requests;
+use sessions::Sessions;
 use trimming::Trimming;
 use vouching::Vouching;
+
+pub use sessions::SessionNews;
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,6 +173,16 @@ pub enum Violation {
         /// Which request.
         id: RequestId,
         /// What is wrong with it.
+        what: String,
+    },
+    /// A machine answers what it must not.
+    #[error("sessions: node {node} at {index} {what}")]
+    Session {
+        /// Which.
+        node: NodeId,
+        /// Where.
+        index: LogIndex,
+        /// What it answers.
         what: String,
     },
     /// A read misses what was acknowledged before it was asked.
@@ -305,6 +319,7 @@ pub(crate) struct Checks {
     installation: Installation,
     pub(crate) requests: Requests,
     pub(crate) reads: Reads,
+    sessions: Sessions,
     digests: Digests,
 }
 
@@ -329,6 +344,7 @@ impl Checks {
             installation: Installation::new(round_is_epoch),
             requests: Requests::default(),
             reads: Reads::default(),
+            sessions: Sessions::default(),
             digests: Digests::default(),
         }
     }
@@ -454,6 +470,23 @@ impl Checks {
     pub(crate) fn applied(&mut self, node: NodeId, entries: &[SharedEntry]) -> Result<(), Violation> {
         let found = self.chain.applied(node, entries);
         self.tell(found)
+    }
+
+    /// A node has applied entries and answers them; tells what that meant for sessions.
+    pub(crate) fn replied(
+        &mut self,
+        node: NodeId,
+        entries: &[SharedEntry],
+        replies: &[Bytes],
+    ) -> Result<Vec<SessionNews>, Violation> {
+        let mut news = Vec::new();
+        for (entry, reply) in entries.iter().zip(replies) {
+            match self.sessions.replied(node, entry, reply) {
+                Ok(found) => news.extend(found),
+                Err(violation) => self.tell(Err(violation))?,
+            }
+        }
+        Ok(news)
     }
 
     /// A snapshot has taken the place of a node's tables; `members` they are.

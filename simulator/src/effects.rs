@@ -14,7 +14,7 @@ use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Input, LogStore, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry,
-    Write, codec,
+    StateMachine, Write, codec,
 };
 use replica::core::Outlet;
 
@@ -66,6 +66,15 @@ impl<P: Protocol> World<P> {
         process.core.step(local, input);
         process.is_unsettled = true;
         Some(node.boot)
+    }
+
+    /// The engine hears how often the machine wants the log's time to go forward, where that has changed.
+    pub(crate) fn keep_time(&mut self, id: NodeId) {
+        let Some(process) = self.process_mut(id) else { return };
+        let every = process.machine.time_wanted();
+        if every != std::mem::replace(&mut process.time_wanted, every) {
+            self.feed(id, Input::KeepTime { every });
+        }
     }
 
     /// Takes a node's effects and sees to each.
@@ -130,6 +139,9 @@ impl<P: Protocol> World<P> {
         let over_the_wire = codec::encode(&*parcel.message).and_then(|bytes| codec::decode::<P::Message>(&bytes));
         match over_the_wire {
             Ok(message) if message == *parcel.message => {
+                if let Some(process) = self.process_mut(to) {
+                    process.heard += 1;
+                }
                 self.input(to, Happening::Received(parcel), Input::Message { from, message })
             }
             other => {
@@ -316,13 +328,7 @@ impl<P: Protocol> Outlet<P::Message> for Hands<'_, P> {
     }
 
     fn serve(&mut self, reads: Vec<RequestId>) -> Result<(), Stop> {
-        let applied = self.world.applied(self.id).unwrap_or_default();
-        for read in reads {
-            self.world.note(Happening::ReadServed(read, applied));
-            self.world.checks.read_served(read, applied)?;
-            self.world.answer_read(self.id, read)?;
-        }
-        Ok(())
+        Ok(reads.into_iter().try_for_each(|read| self.world.serve_read(self.id, read))?)
     }
 
     fn refuse(&mut self, refused: Vec<Refused>) -> Result<(), Stop> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus_api::{
@@ -71,6 +72,10 @@ pub(crate) struct Process<P: Protocol> {
     pub(crate) syncing: Option<usize>,
     /// What the applier has yet to do.
     pub(crate) jobs: VecDeque<Job>,
+    /// How often the machine wants the log's time to go forward, as the engine was last told.
+    pub(crate) time_wanted: Option<Duration>,
+    /// How many messages of its peers it has taken in.
+    pub(crate) heard: u64,
     /// How many snapshots the applier has installed.
     pub(crate) epoch: u64,
     pub(crate) desk: Desk,
@@ -125,9 +130,10 @@ impl<P: Protocol> Node<P> {
         self.clock.local(now)
     }
 
-    /// When the engine wants a tick, by the world's clock; never while no process runs.
+    /// When the engine wants a tick, by the world's clock; never while no process runs. A driver that gathers a batch looks
+    /// at its timers again once it has handed out what comes of it.
     pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
-        let process = self.process.as_ref().filter(|process| !process.paused)?;
+        let process = self.process.as_ref().filter(|process| !process.paused && !process.is_unsettled)?;
         let deadline = process.core.engine().deadline();
         (deadline < MonoTime::NEVER).then(|| self.clock.world(deadline))
     }
@@ -159,7 +165,7 @@ impl<P: Protocol> Node<P> {
         &mut self,
         mut config: EngineConfig,
         founders: Membership,
-        settings: &SnapshotSettings,
+        (settings, history_bytes): (&SnapshotSettings, u64),
         now: MonoTime,
     ) -> Result<(), replica::ReplicaError> {
         assert!(self.process.is_none(), "node {} runs already", self.id);
@@ -167,6 +173,7 @@ impl<P: Protocol> Node<P> {
         config.boot = self.boot;
         let failed = |error: kv_machine::KvError| replica::ReplicaError::Machine(error.into());
         let mut machine = KvMachine::open(self.tables.clone()).map_err(failed)?;
+        machine.keep_changes(history_bytes);
         if machine.applied().map_err(failed)?.position.index == LogIndex::ZERO {
             // As the service does: the members are part of the tables from the first start on, and so of each snapshot.
             machine.found(Arc::new(founders.clone())).map_err(failed)?;
@@ -184,6 +191,8 @@ impl<P: Protocol> Node<P> {
             trims: VecDeque::new(),
             syncing: None,
             jobs: VecDeque::new(),
+            time_wanted: None,
+            heard: 0,
             epoch: 0,
             desk: Desk::new(settings, &self.snapshots, applied),
             read_backs: VecDeque::new(),

@@ -101,6 +101,7 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::AcceptedValuesIgnored
         | Bug::HolesSkipped
         | Bug::LeadsBeforeCaughtUp
+        | Bug::QuorumReadOfChosenOnly
         | Bug::InstallationDropsAccepts
         | Bug::InstallationForgetsAccepts => &[Engine::Paxos],
         _ => &[Engine::Raft, Engine::Paxos],

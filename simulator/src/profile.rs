@@ -16,11 +16,15 @@ pub enum Profile {
     Partition,
     /// Clocks disagree, nodes pause and crawl.
     Clock,
+    /// Leaders read by leases: clocks disagree no more than is allowed, nodes pause past the end of a lease, elections are
+    /// forced, voters restart.
+    Lease,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] = [Profile::Calm, Profile::Swarm, Profile::Disk, Profile::Partition, Profile::Clock];
+    pub const ALL: [Profile; 6] =
+        [Profile::Calm, Profile::Swarm, Profile::Disk, Profile::Partition, Profile::Clock, Profile::Lease];
 
     /// What a user types.
     pub const fn name(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Profile {
             Profile::Disk => "disk",
             Profile::Partition => "partition",
             Profile::Clock => "clock",
+            Profile::Lease => "lease",
         }
     }
 }

@@ -52,13 +52,13 @@ pub struct Case {
 impl Case {
     /// This seed with the profile whose turn it is.
     pub fn of_seed(seed: u64) -> Case {
-        // Every other run draws from everything; the special ones share the rest.
+        // Some draw from everything; the special ones share the rest.
         const TURNS: [Profile; 8] = [
             Profile::Swarm,
             Profile::Disk,
             Profile::Swarm,
             Profile::Partition,
-            Profile::Swarm,
+            Profile::Lease,
             Profile::Clock,
             Profile::Swarm,
             Profile::Calm,

@@ -50,6 +50,9 @@ pub enum ScriptError {
     /// Nothing is on its way that the command could mean.
     #[error("no such message is on its way")]
     NoSuchMessage,
+    /// There is no such way to read.
+    #[error("there is no read by \"{0}\"; there are index, lease, log and quorum")]
+    NoSuchMode(String),
     /// A command of the state machine cannot be encoded.
     #[error(transparent)]
     Encoding(#[from] KvError),
@@ -117,8 +120,8 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
             let batch: Result<Vec<Bytes>, KvError> = keys.iter().cloned().chain(many).map(put).collect();
             world.propose_together(NodeId(*node), batch?)?;
         }
-        Command::Read(node) => {
-            world.read(NodeId(*node))?;
+        Command::Read { node, .. } => {
+            world.read(NodeId(*node), command.read_mode()?)?;
         }
         Command::Deliver { .. } => {
             world.deliver_which(&command.which())?;

@@ -5,10 +5,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use consensus_api::{
-    Lane, LogIndex, MonoTime, NodeId, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry, Write,
-    WriteId,
+    Lane, LogIndex, MonoTime, NodeId, Payload, ReadBack, ReadMode, Refused, RequestId, Role, RoleChange, SendSnapshot,
+    SharedEntry, Write, WriteId,
 };
 
+use crate::answers::Means;
+use crate::checks::SessionNews;
 use crate::disk::DiskError;
 use crate::inflict::LeftBroken;
 use crate::plan::Kind;
@@ -57,8 +59,10 @@ pub enum Happening<M> {
     Campaigned(NodeId),
     /// Cause: a client of the node proposed.
     Proposed(RequestId, bytes::Bytes),
-    /// Cause: a client of the node wants to read.
-    ReadAsked(RequestId),
+    /// Cause: a client of the node wants to read, by these means.
+    ReadAsked(RequestId, ReadMode),
+    /// Cause: a client of the node is content with whatever it has.
+    ReadStale(NodeId),
     /// Cause: a message arrived.
     Received(Parcel<M>),
     /// Cause: the network doubled a message.
@@ -152,7 +156,9 @@ pub enum Happening<M> {
     /// Effect: the client was told that its request was not carried out.
     Refused(Refused),
     /// Effect: the client may read tables that have applied up to here.
-    ReadServed(RequestId, LogIndex),
+    ReadServed(RequestId, LogIndex, Means),
+    /// Effect: what an entry meant for a session.
+    Session(NodeId, SessionNews),
     /// Effect: entries are wanted from the log store.
     ReadBackWanted(NodeId, ReadBack),
     /// Effect: a peer needs a snapshot.
@@ -208,6 +214,24 @@ pub struct Counts {
     pub refused: u64,
     /// Reads served.
     pub reads_served: u64,
+    /// Reads served by a lease.
+    pub lease_reads: u64,
+    /// Reads served as an entry of the log.
+    pub log_reads: u64,
+    /// Reads served without a leader.
+    pub quorum_reads: u64,
+    /// Reads that were content with whatever a node had.
+    pub stale_reads: u64,
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Sessions of which a client heard that they have expired.
+    pub sessions_expired: u64,
+    /// Requests that were carried out before and answered from the table.
+    pub duplicates: u64,
+    /// Requests refused because their answers had been acknowledged.
+    pub forgotten: u64,
+    /// Entries handed to state machines that carry nothing but the time, counted at each node.
+    pub ticks: u64,
     /// Times that entries were read back.
     pub read_backs: u64,
     /// Logs trimmed.
@@ -260,6 +284,15 @@ impl Counts {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.reads_served += other.reads_served;
+        self.lease_reads += other.lease_reads;
+        self.log_reads += other.log_reads;
+        self.quorum_reads += other.quorum_reads;
+        self.stale_reads += other.stale_reads;
+        self.sessions_opened += other.sessions_opened;
+        self.sessions_expired += other.sessions_expired;
+        self.duplicates += other.duplicates;
+        self.forgotten += other.forgotten;
+        self.ticks += other.ticks;
         self.read_backs += other.read_backs;
         self.trims += other.trims;
         self.snapshots_wanted += other.snapshots_wanted;
@@ -294,10 +327,28 @@ impl Counts {
             Happening::LeftBroken(_, how) => self.left_broken += u64::from(*how != LeftBroken::Down),
             Happening::NotStarted(..) => self.starts_refused += 1,
             Happening::TailCut { .. } => self.tails_cut += 1,
-            Happening::Committed(_, entries) => self.committed += entries.len() as u64,
+            Happening::Committed(_, entries) => {
+                self.committed += entries.len() as u64;
+                self.ticks += entries.iter().filter(|entry| entry.payload == Payload::Tick).count() as u64;
+            }
             Happening::Acknowledged(..) => self.acknowledged += 1,
             Happening::Refused(_) => self.refused += 1,
-            Happening::ReadServed(..) => self.reads_served += 1,
+            Happening::ReadServed(_, _, means) => {
+                self.reads_served += 1;
+                match means {
+                    Means::Round => {}
+                    Means::Lease => self.lease_reads += 1,
+                    Means::Log => self.log_reads += 1,
+                    Means::Quorum => self.quorum_reads += 1,
+                }
+            }
+            Happening::ReadStale(_) => self.stale_reads += 1,
+            Happening::Session(_, news) => match news {
+                SessionNews::Opened(_) => self.sessions_opened += 1,
+                SessionNews::Expired(_) => self.sessions_expired += 1,
+                SessionNews::Answered { .. } => self.duplicates += 1,
+                SessionNews::Forgotten { .. } => self.forgotten += 1,
+            },
             Happening::EntriesRead(..) => self.read_backs += 1,
             Happening::LogTrimmed { entries, .. } => {
                 self.trims += 1;

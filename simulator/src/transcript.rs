@@ -8,9 +8,11 @@
 //! ```
 
 use consensus_api::engine::decode_ballot;
-use consensus_api::{Entry, MonoTime, NodeId, Payload, Role, RoleChange, SharedEntry, Write};
+use consensus_api::{Entry, MonoTime, NodeId, Payload, ReadMode, Role, RoleChange, SharedEntry, Write};
 use kv_machine::{Batch, Command};
 
+use crate::answers::Means;
+use crate::checks::SessionNews;
 use crate::inflict::LeftBroken;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
@@ -101,6 +103,25 @@ fn parcel<P: Protocol>(parcel: &Parcel<P::Message>) -> String {
     format!("{} → {} {}", parcel.from, parcel.to, P::describe(&parcel.message))
 }
 
+/// A means to read, as scripts name it.
+fn means(mode: ReadMode) -> &'static str {
+    match mode {
+        ReadMode::Index => "index",
+        ReadMode::Lease => "lease",
+        ReadMode::Log => "log",
+        ReadMode::Quorum => "quorum",
+    }
+}
+
+fn session(node: NodeId, news: &SessionNews) -> String {
+    match news {
+        SessionNews::Opened(session) => format!("{node} opens session {session}"),
+        SessionNews::Expired(session) => format!("{node} finds session {session} expired"),
+        SessionNews::Answered { session, number } => format!("{node} answers {number} of session {session} once more"),
+        SessionNews::Forgotten { session, number } => format!("{node} has forgotten {number} of session {session}"),
+    }
+}
+
 /// Where a fault takes place, if not everywhere.
 fn at(node: Option<NodeId>) -> String {
     node.map(|node| format!(" at {node}")).unwrap_or_default()
@@ -124,7 +145,9 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Ticked(node) => format!("{node} ticks"),
         Happening::Campaigned(node) => format!("{node} is told to campaign"),
         Happening::Proposed(id, data) => format!("{} is asked to propose {} as {id}", id.origin, command(data)),
-        Happening::ReadAsked(id) => format!("{} is asked to read as {id}", id.origin),
+        Happening::ReadAsked(id, ReadMode::Index) => format!("{} is asked to read as {id}", id.origin),
+        Happening::ReadAsked(id, mode) => format!("{} is asked to read as {id}, by {}", id.origin, means(*mode)),
+        Happening::ReadStale(node) => format!("{node} is asked for whatever it has"),
         Happening::Received(Parcel { from, to, message, .. }) => {
             format!("{to} receives {} from {from}", P::name(message))
         }
@@ -183,7 +206,11 @@ fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
         Happening::Committed(node, committed) => format!("{node} commits {}", entries(committed)),
         Happening::Acknowledged(id, index) => format!("{} acknowledges {id} at {index}", id.origin),
         Happening::Refused(refused) => format!("{} refuses {}: {}", refused.id.origin, refused.id, refused.reason),
-        Happening::ReadServed(id, index) => format!("{} serves read {id} at {index}", id.origin),
+        Happening::ReadServed(id, index, Means::Lease) => {
+            format!("{} serves read {id} at {index} by its lease", id.origin)
+        }
+        Happening::ReadServed(id, index, _) => format!("{} serves read {id} at {index}", id.origin),
+        Happening::Session(node, news) => session(*node, news),
         Happening::ReadBackWanted(node, wanted) => format!("{node} wants {}…{} back", wanted.first, wanted.last),
         Happening::SnapshotWanted(node, wanted) => {
             format!("{node} wants a snapshot of at least {} for {}", wanted.at_least, wanted.to)

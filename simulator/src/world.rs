@@ -17,14 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, ReadMode,
-    RequestId, Role, StoreId, Timing,
+    Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
+    StoreId, Timing,
 };
 
 use replica::SnapshotSettings;
 
 use crate::agenda::{Agenda, Place, Scope, Task};
-use crate::answers::Answer;
+use crate::answers::{Answer, Reading};
 use crate::atlas::Atlas;
 use crate::checks::{Checks, Violation};
 use crate::clock::{Clock, PPM_MAX};
@@ -59,10 +59,13 @@ pub struct WorldConfig {
     pub batching_permille: u64,
     /// How far the nodes' clocks are apart, at most.
     pub clocks_apart: Duration,
-    /// How many microseconds a second each clock gains or loses, at most.
+    /// How many microseconds a second each clock gains or loses, at most; where the engines rely on a bound, no more than
+    /// that, whatever goes wrong.
     pub drift_ppm_max: u64,
     /// When snapshots are taken, how much log is kept behind them, and how they are sent.
     pub snapshots: SnapshotSettings,
+    /// How many bytes of recent changes the machines keep for watches; they travel in snapshots.
+    pub history_bytes: u64,
     /// How many of a thousand chunks of snapshots are damaged on their way.
     pub garbled_permille: u64,
     /// How much of the history is kept to be shown.
@@ -84,9 +87,18 @@ impl Default for WorldConfig {
             clocks_apart: Duration::ZERO,
             drift_ppm_max: 0,
             snapshots: SnapshotSettings::on_demand(),
+            history_bytes: 1_000,
             garbled_permille: 0,
             trace_max: 100_000,
         }
+    }
+}
+
+impl WorldConfig {
+    /// A clock's rate, as far as leases allow: beyond the bound that they are given nothing is promised.
+    pub(crate) fn within_bound(&self, ppm: i64) -> i64 {
+        let bound = self.timing.lease.map_or(i64::MAX, |lease| lease.clock_drift_ppm.into());
+        ppm.clamp(-bound, bound)
     }
 }
 
@@ -106,8 +118,8 @@ pub struct World<P: Protocol> {
     pub(crate) trace: Trace<P::Message>,
     pub(crate) atlas: Atlas,
     pub(crate) afflictions: Afflictions,
-    /// Which key a client wants to read.
-    pub(crate) reading: BTreeMap<RequestId, Vec<u8>>,
+    /// What clients want to read.
+    pub(crate) reading: BTreeMap<RequestId, Reading>,
     /// For the clients, if any listen.
     pub(crate) answers: Option<Vec<Answer>>,
     events_this_instant: u32,
@@ -117,7 +129,7 @@ pub struct World<P: Protocol> {
 fn draw_clock(config: &WorldConfig, random: &mut SeededRandom) -> Clock {
     let apart_us = u64::try_from(config.clocks_apart.as_micros()).unwrap_or(u64::MAX);
     let offset = Duration::from_micros(random.below(apart_us.saturating_add(1)));
-    let drift_ppm = match i64::try_from(config.drift_ppm_max).unwrap_or(PPM_MAX).min(PPM_MAX) {
+    let drift_ppm = match config.within_bound(i64::try_from(config.drift_ppm_max).unwrap_or(PPM_MAX)).min(PPM_MAX) {
         0 => 0,
         most => i64::try_from(random.below(2 * most.unsigned_abs() + 1)).unwrap_or(0) - most,
     };
@@ -163,7 +175,7 @@ impl<P: Protocol> World<P> {
         };
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        if let Err(error) = node.start(config, founders, &self.config.snapshots, now) {
+        if let Err(error) = node.start(config, founders, (&self.config.snapshots, self.config.history_bytes), now) {
             return self.not_started(id, &error);
         }
         self.atlas.up(id);
@@ -173,6 +185,7 @@ impl<P: Protocol> World<P> {
         }
         // The last life may have ended between a snapshot and the trimming.
         self.want_trim(id)?;
+        self.keep_time(id);
         self.settle(id)
     }
 
@@ -410,14 +423,6 @@ impl<P: Protocol> World<P> {
             self.step(node, cause, Input::Propose { id, data: Blob(data) });
         }
         self.settle(node)
-    }
-
-    /// A client of the node reads; `None` where nobody is there to serve it.
-    pub fn read(&mut self, node: NodeId) -> Result<Option<RequestId>, Violation> {
-        let Some(id) = self.next_request(node) else { return Ok(None) };
-        self.checks.read_asked(id);
-        self.input(node, Happening::ReadAsked(id), Input::Read { id, mode: ReadMode::Index })?;
-        Ok(Some(id))
     }
 
     /// The node is told to start an election.

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::thread;
 
+use consensus_api::ReadMode;
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
 use simulator::plan::{FaultPlan, Kind};
@@ -58,10 +59,19 @@ fn every_history_holds<P: Protocol>() {
         (counts.transfers, runs / 4, "a snapshot was sent"),
         (counts.snapshots_installed, runs / 4, "a snapshot was installed"),
         (counts.chunks_garbled, runs / 50, "a chunk was damaged on its way"),
+        (counts.lease_reads, 5 * runs, "a read was served by a lease"),
+        (counts.log_reads, 5 * runs, "a read was served through the log"),
+        (counts.sessions_opened, runs, "a session was opened"),
+        (counts.sessions_expired, runs / 2, "a session has expired"),
+        (counts.duplicates, 5 * runs, "a duplicate was answered from the table"),
+        (counts.forgotten, 0, "a late copy was refused as forgotten"),
+        (counts.ticks, 2 * runs, "a leader has told the time"),
         (total(|report| report.operations.done), 200 * runs, "an operation was done"),
         (total(|report| report.operations.unknown), 5 * runs, "an operation stayed unknown"),
     ];
-    for (count, least, what) in enough {
+    let by_quorums = (counts.quorum_reads, 5 * runs, "a read was served without a leader");
+    let by_quorums = P::READS.contains(&ReadMode::Quorum).then_some(by_quorums);
+    for (count, least, what) in enough.into_iter().chain(by_quorums) {
         assert!(count > least, "hardly ever {what}: {count} times in {runs} runs");
     }
     let undecided = total(|report| u64::from(report.undecided));

@@ -1,9 +1,10 @@
 //! Each check finds what it is there to find, and nothing else. What is about logs is in [`logs`], and what is about
-//! snapshots in [`snapshots`].
+//! snapshots in [`snapshots`], what is about sessions in [`sessions`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod logs;
+mod sessions;
 mod snapshots;
 
 use std::sync::Arc;

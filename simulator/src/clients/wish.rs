@@ -66,6 +66,14 @@ impl Wish {
         }
     }
 
+    /// What it writes, if it writes something.
+    pub(super) fn value(&self) -> Option<&str> {
+        match self {
+            Wish::Put { value, .. } | Wish::Append { value, .. } | Wish::VersionedPut { value, .. } => Some(value),
+            Wish::Get { .. } | Wish::Delete { .. } => None,
+        }
+    }
+
     pub(super) fn key_number(&self) -> u64 {
         match self {
             Wish::Get { key }
@@ -142,6 +150,6 @@ fn expectation(found: &Found, habits: &Habits) -> Expect {
     }
 }
 
-fn text(value: &Blob) -> String {
+pub(super) fn text(value: &Blob) -> String {
     String::from_utf8_lossy(&value.0).into_owned()
 }

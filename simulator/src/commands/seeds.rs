@@ -40,7 +40,7 @@ pub struct Args {
     /// This seed alone
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// What kind of trouble: calm, swarm, disk, partition or clock; without it, each seed has its own
+    /// What kind of trouble: calm, swarm, disk, partition, clock or lease; without it, each seed has its own
     #[arg(long)]
     profile: Option<Profile>,
     /// How many nodes, 3 or 5; without it, the seed decides

@@ -70,6 +70,16 @@ impl Totals {
             counts.snapshots_refused,
             counts.entries_trimmed
         );
+        let _ = writeln!(
+            text,
+            "reads           {} served, {} of them by leases, {} by quorums without a leader, {} through the log; {} stale",
+            counts.reads_served, counts.lease_reads, counts.quorum_reads, counts.log_reads, counts.stale_reads
+        );
+        let _ = writeln!(
+            text,
+            "sessions        {} opened, {} expired, {} duplicates answered, {} refused as forgotten, {} ticks",
+            counts.sessions_opened, counts.sessions_expired, counts.duplicates, counts.forgotten, counts.ticks
+        );
         let _ =
             writeln!(text, "slowest return  {} ms after a majority was repaired", self.slowest_recovery.as_millis());
         let _ = write!(

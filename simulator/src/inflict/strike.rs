@@ -90,7 +90,7 @@ impl<P: Protocol> World<P> {
                 return Ok(self.strike(number));
             }
             Fault::Drift(_, ppm) => {
-                node.clock.set_rate(now, ppm);
+                node.clock.set_rate(now, self.config.within_bound(ppm));
                 return Ok(self.strike(number));
             }
             Fault::Campaign(_) => {
@@ -214,7 +214,7 @@ impl<P: Protocol> World<P> {
         let ppm = self.afflictions.last(id, |fault| if let Fault::Drift(_, ppm) = fault { Some(*ppm) } else { None });
         if let Some(node) = self.nodes.get_mut(&id) {
             match ppm {
-                Some(ppm) => node.clock.set_rate(now, ppm),
+                Some(ppm) => node.clock.set_rate(now, self.config.within_bound(ppm)),
                 None => node.clock.restore_rate(now),
             }
         }

@@ -80,6 +80,18 @@ const CLOCK: [Offer; 6] = [
     (Kind::Campaign, 300, 6),
 ];
 
+const LEASE: [Offer; 9] = [
+    (Kind::Drift, 1000, 6),
+    (Kind::Pause, 1000, 6),
+    (Kind::Campaign, 1000, 10),
+    (Kind::Crash, 900, 6),
+    (Kind::SlowNode, 400, 2),
+    (Kind::Partition, 600, 4),
+    (Kind::OneWayCut, 400, 3),
+    (Kind::Clog, 500, 3),
+    (Kind::SnapshotCrash, 300, 2),
+];
+
 fn menu(profile: Profile) -> &'static [Offer] {
     match profile {
         Profile::Calm => &[],
@@ -87,6 +99,7 @@ fn menu(profile: Profile) -> &'static [Offer] {
         Profile::Disk => &DISK,
         Profile::Partition => &PARTITION,
         Profile::Clock => &CLOCK,
+        Profile::Lease => &LEASE,
     }
 }
 
@@ -110,6 +123,7 @@ pub(super) fn promises(profile: Profile, nodes: u64) -> Vec<Promise> {
             &[&[Kind::Partition], &[Kind::OneWayCut], &[Kind::Clog], &[Kind::Weather], &[Kind::SnapshotCrash]]
         }
         Profile::Clock => &[&[Kind::Drift], &[Kind::Pause], &[Kind::SlowNode]],
+        Profile::Lease => &[&[Kind::Drift], &[Kind::Pause], &[Kind::Campaign], &[Kind::Crash]],
     };
     let possible = |any: &&&'static [Kind]| any.iter().all(|kind| is_possible(*kind, nodes));
     all.iter().filter(possible).map(|any| Promise(any)).collect()
@@ -247,7 +261,7 @@ impl Drawing<'_> {
 
 /// From what a bad crystal does to what no crystal does.
 fn drift_ppm(random: &mut SeededRandom) -> i64 {
-    let ppm = one_of(random, &[500, 10_000, 50_000]);
+    let ppm = one_of(random, &[500, 10_000, 50_000, 200_000]);
     if random.below(2) == 0 { ppm } else { -ppm }
 }
 

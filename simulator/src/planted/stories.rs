@@ -1,10 +1,12 @@
 //! Bugs that chance meets too rarely, each with the schedule that shows it. The same story told without its bug breaks
 //! nothing, which is tested too.
 
+mod leases;
+
 use std::panic::catch_unwind;
 
 use consensus_api::planted::Bug;
-use consensus_api::{NodeId, RequestId, Timing};
+use consensus_api::{NodeId, ReadMode, RequestId, Timing};
 use kv_machine::{Command, Expect};
 use replica::SnapshotSettings;
 
@@ -38,6 +40,14 @@ pub enum Story {
     SnapshotEndsInStrayEntries,
     /// A follower is sent a snapshot that ends within what it has from its leader.
     SnapshotEndsInSharedEntries,
+    /// A leader that is cut off reads by its lease, and its clock is slow.
+    SlowLeaderAndFastVoters,
+    /// A leader stands still while another one is elected, and is then asked to read.
+    LeaderStandsStill,
+    /// A leader that is cut off reads by its lease, and its voters restart.
+    VotersRestart,
+    /// A leader that is cut off reads by its lease, and somebody forces an election.
+    ElectionIsForced,
 }
 
 impl Story {
@@ -54,6 +64,10 @@ impl Story {
             (Bug::TailGapSkipped, _) => Some(Story::PromiseLostAcceptKept),
             (Bug::InstallationKeepsSuffix, _) => Some(Story::SnapshotEndsInStrayEntries),
             (Bug::InstallationDropsSuffix, _) => Some(Story::SnapshotEndsInSharedEntries),
+            (Bug::LeaseWithoutMargin, _) => Some(Story::SlowLeaderAndFastVoters),
+            (Bug::LeaseSurvivesPause, _) => Some(Story::LeaderStandsStill),
+            (Bug::LeaseForgottenByRestart, _) => Some(Story::VotersRestart),
+            (Bug::ForcedElectionIgnoresLease, _) => Some(Story::ElectionIsForced),
             _ => None,
         }
     }
@@ -71,6 +85,10 @@ impl Story {
             Story::PromiseLostAcceptKept => "a promise is lost and what was accepted under it is not",
             Story::SnapshotEndsInStrayEntries => "a snapshot ends within a deposed leader's entries",
             Story::SnapshotEndsInSharedEntries => "a snapshot ends within what a follower has from its leader",
+            Story::SlowLeaderAndFastVoters => "a leader with a slow clock reads by its lease",
+            Story::LeaderStandsStill => "a leader stands still past its lease",
+            Story::VotersRestart => "voters restart while a lease lasts",
+            Story::ElectionIsForced => "an election is forced while a lease lasts",
         }
     }
 
@@ -98,6 +116,10 @@ impl Story {
             Story::PromiseLostAcceptKept => promise_lost_accept_kept(&mut Stage::<P>::new(3)?),
             Story::SnapshotEndsInStrayEntries => snapshot_ends_in_stray_entries(&mut Stage::<P>::with_short_logs(3)?),
             Story::SnapshotEndsInSharedEntries => snapshot_ends_in_shared_entries(&mut Stage::<P>::with_short_logs(3)?),
+            Story::SlowLeaderAndFastVoters => leases::slow_leader_and_fast_voters::<P>(),
+            Story::LeaderStandsStill => leases::leader_stands_still::<P>(),
+            Story::VotersRestart => leases::voters_restart::<P>(),
+            Story::ElectionIsForced => leases::election_is_forced::<P>(),
         }
     }
 }
@@ -132,7 +154,7 @@ fn deposed_leader_reads<P: Protocol>(stage: &mut Stage<P>) -> Result<(), Violati
     stage.world.stabilize()?;
     stage.put(TWO)?;
     stage.world.stabilize()?;
-    stage.world.read(ONE)?;
+    stage.world.read(ONE, ReadMode::Index)?;
     stage.world.stabilize()
 }
 
@@ -147,7 +169,7 @@ fn late_reply_to_deposed_leader<P: Protocol>(stage: &mut Stage<P>) -> Result<(),
     stage.exchange(&[TWO, THREE])?;
     stage.put(TWO)?;
     stage.exchange(&[TWO, THREE])?;
-    stage.world.read(ONE)?;
+    stage.world.read(ONE, ReadMode::Index)?;
     let late = Which { from: Some(TWO), to: Some(ONE), kind: Some("HeartbeatReply".into()), nth: Some(1) };
     stage.world.deliver_which(&late)?;
     stage.world.settle_locally()

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use consensus_api::random::SeededRandom;
-use consensus_api::{Limits, Timing};
+use consensus_api::{LeaseTiming, Limits, ReadMode, Timing};
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
 
-use crate::clients::Habits;
+use crate::clients::{Habits, SessionHabits};
 use crate::profile::Profile;
 use crate::schedule::Case;
+use crate::trace::Counts;
 use crate::world::{LinkFaults, SpanUs, WorldConfig};
 
 /// Everything that differs from run to run besides chance itself.
@@ -36,6 +37,8 @@ pub struct Knobs {
     pub local: SpanUs,
     /// How much faster or slower than time the clocks go, at most.
     pub drift_ppm_max: u64,
+    /// Whether leaders hold leases, and the bound on clocks that these rest on: none goes beyond it, whatever goes wrong.
+    pub lease: Option<LeaseTiming>,
     /// How often nodes gather batches.
     pub batching_permille: u64,
     /// What the clients are like.
@@ -44,6 +47,8 @@ pub struct Knobs {
     pub takes_snapshots: bool,
     /// When, how much log is kept behind them, and how they are sent.
     pub snapshots: SnapshotSettings,
+    /// How many bytes of recent changes the machines keep for watches.
+    pub history_bytes: u64,
     /// How many of a thousand chunks are damaged on their way.
     pub garbled_permille: u64,
     /// How often, of a thousand times that a digest is compared, a snapshot is demanded too.
@@ -70,10 +75,12 @@ impl Knobs {
             sync: one_of(random, [SpanUs::new(0, 0), SpanUs::new(100, 1000), SpanUs::new(100, 20_000)]),
             local: one_of(random, [SpanUs::new(0, 0), SpanUs::new(0, 500), SpanUs::new(0, 5_000)]),
             drift_ppm_max: one_of(random, [0, 100, 10_000]),
+            lease: None,
             batching_permille: one_of(random, [0, 100, 500]),
             habits: habits(random, election_timeout_ms),
             takes_snapshots: random.below(4) > 0,
             snapshots: SnapshotSettings::on_demand(),
+            history_bytes: one_of(random, [0, 1_000, 20_000]),
             garbled_permille: 0,
             demands_permille: 0,
             housekeep_every_ms: one_of(random, [100, 500]),
@@ -89,7 +96,56 @@ impl Knobs {
         knobs.snapshots = snapshots(random, knobs.takes_snapshots, election_timeout_ms);
         knobs.garbled_permille = one_of(random, [0, 0, 20, 100]);
         knobs.demands_permille = one_of(random, [0, 0, 20, 100]);
+        knobs.draw_reads(random, case.profile);
         knobs
+    }
+
+    /// Leases belong to their own profile and to some of the other runs; without them the clocks of a run may do what no
+    /// clock does.
+    fn draw_reads(&mut self, random: &mut SeededRandom, profile: Profile) {
+        let bound_ppm = one_of(random, [0, 200, 10_000, 50_000, 200_000]);
+        let has_leases = match profile {
+            Profile::Lease => true,
+            Profile::Clock => false,
+            _ => random.below(3) == 0,
+        };
+        if has_leases {
+            self.lease = Some(LeaseTiming { clock_drift_ppm: bound_ppm });
+            self.drift_ppm_max = bound_ppm.into();
+        }
+        self.habits.reads = match profile {
+            Profile::Lease => vec![ReadMode::Lease],
+            _ if has_leases && random.below(2) == 0 => vec![ReadMode::Lease, ReadMode::Lease, ReadMode::Index],
+            _ => one_of(random, MIXTURES).to_vec(),
+        };
+        if has_leases {
+            // Some of them must come to ask a leader, and in time.
+            self.habits.clients = self.habits.clients.max(3);
+            self.habits.reads_percent = self.habits.reads_percent.max(40);
+        }
+    }
+
+    /// What a run with these knobs must have had besides what its profile promises, and how it is counted.
+    pub(super) fn promises(&self, has_quorum_reads: bool) -> Vec<(&'static str, fn(&Counts) -> u64)> {
+        let mut promises: Vec<(&'static str, fn(&Counts) -> u64)> = Vec::new();
+        if self.takes_snapshots {
+            promises.push(("snapshot", |counts| counts.snapshots_taken));
+        }
+        if self.lease.is_some() && self.nodes > 1 && self.habits.read_by(ReadMode::Lease) {
+            promises.push(("read by a lease", |counts| counts.lease_reads));
+        }
+        if has_quorum_reads && self.habits.read_by(ReadMode::Quorum) {
+            promises.push(("read without a leader", |counts| counts.quorum_reads));
+        }
+        if let Some(sessions) = &self.habits.sessions {
+            promises.push(("session", |counts| counts.sessions_opened));
+            promises.push(("duplicate that was answered from the table", |counts| counts.duplicates));
+            if sessions.naps_permille > 0 {
+                promises.push(("tick", |counts| counts.ticks));
+                promises.push(("session that has expired", |counts| counts.sessions_expired));
+            }
+        }
+        promises
     }
 
     /// The world of these knobs.
@@ -103,7 +159,7 @@ impl Knobs {
                 election_timeout,
                 pre_check: self.pre_check,
                 check_quorum: self.check_quorum,
-                lease: None,
+                lease: self.lease,
             },
             limits: self.limits.clone(),
             links: self.links,
@@ -113,6 +169,7 @@ impl Knobs {
             clocks_apart: Duration::from_secs(1000),
             drift_ppm_max: self.drift_ppm_max,
             snapshots: self.snapshots.clone(),
+            history_bytes: self.history_bytes,
             garbled_permille: self.garbled_permille,
             trace_max,
         }
@@ -142,6 +199,16 @@ fn snapshots(random: &mut SeededRandom, takes: bool, election_timeout_ms: u64) -
     }
 }
 
+/// By which means the clients of a run read; most by rounds, as the others are asked for by name.
+const MIXTURES: [&[ReadMode]; 6] = [
+    &[ReadMode::Index],
+    &[ReadMode::Index],
+    &[ReadMode::Log],
+    &[ReadMode::Quorum],
+    &[ReadMode::Quorum, ReadMode::Index],
+    &[ReadMode::Index, ReadMode::Lease, ReadMode::Log, ReadMode::Quorum],
+];
+
 /// From one client that hardly thinks to a crowd that fills every bound.
 fn habits(random: &mut SeededRandom, election_timeout_ms: u64) -> Habits {
     let (clients, think_ms) = one_of(random, [(1, 2), (3, 10), (5, 20), (12, 40), (40, 150)]);
@@ -153,7 +220,23 @@ fn habits(random: &mut SeededRandom, election_timeout_ms: u64) -> Habits {
         reads_percent: one_of(random, [10, 40, 80]),
         deletes: random.below(2) == 0,
         value_bytes_max: one_of(random, [1, 20, 300]),
+        reads: vec![ReadMode::Index],
+        stale_permille: one_of(random, [0, 0, 50]),
+        sessions: sessions(random),
     }
+}
+
+/// Three runs of four have them.
+fn sessions(random: &mut SeededRandom) -> Option<SessionHabits> {
+    let (ttl_ms, naps_permille) = one_of(random, [(1_000, 5), (1_500, 2), (60_000, 0)]);
+    let habits = SessionHabits {
+        window: 1 + random.below(8),
+        ttl: Duration::from_millis(ttl_ms),
+        retries_max: one_of(random, [1, 3, 10]),
+        doubled_permille: one_of(random, [20, 100, 300]),
+        naps_permille,
+    };
+    (random.below(4) > 0).then_some(habits)
 }
 
 fn one_of<T: Clone, const N: usize>(random: &mut SeededRandom, choices: [T; N]) -> T {

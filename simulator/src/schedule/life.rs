@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consensus_api::random::SeededRandom;
-use consensus_api::{Blob, LogIndex, MonoTime, NodeId, RequestId};
+use consensus_api::{Blob, LogIndex, MonoTime, NodeId, ReadMode, RequestId};
 use kv_machine::{Command, Expect, KvError};
 
 use super::{Case, Knobs, Operations, Report};
@@ -31,6 +31,8 @@ const OPERATIONS_PER_TURN: usize = 25;
 const TURN: Duration = Duration::from_millis(100);
 /// For how many turns what was promised and has not come about is tried again.
 const PROMISE_TURNS_MAX: u32 = 50;
+/// How often all clients nap until a session has expired.
+const NAPS_MAX: u32 = 5;
 /// How many states the search for an order may visit for one key.
 const STATES_MAX: usize = 200_000;
 
@@ -41,7 +43,7 @@ pub(super) enum Broken {
     Violation(#[from] Violation),
     #[error("liveness: {0}")]
     NotLive(String),
-    #[error("vacuous: the run had no {0}, which its profile promises")]
+    #[error("vacuous: the run had no {0}, which its profile or its knobs promise")]
     Vacuous(String),
     #[error("linearizability: {0}")]
     NotLinearizable(String),
@@ -165,6 +167,18 @@ impl<P: Protocol> Life<P> {
             self.go_on_until(self.world.now() + TURN)?;
         }
         for _ in 0..PROMISE_TURNS_MAX {
+            if self.lacks_expiry() || self.missing().is_none() {
+                break;
+            }
+            self.go_on_until(self.world.now() + TURN)?;
+        }
+        // No client says a word until its session has expired: that takes ticks.
+        for _ in 0..NAPS_MAX {
+            let Some(sessions) = self.knobs.habits.sessions.clone().filter(|_| self.lacks_expiry()) else { break };
+            self.clients.nap(self.world.now());
+            self.go_on_until(self.world.now() + sessions.ttl * 2)?;
+        }
+        for _ in 0..PROMISE_TURNS_MAX {
             let Some(broken) = self.broken_promise() else { break };
             let kept_by = |planned: &&Planned| planned.promised && broken.0.contains(&planned.fault.kind());
             let again: Vec<Planned> = self.plan.faults.iter().filter(kept_by).copied().collect();
@@ -183,6 +197,20 @@ impl<P: Protocol> Life<P> {
     fn broken_promise(&self) -> Option<Promise> {
         let counts = self.world.counts();
         self.plan.promises().into_iter().find(|promise| promise.count(&counts) == 0)
+    }
+
+    /// Whether time has not been told, or no session has expired that should have.
+    fn lacks_expiry(&self) -> bool {
+        let (counts, sessions) = (self.world.counts(), &self.knobs.habits.sessions);
+        let expires = sessions.as_ref().is_some_and(|sessions| sessions.naps_permille > 0);
+        expires && (counts.ticks == 0 || counts.sessions_expired == 0)
+    }
+
+    /// What the knobs promise and has not come about.
+    fn missing(&self) -> Option<&'static str> {
+        let counts = self.world.counts();
+        let promises = self.knobs.promises(P::READS.contains(&ReadMode::Quorum));
+        promises.into_iter().find(|(_, count)| count(&counts) == 0).map(|(what, _)| what)
     }
 
     /// A majority is repaired, and the rest stays broken; tells how long it took until a new command was committed.
@@ -231,8 +259,8 @@ impl<P: Protocol> Life<P> {
         if counts.reads_served == before.reads_served {
             return Err(Broken::Vacuous("read".to_owned()));
         }
-        if self.knobs.takes_snapshots && counts.snapshots_taken == 0 {
-            return Err(Broken::Vacuous("snapshot".to_owned()));
+        if let Some(what) = self.missing() {
+            return Err(Broken::Vacuous(what.to_owned()));
         }
         match self.broken_promise() {
             Some(broken) => Err(Broken::Vacuous(broken.to_string())),

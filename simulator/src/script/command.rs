@@ -1,7 +1,8 @@
 //! The words of a script.
 
-use consensus_api::{NodeId, Timing};
+use consensus_api::{LeaseTiming, NodeId, ReadMode, Timing};
 
+use super::ScriptError;
 use crate::faults::Which;
 use crate::world::WorldConfig;
 
@@ -19,6 +20,9 @@ pub enum Command {
         /// Whether leaders mind their quorum; yes without it.
         #[arg(key)]
         check_quorum: Option<bool>,
+        /// Leaders hold leases, and clocks gain or lose no more than so many parts of a million.
+        #[arg(key)]
+        lease_ppm: Option<u32>,
         /// How many bytes of recent entries engines keep in memory.
         #[arg(key)]
         window_bytes: Option<usize>,
@@ -51,8 +55,14 @@ pub enum Command {
         #[arg(key)]
         count: Option<u64>,
     },
-    /// A client of the node reads: `read 2`.
-    Read(u64),
+    /// A client of the node reads: `read 2` or `read 2 mode=lease`.
+    Read {
+        /// Which node.
+        node: u64,
+        /// By which means: index (a round), lease, log or quorum; index without it.
+        #[arg(key)]
+        mode: Option<String>,
+    },
     /// Delivers what is on its way, but not what is sent in answer: `deliver to=2 kind=Accept nth=2`.
     Deliver {
         /// Only from this node.
@@ -151,19 +161,32 @@ pub enum Command {
 impl Command {
     /// The new cluster that the command asks for, if it does.
     pub(super) fn new_cluster(&self) -> Option<WorldConfig> {
-        let Command::Cluster { nodes, pre_check, check_quorum, window_bytes, message_bytes } = self else {
+        let Command::Cluster { nodes, pre_check, check_quorum, lease_ppm, window_bytes, message_bytes } = self else {
             return None;
         };
         let mut config = WorldConfig { nodes: nodes.unwrap_or(3), ..WorldConfig::default() };
         config.timing = Timing {
             pre_check: pre_check.unwrap_or(true),
             check_quorum: check_quorum.unwrap_or(true),
+            lease: lease_ppm.map(|clock_drift_ppm| LeaseTiming { clock_drift_ppm }),
             ..config.timing
         };
         let limits = &mut config.limits;
         limits.window_bytes_max = window_bytes.unwrap_or(limits.window_bytes_max);
         limits.message_bytes_max = message_bytes.unwrap_or(limits.message_bytes_max);
         Some(config)
+    }
+
+    /// By which means it reads, if it does.
+    pub(super) fn read_mode(&self) -> Result<ReadMode, ScriptError> {
+        let Command::Read { mode: Some(mode), .. } = self else { return Ok(ReadMode::Index) };
+        match mode.as_str() {
+            "index" => Ok(ReadMode::Index),
+            "lease" => Ok(ReadMode::Lease),
+            "log" => Ok(ReadMode::Log),
+            "quorum" => Ok(ReadMode::Quorum),
+            other => Err(ScriptError::NoSuchMode(other.to_owned())),
+        }
     }
 
     /// Whether it shows a table with a line for each node.
@@ -188,7 +211,7 @@ impl Command {
             Command::Propose { node, .. }
             | Command::Persist { node, .. }
             | Command::Crash { node, .. }
-            | Command::Read(node)
+            | Command::Read { node, .. }
             | Command::Pause(node)
             | Command::Resume(node)
             | Command::Isolate(node) => vec![*node],

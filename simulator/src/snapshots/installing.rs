@@ -53,6 +53,7 @@ impl<P: Protocol> World<P> {
         self.checks.installed(id, manifest, &state, &founders)?;
         self.note(Happening::SnapshotInstalled(id, state.position.index));
         self.compare_digest(id)?;
+        self.keep_time(id);
         if self.moment(id, Moment::NextSwap)? {
             return Ok(true);
         }

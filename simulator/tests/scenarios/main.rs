@@ -6,6 +6,8 @@
 //!   disks                torn, damaged, full and failing disks
 //!   election             late votes, old entries, deadlocks of pre-vote, one-way links, duels
 //!   reads_and_clients    reads of new leaders, retries, restarts that replay, clients that give up
+//!   sessions             retries across whatever is lost, sessions that are over
+//!   leases               reads by leases: clocks, pauses, forced elections, voters that restart
 //!   flow                 commit indexes, followers that lag, logs without a quorum
 //!   snapshots            older, doubled, damaged ones, crashes at every step of an installation
 //!   compaction           logs trimmed past what somebody needs, under load and at a takeover
@@ -36,6 +38,8 @@ mod disks;
 mod durability;
 mod election;
 mod flow;
+mod leases;
 mod reads_and_clients;
+mod sessions;
 mod snapshots;
 mod stage;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use consensus_api::Limits;
+use consensus_api::{Limits, ReadMode};
+use engine_multipaxos::MultiPaxos;
 use simulator::answers::Answer;
-use simulator::clients::{Clients, Habits};
+use simulator::clients::{Clients, Habits, SessionHabits};
 use simulator::faults::Survivors;
 use simulator::linearizability::{self, Action, Model, Outcome, Verdict};
 
@@ -19,14 +20,22 @@ stories! {
         a_read_whose_question_or_answer_is_lost_is_asked_again,
         a_restart_applies_nothing_twice,
         a_client_that_gives_up_hears_unknown_and_the_checker_allows_both,
+        a_client_that_gives_a_number_of_its_session_up_hears_unknown_too,
     }
     raft {}
-    multi_paxos {}
+    multi_paxos { a_quorum_that_has_accepted_a_value_and_does_not_know_it_chosen_keeps_a_read_waiting }
 }
 
 /// x was acknowledged by 1; 2, elected since, has it and does not know that it is committed. A read at 2's commit index
-/// would miss x, though a quorum confirms that 2 leads.
+/// would miss x, though a quorum confirms that 2 leads. So would one of a quorum that does not know x to be chosen. What a
+/// lease has to do with it is in [`leases`](crate::leases).
 fn a_new_leader_serves_no_read_before_an_entry_of_its_own_epoch_is_committed<P: Words>() {
+    for mode in P::READS {
+        new_leader_reads::<P>(*mode);
+    }
+}
+
+fn new_leader_reads<P: Words>(mode: ReadMode) {
     let mut stage = Stage::<P>::led_by_one(3, Limits::default());
     let x = stage.append(ONE, "k", "x");
     stage.deliver(ONE, TWO);
@@ -38,10 +47,13 @@ fn a_new_leader_serves_no_read_before_an_entry_of_its_own_epoch_is_committed<P: 
     stage.crash(ONE);
     stage.elect(TWO, &[THREE]);
 
-    let read = stage.read(TWO, "k");
+    let read = stage.read_by(TWO, "k", mode);
     assert!(stage.deliver_kind(TWO, THREE, P::HEARTBEAT) > 0);
+    stage.deliver_kind(TWO, THREE, "ReadQuery");
     stage.write(THREE);
     assert!(stage.deliver_kind(THREE, TWO, P::HEARTBEAT_REPLY) > 0, "no quorum has confirmed 2");
+    let is_told = stage.deliver_kind(THREE, TWO, "ReadReport") > 0;
+    assert!(is_told == (mode == ReadMode::Quorum), "no quorum has told what it has accepted");
     assert!(stage.commit(TWO) < index, "2 knows already");
     assert_eq!(stage.answers(read), [], "2 serves what it cannot know");
     stage.exchange(&[TWO, THREE]);
@@ -194,6 +206,9 @@ fn a_client_that_gives_up_hears_unknown_and_the_checker_allows_both<P: Words>() 
         reads_percent: 0,
         deletes: false,
         value_bytes_max: 0,
+        reads: vec![ReadMode::Index],
+        stale_permille: 0,
+        sessions: None,
     };
     let patience = habits.patience;
     let mut stage = Stage::<P>::led_by_one(3, Limits::default());
@@ -237,4 +252,83 @@ fn a_client_that_gives_up_hears_unknown_and_the_checker_allows_both<P: Words>() 
     history[0].outcome = Outcome::Fail;
     history[0].returned = Some(history[0].call + 1);
     assert!(matches!(verdict(&history), Verdict::NotLinearizable(_)), "failed is taken for unknown");
+}
+
+/// As the other one, but the write has a number in a session: it is asked again under it, and at last given up.
+fn a_client_that_gives_a_number_of_its_session_up_hears_unknown_too<P: Words>() {
+    let sessions = SessionHabits {
+        window: 1,
+        ttl: Duration::from_secs(60),
+        retries_max: 2,
+        doubled_permille: 0,
+        naps_permille: 0,
+    };
+    let habits = Habits {
+        clients: 1,
+        keys: 1,
+        think: Duration::from_millis(1),
+        patience: Duration::from_millis(100),
+        reads_percent: 0,
+        deletes: false,
+        value_bytes_max: 0,
+        reads: vec![ReadMode::Index],
+        stale_permille: 0,
+        sessions: Some(sessions),
+    };
+    let patience = habits.patience;
+    let mut stage = Stage::<P>::led_by_one(3, Limits::default());
+    // It asks node 1 alone.
+    let mut clients = Clients::new(habits, 1, 2);
+    stage.elapse(1);
+    clients.allow(1, stage.world.now());
+    clients.wake(&mut stage.world).expect("holds");
+    stage.stabilize();
+    clients.hear(&mut stage.world).expect("holds");
+    assert_eq!(stage.counts().sessions_opened, 1);
+    stage.elapse(1);
+    clients.wake(&mut stage.world).expect("holds");
+    stage.deliver(ONE, TWO);
+    stage.write(TWO);
+    stage.lose_all();
+
+    // Nobody answers, and then nobody is there to ask.
+    holds(stage.world.elapse(patience));
+    clients.wake(&mut stage.world).expect("holds");
+    stage.crash(ONE);
+    for _ in 0..40 {
+        holds(stage.world.elapse(patience));
+        clients.wake(&mut stage.world).expect("holds");
+        clients.hear(&mut stage.world).expect("holds");
+    }
+    assert!(clients.are_done());
+    let [written] = clients.history() else { panic!("a retry is no operation of its own: {:?}", clients.history()) };
+    assert_eq!((written.outcome, written.returned), (Outcome::Unknown, None));
+    assert!(written.call < 200_000_000, "it begins when it is asked first");
+}
+
+/// x was acknowledged by 1 and stands at 2, which does not know that it is chosen. 3 asks the two of them that are left, and must
+/// wait until somebody finds out.
+fn a_quorum_that_has_accepted_a_value_and_does_not_know_it_chosen_keeps_a_read_waiting() {
+    let mut stage = Stage::<MultiPaxos>::led_by_one(3, Limits::default());
+    let x = stage.append(ONE, "k", "x");
+    stage.deliver(ONE, TWO);
+    stage.write(TWO);
+    stage.write(ONE);
+    stage.deliver_kind(TWO, ONE, MultiPaxos::ACCEPTED);
+    assert!(stage.acknowledged(x));
+    stage.lose_all();
+    stage.crash(ONE);
+    let read = stage.read_by(THREE, "k", ReadMode::Quorum);
+    assert_eq!(stage.deliver_kind(THREE, TWO, "ReadQuery"), 1);
+    assert_eq!(stage.deliver_kind(TWO, THREE, "ReadReport"), 1);
+    assert_eq!(stage.answers(read), [], "3 serves what it cannot know");
+    stage.elect(TWO, &[THREE]);
+    stage.exchange(&[TWO, THREE]);
+    assert_eq!(stage.what_was_read(read).as_deref(), Some("x"));
+    // And now nobody need lead.
+    stage.crash(TWO);
+    stage.restart(TWO);
+    let again = stage.read_by(THREE, "k", ReadMode::Quorum);
+    stage.exchange(&[TWO, THREE]);
+    assert_eq!(stage.what_was_read(again).as_deref(), Some("x"));
 }

@@ -6,12 +6,13 @@
 //! way a property that breaks ends the story.
 
 mod asks;
+pub(crate) mod sessions;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus_api::{Blob, Limits, NodeId, RequestId, Timing};
+use consensus_api::{Blob, Limits, NodeId, ReadMode, RequestId, Timing};
 use engine_multipaxos::MultiPaxos;
 use engine_raft::Raft;
 use kv_machine::{Command, Expect};
@@ -185,7 +186,11 @@ impl<P: Words> Stage<P> {
     }
 
     pub(crate) fn read(&mut self, node: NodeId, key: &str) -> RequestId {
-        holds(self.world.read_key(node, key.as_bytes().to_vec())).expect("the node runs")
+        self.read_by(node, key, ReadMode::Index)
+    }
+
+    pub(crate) fn read_by(&mut self, node: NodeId, key: &str, mode: ReadMode) -> RequestId {
+        holds(self.world.read_key(node, key.as_bytes().to_vec(), mode)).expect("the node runs")
     }
 
     pub(crate) fn campaign(&mut self, node: NodeId) {
