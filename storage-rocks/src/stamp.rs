@@ -170,6 +170,9 @@ mod tests {
         let path = Path::new("d");
         let stored = codec::encode(&(FORMAT + 1, Blob::from("who knows what"))).unwrap();
         let error = Stamp::from_stored(path, &stored).unwrap_err();
-        assert!(matches!(error, StorageError::OtherFormat { found, expected: FORMAT, .. } if found == FORMAT + 1), "{error}");
+        assert!(
+            matches!(error, StorageError::OtherFormat { found, expected: FORMAT, .. } if found == FORMAT + 1),
+            "{error}"
+        );
     }
 }

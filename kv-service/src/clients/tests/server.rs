@@ -20,6 +20,7 @@ use transport_quic::{LinkTiming, QuicTransport, TransportConfig, TransportLimits
 
 use crate::clients;
 use crate::service::{Identity, Service};
+use crate::watch::Watches;
 
 /// Nothing takes longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -151,6 +152,7 @@ impl Served {
             engine: EngineName::new("raft"),
             contacts: Default::default(),
             listen: "127.0.0.1:0".into(),
+            service_address: None,
             client_alpn: Some(ALPN),
             tls: dev_certs::node_tls(NodeId(1), Some(certificates.path())).unwrap(),
             limits: TransportLimits::default(),
@@ -158,10 +160,8 @@ impl Served {
         });
         let transport = transport.await.unwrap();
         let mut machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
-        let (revision, revisions) = watch::channel(machine.revision());
-        machine.announce(Box::new(move |grown| {
-            revision.send_replace(grown);
-        }));
+        let watches = Watches::default();
+        machine.announce(Box::new(watches.announcer()));
         let kv = machine.reader();
         let log = Arc::new(FakeLog {
             machine: Mutex::new(machine),
@@ -178,9 +178,11 @@ impl Served {
             limits: KvLimits::default(),
             reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),
+            watches,
+            http_address_of: Box::new(|_| None),
         };
         let (stop, stopped) = oneshot::channel();
-        let server = clients::serve(Arc::new(service), transport.clients(), revisions, async {
+        let server = clients::serve(Arc::new(service), transport.clients(), async {
             let _ = stopped.await;
         });
         Served { certificates, log, transport, stop, server: tokio::spawn(server) }
