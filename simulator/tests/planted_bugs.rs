@@ -19,7 +19,7 @@ fn every_planted_bug_is_found() {
 }
 
 /// What clients alone would see, in the histories of a few seeds.
-const VISIBLE: [(Bug, Engine); 13] = [
+const VISIBLE: [(Bug, Engine); 20] = [
     (Bug::WatermarkOfOtherBallot, Engine::Paxos),
     (Bug::PromiseCountedEarly, Engine::Paxos),
     (Bug::AcceptedValuesIgnored, Engine::Paxos),
@@ -31,8 +31,15 @@ const VISIBLE: [(Bug, Engine); 13] = [
     (Bug::ReadBeforeOwnEpoch, Engine::Paxos),
     (Bug::ReadBeforeApplied, Engine::Raft),
     (Bug::ReadBeforeApplied, Engine::Paxos),
+    (Bug::QuorumReadOfChosenOnly, Engine::Paxos),
     (Bug::AppliedIndexNotAtomic, Engine::Raft),
     (Bug::AppliedIndexNotAtomic, Engine::Paxos),
+    (Bug::DedupLeftOutOfSnapshot, Engine::Raft),
+    (Bug::DedupLeftOutOfSnapshot, Engine::Paxos),
+    (Bug::ReplyCachedBeforeApply, Engine::Raft),
+    (Bug::ReplyCachedBeforeApply, Engine::Paxos),
+    (Bug::ExpiredSessionsRetryExecuted, Engine::Raft),
+    (Bug::ExpiredSessionsRetryExecuted, Engine::Paxos),
 ];
 
 #[test]

@@ -128,7 +128,8 @@ impl LogMatching {
         }
         let log = self.logs.entry(node).or_default();
         if let Some(index) = write.remove_from {
-            log.split_off(&index);
+            // The engine may have decided on it by a snapshot before this one: no removal reaches what the base stands for.
+            log.split_off(&base.map_or(index, |base| index.max(base.index.next())));
         }
         log.extend(write.entries.iter().map(|entry| (entry.index, epoch(true, entry.ballot))));
         if boundary.is_some() && !is_first {

@@ -57,6 +57,9 @@ pub struct Knobs {
     pub housekeep_every_ms: u64,
 }
 
+/// Something that a run must have had, and how it is counted.
+pub(super) type Demand = (&'static str, fn(&Counts) -> u64);
+
 impl Knobs {
     /// The knobs of this case: drawn from the seed and the profile alone, so that they are the same for both engines.
     pub fn draw(case: &Case) -> Knobs {
@@ -125,9 +128,9 @@ impl Knobs {
         }
     }
 
-    /// What a run with these knobs must have had besides what its profile promises, and how it is counted.
-    pub(super) fn promises(&self, has_quorum_reads: bool) -> Vec<(&'static str, fn(&Counts) -> u64)> {
-        let mut promises: Vec<(&'static str, fn(&Counts) -> u64)> = Vec::new();
+    /// What a run with these knobs must have had besides what its profile promises.
+    pub(super) fn promises(&self, has_quorum_reads: bool) -> Vec<Demand> {
+        let mut promises: Vec<Demand> = Vec::new();
         if self.takes_snapshots {
             promises.push(("snapshot", |counts| counts.snapshots_taken));
         }

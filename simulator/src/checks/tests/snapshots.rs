@@ -253,3 +253,23 @@ fn a_suffix_behind_another_boundary_is_found_once_the_engine_has_heard_of_it() {
         assert_eq!(matches!(found, Err(Violation::LogsPart { .. })), is_found, "{found:?}");
     }
 }
+
+/// The engine hears of two snapshots at once. By the first it removes everything behind that, and the write reaches the disk
+/// when the second stands for more.
+#[test]
+fn a_removal_does_not_reach_what_a_later_snapshot_stands_for() {
+    let mut scene = Scene::new(RAFT);
+    scene.write(ONE, put_in(2, vec![entry(1, 1, 1), entry(2, 1, 2), entry(3, 1, 3), entry(4, 2, 4)])).unwrap();
+    for base in [position(2, 1), position(3, 1)] {
+        let own = &scene.disks[2];
+        let (before, hard_state) = (own.durable_entries(), own.durable_hard_state());
+        let trim = Trim { base, kept: None, before, hard_state, persisted: base.index };
+        own.trim(base).expect("memory does not fail");
+        // That nothing is chosen here is another matter.
+        let _ = scene.checks.trimmed((THREE, own), &trim);
+        scene.checks.heard_of_installation(THREE, WriteId(1));
+    }
+    let removal = Write { id: WriteId(1), remove_from: Some(LogIndex(3)), ..Write::default() };
+    assert_eq!(scene.write(THREE, removal), Ok(()));
+    assert_eq!(scene.write(THREE, put_in(2, vec![entry(4, 2, 4)])), Ok(()));
+}
