@@ -13,15 +13,18 @@ use crate::command::{Command, Compare, Expect, Operation, Relation, Target, Txn}
 use crate::error::KvError;
 use crate::history::SliceChanges;
 use crate::item::Item;
-use crate::limits::{BATCH_RESULT_BYTES_MAX, KvLimits, Quantity, TXN_RESULT_BYTES_MAX, within};
+use crate::limits::{
+    BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, KvLimits, Quantity, TXN_RESULT_BYTES_MAX, within,
+};
 use crate::overlay::Overlay;
 use crate::reply::{OperationResult, Reply};
 use crate::request::{Batch, Replies, Request, SessionId, SessionTag};
 use crate::scan::{ScanLimits, ScanRange, charge_bytes};
 use crate::sessions::{Admission, SESSION_KEYS_MAX, Sessions, read_bytes};
 
-/// Sessions end at an entry until they have held so many keys and replies; the others end at the next entries, and take no
-/// requests until then. It bounds what a single entry changes. A constant: it decides what an entry does.
+/// Sessions end at an entry, by their time or by their clients, until they have held so many keys and replies. The others
+/// whose time has run out end at the next entries, and take no requests until then; a client comes again. It bounds what a
+/// single entry changes. A constant: it decides what an entry does.
 const ENDS_PER_ENTRY_MAX: usize = 4096;
 
 /// Carries out the commands of one slice of entries, one after the other.
@@ -33,8 +36,13 @@ pub(crate) struct Executor<'a, T> {
     now: LogTime,
     /// The session whose command is under way.
     session: Option<SessionId>,
+    /// What the sessions held that have ended at the entry under way.
+    ends: usize,
     /// What the reads of the batch under way have returned.
     result_bytes: usize,
+    /// What the batch under way has written. What a refused request had staged stays counted: so this bounds the work of
+    /// a batch too, which may consist of requests that are refused for their last operation.
+    written_bytes: usize,
 }
 
 /// Why a command does not go on: it is answered without a change, or the machine fails.
@@ -61,8 +69,16 @@ impl From<KvError> for Stop {
 impl<'a, T: Tables> Executor<'a, T> {
     /// Begins above `tables`, which are at `revision` and have these sessions.
     pub(crate) fn new(tables: &'a T, sessions: &'a mut Sessions, revision: u64) -> Executor<'a, T> {
-        let now = LogTime::default();
-        Executor { overlay: Overlay::new(tables), sessions, revision, now, session: None, result_bytes: 0 }
+        Executor {
+            overlay: Overlay::new(tables),
+            sessions,
+            revision,
+            now: LogTime::default(),
+            session: None,
+            ends: 0,
+            result_bytes: 0,
+            written_bytes: 0,
+        }
     }
 
     /// The bytes of keys and values that the commands so far have changed, with their history.
@@ -74,11 +90,11 @@ impl<'a, T: Tables> Executor<'a, T> {
     pub(crate) fn begin_entry(&mut self, now: LogTime) -> Result<(), KvError> {
         self.now = now;
         self.sessions.forget_ended(now);
-        let mut ends = 0;
-        while ends < ENDS_PER_ENTRY_MAX
+        (self.ends, self.result_bytes, self.written_bytes) = (0, 0, 0);
+        while self.may_end()
             && let Some(session) = self.sessions.first_overdue(now)
         {
-            ends += self.end(session)?;
+            self.end(session)?;
         }
         Ok(())
     }
@@ -86,17 +102,22 @@ impl<'a, T: Tables> Executor<'a, T> {
     /// Ends every session, or so many of them as one batch may change; false once there is none.
     pub(crate) fn end_some(&mut self, now: LogTime) -> Result<bool, KvError> {
         self.now = now;
-        let mut ends = 0;
-        while ends < ENDS_PER_ENTRY_MAX
+        self.ends = 0;
+        while self.may_end()
             && let Some((session, _)) = self.sessions.open.first_key_value()
         {
-            ends += self.end(*session)?;
+            self.end(*session)?;
         }
-        Ok(ends > 0)
+        Ok(self.ends > 0)
     }
 
-    /// Ends a session; the keys that it kept alive go at one revision. Returns what it held: 1, and its keys and replies.
-    fn end(&mut self, session: SessionId) -> Result<usize, KvError> {
+    /// Whether the entry may end one session more, whatever that holds.
+    fn may_end(&self) -> bool {
+        self.ends < ENDS_PER_ENTRY_MAX
+    }
+
+    /// Ends a session; the keys that it kept alive go at one revision. It counts for 1, and its keys and replies.
+    fn end(&mut self, session: SessionId) -> Result<(), KvError> {
         // Most sessions have none, and need not be searched for.
         let keys = if self.sessions.keys(session) == 0 { BTreeSet::new() } else { self.overlay.keys_of(session)? };
         let held = 1 + keys.len();
@@ -104,7 +125,8 @@ impl<'a, T: Tables> Executor<'a, T> {
             self.overlay.stage(key, Some(session), None);
         }
         self.settle();
-        Ok(held + self.sessions.end(session, self.now))
+        self.ends += held + self.sessions.end(session, self.now);
+        Ok(())
     }
 
     /// Carries out the batch that `bytes` encode, if they encode one.
@@ -113,7 +135,6 @@ impl<'a, T: Tables> Executor<'a, T> {
         let Some(batch) = batch.filter(|batch| (1..=Batch::REQUESTS_MAX).contains(&batch.requests.len())) else {
             return Ok(Replies { replies: vec![Reply::Malformed] });
         };
-        self.result_bytes = 0;
         let replies = batch.requests.into_iter().map(|request| self.run_one(request)).collect::<Result<_, _>>()?;
         Ok(Replies { replies })
     }
@@ -121,15 +142,29 @@ impl<'a, T: Tables> Executor<'a, T> {
     fn run_one(&mut self, request: Request) -> Result<Reply, KvError> {
         match (request.command, request.session) {
             // To open and to end are the same however often they are done, so they need no number and ignore one.
-            (Command::OpenSession { session, ttl_ms }, _) => Ok(self.sessions.open(session, ttl_ms, self.now)),
+            (Command::OpenSession { session, ttl_ms }, tag) => Ok(self.open(session, ttl_ms, tag)),
             (Command::CloseSession { session }, _) => self.close(session),
             (command, None) => self.carry_out(command, None),
             (command, Some(tag)) => self.carry_out_once(command, &tag),
         }
     }
 
+    /// Opens the session, or takes a sign of its life: a client that has nothing to write acknowledges by it.
+    fn open(&mut self, session: SessionId, ttl_ms: u64, tag: Option<SessionTag>) -> Reply {
+        let reply = self.sessions.open(session, ttl_ms, self.now);
+        if let Some(tag) = tag.filter(|tag| tag.session == session)
+            && matches!(reply, Reply::SessionOpened { .. })
+        {
+            self.sessions.acknowledge(session, tag.acked_below);
+        }
+        reply
+    }
+
     fn close(&mut self, session: SessionId) -> Result<Reply, KvError> {
         let existed = self.sessions.open.contains_key(&session);
+        if existed && !self.may_end() {
+            return Ok(Reply::SessionFull);
+        }
         if existed {
             self.end(session)?;
         }
@@ -143,7 +178,7 @@ impl<'a, T: Tables> Executor<'a, T> {
             Admission::Answer(reply) => return Ok(self.repeated(reply)),
         };
         // What was refused for want of room was not carried out: the client may come again under the same number.
-        if reply != Reply::SessionFull {
+        if !reply.may_come_again() {
             self.sessions.record(tag, &reply);
         }
         Ok(reply)
@@ -200,21 +235,23 @@ impl<'a, T: Tables> Executor<'a, T> {
         match command {
             Command::Put { key, value, expect } => {
                 let before = self.expected(&key.0, expect)?;
-                Ok(self.write(key.0, before.as_ref(), value, None))
+                let version = self.stage_value(key.0, before.as_ref(), value, None)?;
+                Ok(self.written(version))
             }
             Command::PutEphemeral { key, value, expect } => {
                 let session = self.session.ok_or(Stop::Refused(Reply::SessionNeeded))?;
                 let before = self.expected(&key.0, expect)?;
-                Ok(self.write(key.0, before.as_ref(), value, Some(session)))
+                let version = self.stage_value(key.0, before.as_ref(), value, Some(session))?;
+                Ok(self.written(version))
             }
             Command::Append { key, suffix, expect } => {
                 let before = self.expected(&key.0, expect)?;
-                let value = appended(before.as_ref(), suffix)?;
-                Ok(self.write(key.0, before.as_ref(), value, None))
+                let version = self.stage_suffix(key.0, before.as_ref(), suffix)?;
+                Ok(self.written(version))
             }
             Command::Delete { key, expect } => {
                 let before = self.expected(&key.0, expect)?;
-                let deleted = self.stage_removal(key.0, before.as_ref());
+                let deleted = self.stage_removal(key.0, before.as_ref())?;
                 Ok(Reply::Deleted { deleted, revision: self.revision_so_far() })
             }
             Command::Txn(txn) => self.transact(txn),
@@ -241,13 +278,41 @@ impl<'a, T: Tables> Executor<'a, T> {
         if holds { Ok(item) } else { Err(Stop::Refused(Reply::Mismatch { version, mod_revision })) }
     }
 
-    fn write(&mut self, key: Bytes, before: Option<&Item>, value: Blob, session: Option<SessionId>) -> Reply {
-        let version = self.stage_value(key, before, value, session);
+    fn written(&self, version: u64) -> Reply {
         Reply::Written { version, revision: self.revision_so_far() }
     }
 
+    /// Takes the bytes from what the batch may write, if that is still so much.
+    fn charge(&mut self, bytes: usize) -> Result<(), KvError> {
+        within(Quantity::BatchBytes, self.written_bytes + bytes, BATCH_WRITTEN_BYTES_MAX)?;
+        self.written_bytes += bytes;
+        Ok(())
+    }
+
     /// Stages a key's new value at the next revision, kept alive by `session` or by none, and returns its version.
-    fn stage_value(&mut self, key: Bytes, before: Option<&Item>, value: Blob, session: Option<SessionId>) -> u64 {
+    fn stage_value(
+        &mut self,
+        key: Bytes,
+        before: Option<&Item>,
+        value: Blob,
+        session: Option<SessionId>,
+    ) -> Result<u64, KvError> {
+        self.charge(key.len() + value.0.len())?;
+        Ok(self.stage_charged(key, before, value, session))
+    }
+
+    /// Stages a key's value with the suffix behind it, unless that is too long, and returns its version.
+    fn stage_suffix(&mut self, key: Bytes, before: Option<&Item>, suffix: Blob) -> Result<u64, KvError> {
+        let start = before.map_or(&[][..], |item| &item.value.0);
+        let value_bytes = start.len() + suffix.0.len();
+        KvLimits::APPLIED.check_value(value_bytes)?;
+        // Before it is copied: that is the work.
+        self.charge(key.len() + value_bytes)?;
+        let value = if start.is_empty() { suffix } else { Blob([start, &suffix.0[..]].concat().into()) };
+        Ok(self.stage_charged(key, before, value, None))
+    }
+
+    fn stage_charged(&mut self, key: Bytes, before: Option<&Item>, value: Blob, session: Option<SessionId>) -> u64 {
         let item = Item::written(before, value, self.revision + 1, session);
         let version = item.version;
         self.overlay.stage(key, before.and_then(|item| item.session), Some(item));
@@ -255,11 +320,11 @@ impl<'a, T: Tables> Executor<'a, T> {
     }
 
     /// Stages a key's removal, if there is something to remove, and returns whether there is.
-    fn stage_removal(&mut self, key: Bytes, before: Option<&Item>) -> bool {
-        if let Some(before) = before {
-            self.overlay.stage(key, before.session, None);
-        }
-        before.is_some()
+    fn stage_removal(&mut self, key: Bytes, before: Option<&Item>) -> Result<bool, KvError> {
+        let Some(before) = before else { return Ok(false) };
+        self.charge(key.len())?;
+        self.overlay.stage(key, before.session, None);
+        Ok(true)
     }
 
     fn transact(&mut self, txn: Txn) -> Result<Reply, Stop> {
@@ -287,21 +352,20 @@ impl<'a, T: Tables> Executor<'a, T> {
             }
             Operation::Put { key, value } => {
                 let before = self.overlay.get(&key.0)?;
-                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, None) }
+                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, None)? }
             }
             Operation::PutEphemeral { key, value } => {
                 let session = self.session.ok_or(Stop::Refused(Reply::SessionNeeded))?;
                 let before = self.overlay.get(&key.0)?;
-                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, Some(session)) }
+                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, Some(session))? }
             }
             Operation::Append { key, suffix } => {
                 let before = self.overlay.get(&key.0)?;
-                let value = appended(before.as_ref(), suffix)?;
-                OperationResult::Written { version: self.stage_value(key.0, before.as_ref(), value, None) }
+                OperationResult::Written { version: self.stage_suffix(key.0, before.as_ref(), suffix)? }
             }
             Operation::Delete { key } => {
                 let before = self.overlay.get(&key.0)?;
-                OperationResult::Deleted { deleted: self.stage_removal(key.0, before.as_ref()) }
+                OperationResult::Deleted { deleted: self.stage_removal(key.0, before.as_ref())? }
             }
             Operation::Scan { start, end, limit: items_max } => {
                 let range = ScanRange::between(start.0, end.map(|end| end.0));
@@ -319,13 +383,6 @@ fn spend(room: &mut usize, bytes: usize, limit: usize) -> Result<(), KvError> {
     within(Quantity::ResultBytes, limit - *room + bytes, limit)?;
     *room -= bytes;
     Ok(())
-}
-
-/// The value with the suffix behind it, unless that is too long.
-fn appended(before: Option<&Item>, suffix: Blob) -> Result<Blob, KvError> {
-    let Some(before) = before else { return Ok(suffix) };
-    KvLimits::APPLIED.check_value(before.value.0.len() + suffix.0.len())?;
-    Ok(Blob([&before.value.0[..], &suffix.0[..]].concat().into()))
 }
 
 fn holds(compare: &Compare, item: Option<&Item>) -> bool {

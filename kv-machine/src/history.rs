@@ -126,6 +126,7 @@ impl History {
         E: std::error::Error + Send + Sync + 'static,
     {
         let SliceChanges { first_revision: Some(first), mut bytes } = changes else { return Ok(()) };
+        assert!(u32::try_from(bytes.len()).is_ok(), "a slice of entries has {} bytes of changes", bytes.len());
         bytes[0] = FORM;
         bytes[1..9].copy_from_slice(&self.end.to_le_bytes());
         bytes[9..HEADER_BYTES].copy_from_slice(&first.to_le_bytes());

@@ -47,7 +47,7 @@ pub use digest::of as digest_of;
 pub use error::KvError;
 pub use history::HISTORY_BYTES_DEFAULT;
 pub use item::Item;
-pub use limits::{BATCH_RESULT_BYTES_MAX, KvLimits, Quantity, TXN_RESULT_BYTES_MAX};
+pub use limits::{BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, KvLimits, Quantity, TXN_RESULT_BYTES_MAX};
 pub use machine::{KvMachine, applied_state, disband};
 pub use memory::{MemoryTables, UNFLUSHED_BATCHES_MAX};
 pub use memory_snapshots::{MemorySnapshotError, MemorySnapshots};
@@ -56,6 +56,6 @@ pub use reply::{OperationResult, Reply};
 pub use request::{Batch, Replies, Request, SessionId, SessionTag};
 pub use scan::{ScanItem, ScanLimits, ScanPage, ScanRange};
 pub use sessions::{
-    SESSION_KEYS_MAX, SESSION_REPLIES_MAX, SESSION_REPLY_BYTES_MAX, SESSION_TTL_MS_DEFAULT, SESSION_TTL_MS_MAX,
-    SESSION_TTL_MS_MIN, SESSIONS_MAX, SESSIONS_REPLY_BYTES_MAX,
+    SESSION_KEYS_MAX, SESSION_REPLIES_MAX, SESSION_REPLY_BYTES_MAX, SESSION_REPLY_BYTES_SHARE, SESSION_TTL_MS_DEFAULT,
+    SESSION_TTL_MS_MAX, SESSION_TTL_MS_MIN, SESSIONS_MAX, SESSIONS_REPLY_BYTES_MAX,
 };

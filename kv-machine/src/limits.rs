@@ -19,6 +19,12 @@ pub const TXN_RESULT_BYTES_MAX: usize = 4 << 20;
 /// The most bytes that the reads of all transactions of one batch may return together, counted alike: what is over it is
 /// refused as if the transaction were too large. A constant, and such that the replies to a batch always encode.
 pub const BATCH_RESULT_BYTES_MAX: usize = 8 * TXN_RESULT_BYTES_MAX;
+/// The most bytes that one batch may write: each key that is written or removed, with the whole of its new value, which
+/// of an append is more than was sent. The history keeps every one of them, also those that the next write of the same
+/// batch replaces. What is over it is refused, for the sake of those before it. A constant, and such that a transaction
+/// that is alone in its batch is never refused for it.
+pub const BATCH_WRITTEN_BYTES_MAX: usize =
+    KvLimits::APPLIED.txn_operations_max * (KvLimits::APPLIED.key_bytes_max + KvLimits::APPLIED.value_bytes_max);
 
 /// The largest commands that a node proposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub enum Quantity {
     Operations,
     /// What the reads of a transaction return, in bytes.
     ResultBytes,
+    /// What a batch writes, in bytes: this request and those before it. Alone it may come again.
+    BatchBytes,
 }
 
 impl fmt::Display for Quantity {
@@ -74,6 +82,7 @@ impl fmt::Display for Quantity {
             Quantity::ValueBytes => "value (in bytes)",
             Quantity::Operations => "transaction (in operations)",
             Quantity::ResultBytes => "transaction's result (in bytes)",
+            Quantity::BatchBytes => "batch (in bytes that it writes)",
         })
     }
 }
@@ -102,8 +111,8 @@ impl Command {
         }
     }
 
-    /// The most bytes that the command's reads may return, counted as [`TXN_RESULT_BYTES_MAX`] is. Commands for which these
-    /// come to no more than [`BATCH_RESULT_BYTES_MAX`] together may share a batch: none is refused for another's sake.
+    /// The most bytes that the command's reads may return, counted as [`TXN_RESULT_BYTES_MAX`] is. Where those of a batch
+    /// come to no more than [`BATCH_RESULT_BYTES_MAX`] together, none is refused for what another reads.
     pub fn result_bytes_max(&self) -> usize {
         let Command::Txn(txn) = self else { return 0 };
         let read = |operation: &Operation| match operation {
@@ -113,6 +122,34 @@ impl Command {
         };
         let branch = |branch: &[Operation]| branch.iter().map(read).fold(0, usize::saturating_add);
         branch(&txn.then).max(branch(&txn.otherwise)).min(TXN_RESULT_BYTES_MAX)
+    }
+
+    /// The most bytes that the command may write, counted as [`BATCH_WRITTEN_BYTES_MAX`] is: what an append makes of a
+    /// value is not known here, and counts as the longest. Where those of a batch come to no more than
+    /// [`BATCH_WRITTEN_BYTES_MAX`] together, none is refused for what another writes.
+    pub fn written_bytes_max(&self) -> usize {
+        match self {
+            Command::Put { key, value, .. } | Command::PutEphemeral { key, value, .. } => key.0.len() + value.0.len(),
+            Command::Append { key, .. } => key.0.len() + KvLimits::APPLIED.value_bytes_max,
+            Command::Delete { key, .. } => key.0.len(),
+            Command::Txn(txn) => {
+                let branch = |branch: &[Operation]| branch.iter().map(Operation::written_bytes_max).sum();
+                usize::max(branch(&txn.then), branch(&txn.otherwise))
+            }
+            // The keys that vanish with a session have a bound of their own.
+            Command::OpenSession { .. } | Command::CloseSession { .. } => 0,
+        }
+    }
+}
+
+impl Operation {
+    fn written_bytes_max(&self) -> usize {
+        match self {
+            Operation::Put { key, value } | Operation::PutEphemeral { key, value } => key.0.len() + value.0.len(),
+            Operation::Append { key, .. } => key.0.len() + KvLimits::APPLIED.value_bytes_max,
+            Operation::Delete { key } => key.0.len(),
+            Operation::Get { .. } | Operation::Scan { .. } => 0,
+        }
     }
 }
 

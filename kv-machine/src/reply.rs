@@ -68,8 +68,8 @@ pub enum Reply {
     /// earlier copy of it was, nobody can tell any more.
     SessionExpired,
     /// As many sessions are open as there may be, or the session has as many unacknowledged replies or ephemeral keys as it
-    /// may: nothing changed, and the request may come again under the same number. Acknowledge replies, or wait for those
-    /// that are under way.
+    /// may, or as many sessions have ended at this entry as may: nothing changed, and the request may come again under the
+    /// same number. Acknowledge replies, or wait for those that are under way.
     SessionFull,
     /// The request's number is below what the client has acknowledged: it had its reply, and it is not carried out again.
     Forgotten,
@@ -102,6 +102,12 @@ pub enum OperationResult {
 }
 
 impl Reply {
+    /// Whether the request was refused only for want of room that it may find later, so that no session remembers it: it may
+    /// come again under the same number.
+    pub fn may_come_again(&self) -> bool {
+        matches!(self, Reply::SessionFull | Reply::TooLarge { what: Quantity::BatchBytes, .. })
+    }
+
     /// The answer to a batch of one request, as `Command::encode` makes them.
     ///
     /// # Errors

@@ -60,7 +60,8 @@ pub struct SessionTag {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Request {
     /// Its place in a session; without one a retry is another request. To open and to close a session is the same however
-    /// often it is done, and takes no place in one: there it is ignored.
+    /// often it is done, and takes no place in one: there the number is ignored. Of the tag of the session that is opened
+    /// `acked_below` counts: so a client that has nothing to write acknowledges by the signs of its life.
     pub session: Option<SessionTag>,
     /// What is wanted.
     pub command: Command,

@@ -10,7 +10,10 @@
 //! and travels in snapshots. In memory is the same once more: the open sessions with the replies that their clients have
 //! not acknowledged. What bounds that memory, and the tables, are the constants here: so many sessions, so many replies
 //! and bytes in each, so many bytes in all of them together. Beyond a bound a request is refused *before* it is carried
-//! out, which is judged by the largest reply that it may have.
+//! out, which is judged by the largest reply that it may have. Two requests have room nevertheless, so that nobody is shut
+//! out for ever: in a full session the one whose number is the first that is not acknowledged, because the client can
+//! acknowledge nothing before it has that reply; and when all sessions together are full, one whose session has taken
+//! less than its share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,13 +30,19 @@ use crate::scan::charge_bytes;
 
 /// The most sessions that are open at once. Like all bounds here a constant: it decides what an applied command does.
 pub const SESSIONS_MAX: usize = 65_536;
-/// The most replies that a session keeps: how many numbers may be in flight, counted from the first that is not
-/// acknowledged.
+/// The most replies that a session keeps: how many numbers may be in flight. The first number that is not acknowledged
+/// is carried out however many there are, and may be one more.
 pub const SESSION_REPLIES_MAX: usize = 4_096;
-/// The most bytes of replies that a session keeps; each counts with a flat charge, what it has read comes on top.
+/// The most bytes of replies that a session keeps; each counts with a flat charge, what it has read comes on top. The
+/// reply to the first number that is not acknowledged may come on top of them.
 pub const SESSION_REPLY_BYTES_MAX: usize = 8 << 20;
-/// The most bytes of replies that all sessions keep together.
+/// The most bytes of replies that all sessions keep together, besides what each may keep in any case.
 pub const SESSIONS_REPLY_BYTES_MAX: usize = 128 << 20;
+/// So many bytes of replies a session may keep however much the others do: a few clients that acknowledge nothing refuse
+/// themselves, and not everybody. The reply to the first number that is not acknowledged has as much for itself. So all
+/// sessions together are bounded by [`SESSIONS_REPLY_BYTES_MAX`] and two such shares for each of [`SESSIONS_MAX`]: only as
+/// many clients as that, none of which acknowledges, come to it.
+pub const SESSION_REPLY_BYTES_SHARE: usize = 64 << 10;
 /// The most ephemeral keys of a session, which vanish together when it ends.
 pub const SESSION_KEYS_MAX: usize = 4_096;
 /// The shortest time to live, in milliseconds.
@@ -156,17 +165,17 @@ impl Sessions {
             head.last_sign = now;
             self.touched.heads.insert(tag.session);
         }
-        if tag.acked_below > head.acked_below {
-            head.acked_below = tag.acked_below;
-            self.touched.heads.insert(tag.session);
-            self.release(tag.session);
-        }
+        self.acknowledge(tag.session, tag.acked_below);
         self.judge(tag, command)
     }
 
-    /// Drops the replies that the client has acknowledged.
-    fn release(&mut self, id: SessionId) {
-        let Some(session) = self.open.get_mut(&id) else { return };
+    /// The client has the replies to all numbers below this one: they are dropped. An older word changes nothing.
+    pub(crate) fn acknowledge(&mut self, id: SessionId, acked_below: u64) {
+        let Some(session) = self.open.get_mut(&id).filter(|session| acked_below > session.head.acked_below) else {
+            return;
+        };
+        session.head.acked_below = acked_below;
+        self.touched.heads.insert(id);
         let mut released = 0;
         let mut page = None;
         while let Some(first) = session.replies.first_entry()
@@ -191,10 +200,18 @@ impl Sessions {
             return Admission::Answer(reply.clone());
         }
         let bytes = reply_bytes_max(command);
-        let is_full = session.replies.len() >= SESSION_REPLIES_MAX
-            || session.reply_bytes + bytes > SESSION_REPLY_BYTES_MAX
-            || self.reply_bytes + bytes > SESSIONS_REPLY_BYTES_MAX;
-        if is_full { Admission::Answer(Reply::SessionFull) } else { Admission::CarryOut }
+        let is_full =
+            session.replies.len() >= SESSION_REPLIES_MAX || session.reply_bytes + bytes > SESSION_REPLY_BYTES_MAX;
+        // Of all replies the client lacks this one most: until it has it, nothing can be dropped. So what the session keeps
+        // does not count against it, neither for the session nor for the share.
+        let is_first = tag.number == session.head.acked_below;
+        let all_are_full = self.reply_bytes + bytes > SESSIONS_REPLY_BYTES_MAX;
+        let kept = if is_first { 0 } else { session.reply_bytes };
+        let has_share = kept + bytes <= SESSION_REPLY_BYTES_SHARE;
+        if (is_full && !is_first) || (all_are_full && !has_share) {
+            return Admission::Answer(Reply::SessionFull);
+        }
+        Admission::CarryOut
     }
 
     /// Keeps the reply to a request that was carried out.
@@ -335,6 +352,36 @@ mod tests {
         sessions.end(SessionId(0), LogTime::default());
         let tag = SessionTag { session: SessionId(1), number: 8, acked_below: 2 };
         assert!(matches!(sessions.admit(&tag, &read(), LogTime::default()), Admission::CarryOut));
+    }
+
+    #[test]
+    fn a_session_has_its_share_though_all_together_are_full() {
+        let now = LogTime::default();
+        let mut sessions = Sessions { reply_bytes: SESSIONS_REPLY_BYTES_MAX, ..Sessions::default() };
+        let (small, reply) =
+            (Command::CloseSession { session: SessionId(0) }, Reply::Written { version: 1, revision: 1 });
+        for id in [SessionId(1), SessionId(2)] {
+            sessions.open(id, 0, now);
+            let tag = |number| SessionTag { session: id, number, acked_below: 1 };
+            assert!(matches!(sessions.admit(&tag(1), &read(), now), Admission::Answer(Reply::SessionFull)));
+            for number in 2..=(SESSION_REPLY_BYTES_SHARE / REPLY_BYTES) as u64 + 1 {
+                assert!(matches!(sessions.admit(&tag(number), &small, now), Admission::CarryOut), "{number}");
+                sessions.record(&tag(number), &reply);
+            }
+            assert!(matches!(sessions.admit(&tag(10_000), &small, now), Admission::Answer(Reply::SessionFull)));
+            assert!(matches!(sessions.admit(&tag(1), &small, now), Admission::CarryOut), "the first that is missing");
+        }
+    }
+
+    #[test]
+    fn the_first_reply_that_is_missing_has_room_in_a_session_full_of_bytes() {
+        let now = LogTime::default();
+        let mut sessions = Sessions::default();
+        sessions.open(SessionId(1), 0, now);
+        sessions.open.get_mut(&SessionId(1)).unwrap().reply_bytes = SESSION_REPLY_BYTES_MAX;
+        let tag = |number| SessionTag { session: SessionId(1), number, acked_below: 3 };
+        assert!(matches!(sessions.admit(&tag(4), &read(), now), Admission::Answer(Reply::SessionFull)));
+        assert!(matches!(sessions.admit(&tag(3), &read(), now), Admission::CarryOut));
     }
 
     #[test]

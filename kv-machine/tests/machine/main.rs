@@ -1,6 +1,7 @@
 //! The machine as its users see it: commands in, replies and tables out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bounds;
 mod changes;
 mod durability;
 mod ephemeral;

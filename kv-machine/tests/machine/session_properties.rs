@@ -62,7 +62,15 @@ impl Model {
 
     fn request(&mut self, Request { session, command }: &Request) -> Reply {
         match (command, session) {
-            (Command::OpenSession { session, ttl_ms }, _) => self.open(session.0, *ttl_ms),
+            (Command::OpenSession { session: opened, ttl_ms }, tag) => {
+                let reply = self.open(opened.0, *ttl_ms);
+                if let (Some(tag), Some(session)) = (tag, self.sessions.get_mut(&opened.0))
+                    && tag.session == *opened
+                {
+                    session.acked_below = session.acked_below.max(tag.acked_below);
+                }
+                reply
+            }
             (Command::CloseSession { session }, _) => {
                 let existed = self.sessions.contains_key(&session.0);
                 if existed {
@@ -192,6 +200,10 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         2 => (session(), 1_000..3_000_u64)
             .prop_map(|(session, ttl_ms)| Command::OpenSession { session: id(session), ttl_ms }.into()),
+        1 => (place.clone(), session()).prop_map(|(tag, session)| Request {
+            session: Some(tag),
+            command: Command::OpenSession { session: id(session), ttl_ms: 1_500 },
+        }),
         9 => (place, command()).prop_map(|(tag, command)| Request { session: Some(tag), command }),
         2 => command().prop_map(Request::from),
         1 => session().prop_map(|session| Command::CloseSession { session: id(session) }.into()),

@@ -225,6 +225,48 @@ fn a_full_window_refuses_before_it_applies_and_takes_more_once_some_is_acknowled
 }
 
 #[test]
+fn a_number_that_was_lost_is_carried_out_though_the_window_behind_it_is_full() {
+    let mut world = World::new();
+    world.open(1, 60_000);
+    let request = |number, acked_below| Request {
+        session: Some(tag(1, number, acked_below)),
+        command: append("log", "x", Expect::Any),
+    };
+    let window = SESSION_REPLIES_MAX as u64;
+    // 1 and 2 are lost on their way.
+    world.run_batch((3..window + 3).map(|number| request(number, 1)).collect());
+    assert_eq!(world.run_batch(vec![request(window + 3, 1), request(2, 1)]), [Reply::SessionFull, Reply::SessionFull]);
+    assert_eq!(world.run_batch(vec![request(1, 1)]), [Reply::Written { version: window + 1, revision: window + 1 }]);
+    let mut world = world.restart();
+    assert_eq!(world.run_batch(vec![request(2, 2)]), [Reply::Written { version: window + 2, revision: window + 2 }]);
+    let taken = world.run_batch(vec![request(window + 3, window + 3)]);
+    assert_eq!(taken, [Reply::Written { version: window + 3, revision: window + 3 }], "all is acknowledged");
+}
+
+#[test]
+fn a_sign_of_life_acknowledges_what_its_client_has() {
+    let mut world = World::new();
+    world.open(1, 60_000);
+    world.open(2, 60_000);
+    let empty = world.session_records();
+    (1..=300).for_each(|number| drop(append_once(&mut world, number)));
+    let sign = |of: u128, acked_below| Request {
+        session: Some(tag(of, 0, acked_below)),
+        command: Command::OpenSession { session: id(1), ttl_ms: 60_000 },
+    };
+    let opened = [Reply::SessionOpened { ttl_ms: 60_000 }];
+    assert_eq!(world.run_batch(vec![sign(2, 301)]), opened, "what another session has is not this one's");
+    assert_eq!(append_once(&mut world, 1), Reply::Written { version: 1, revision: 1 });
+    assert_eq!(world.run_batch(vec![sign(1, 301)]), opened);
+    assert_eq!(world.session_records(), empty);
+    let mut world = world.restart();
+    assert_eq!(append_once(&mut world, 300), Reply::Forgotten);
+    assert_eq!(world.run_batch(vec![sign(1, 1)]), opened);
+    assert_eq!(append_once(&mut world, 300), Reply::Forgotten, "an older word does not bring anything back");
+    assert_eq!(append_once(&mut world, 301), Reply::Written { version: 301, revision: 301 });
+}
+
+#[test]
 fn large_replies_are_refused_before_the_session_holds_too_many_bytes() {
     let mut world = World::new();
     world.open(1, 60_000);

@@ -1,7 +1,7 @@
 //! What a client has asked and nobody has begun to do: sorted by how it is done, and taken out in lumps.
 //!
 //! ```text
-//!   requests ─┬─ writes ──▶ next_batch: many, at most about 1 MiB, and no more reads than its replies have room for
+//!   requests ─┬─ writes ──▶ next_batch: many, at most about 1 MiB, and no more than one entry may read and write
 //!             ├─ gets ────▶ take_gets: all that wait for the same freshness
 //!             └─ scans ───▶ next_scan
 //! ```
@@ -12,7 +12,7 @@ use std::time::Duration;
 use consensus_api::Blob;
 use kv_client::protocol::Consistency;
 use kv_client::wire::{Answer, Answered, Numbered, Refused, Request};
-use kv_machine::{BATCH_RESULT_BYTES_MAX, Command, KvError, KvLimits, ScanRange};
+use kv_machine::{BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, Command, KvError, KvLimits, ScanRange};
 
 use super::answers;
 use super::convert;
@@ -147,11 +147,13 @@ impl Backlog {
     /// The writes that wait, as many as one entry may have.
     pub(super) fn next_batch(&mut self) -> Option<WriteBatch> {
         let mut batch = WriteBatch::default();
-        let mut result_bytes = 0;
+        let (mut result_bytes, mut written_bytes) = (0, 0);
         while let Some(next) = self.writes.front() {
             let is_full = batch.requests.len() >= BATCH_REQUESTS_MAX || batch.bytes + next.bytes > BATCH_BYTES_MAX;
-            // The replies of a batch share one bound: none may be refused for another's sake.
-            let is_overfull = result_bytes + next.result_bytes > BATCH_RESULT_BYTES_MAX;
+            // The reads of a batch share one bound and its writes another: none may be refused for what another does.
+            let more_written = next.request.command.written_bytes_max();
+            let is_overfull = result_bytes + next.result_bytes > BATCH_RESULT_BYTES_MAX
+                || written_bytes + more_written > BATCH_WRITTEN_BYTES_MAX;
             if !batch.requests.is_empty() && (is_full || is_overfull) {
                 break;
             }
@@ -163,6 +165,7 @@ impl Backlog {
             batch.bytes += bytes;
             batch.patience = batch.patience.max(patience);
             result_bytes += more;
+            written_bytes += more_written;
         }
         (!batch.requests.is_empty()).then_some(batch)
     }

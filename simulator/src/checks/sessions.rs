@@ -89,22 +89,27 @@ impl Sessions {
         let (Ok(batch), Ok(replies)) = (Batch::decode(&data.0), Replies::decode(reply)) else { return Ok(news) };
         for (request, reply) in batch.requests.iter().zip(&replies.replies) {
             let found = match (&request.session, &request.command) {
-                (Some(tag), _) => self.asked(tag, reply),
-                (None, Command::OpenSession { session, .. }) => self.opened(*session, reply),
-                (None, Command::CloseSession { session }) => {
-                    if let Some(life) = self.lives.get_mut(session) {
+                (tag, Command::OpenSession { session, .. }) => {
+                    let acked_below = tag.filter(|tag| tag.session == *session).map_or(0, |tag| tag.acked_below);
+                    self.opened(*session, acked_below, reply)
+                }
+                (_, Command::CloseSession { session }) => {
+                    if *reply != Reply::SessionFull
+                        && let Some(life) = self.lives.get_mut(session)
+                    {
                         life.is_over = true;
                     }
                     Ok(None)
                 }
-                _ => Ok(None),
+                (Some(tag), _) => self.asked(tag, reply),
+                (None, _) => Ok(None),
             };
             news.extend(found.map_err(|what| Violation::Session { node, index, what })?);
         }
         Ok(news)
     }
 
-    fn opened(&mut self, id: SessionId, reply: &Reply) -> Result<Option<SessionNews>, String> {
+    fn opened(&mut self, id: SessionId, acked_below: u64, reply: &Reply) -> Result<Option<SessionNews>, String> {
         let now = self.now;
         let is_over = self.lives.get_mut(&id).is_some_and(|life| life.is_over(now));
         match reply {
@@ -120,6 +125,7 @@ impl Sessions {
                     answers: BTreeMap::new(),
                 });
                 (life.ttl_ms, life.last_sign) = (*ttl_ms, now);
+                life.acked_below = life.acked_below.max(acked_below);
                 Ok(is_new.then_some(SessionNews::Opened(id)))
             }
             Reply::SessionExpired if !is_over => Err(format!("calls session {id} expired before its time")),
@@ -164,7 +170,7 @@ impl Sessions {
                 "answers {number} of session {session} with {reply:?}, where {first:?} was its first answer"
             )),
             (None, Reply::Forgotten) => Err(format!("has forgotten {number} of session {session} before its time")),
-            (None, Reply::SessionFull) => Ok(None),
+            (None, reply) if reply.may_come_again() => Ok(None),
             (None, reply) => {
                 life.answers.insert(number, reply.clone());
                 Ok(None)

@@ -10,7 +10,9 @@ use consensus_api::{Blob, NodeId, Refusal, RequestError};
 use kv_client::Expect;
 use kv_client::protocol::Consistency;
 use kv_client::wire::{Answer, Command, Failure, Numbered, Operation, Refused, Request, SessionId, Tag, Txn};
-use kv_machine::{BATCH_RESULT_BYTES_MAX, KvError, KvLimits, Quantity, Reply, TXN_RESULT_BYTES_MAX};
+use kv_machine::{
+    BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, KvError, KvLimits, Quantity, Reply, TXN_RESULT_BYTES_MAX,
+};
 
 use super::answers;
 use super::backlog::{Backlog, WINDOW, WriteBatch};
@@ -79,6 +81,18 @@ fn a_batch_has_no_more_reads_than_its_replies_have_room_for() {
     let ids: Vec<Vec<u64>> =
         batches(&mut taken(reads.chain([put(99, 1)]))).into_iter().map(|batch| batch.ids).collect();
     assert_eq!(ids, [(1..=room).collect(), vec![room + 1, 99]]);
+}
+
+#[test]
+fn a_batch_has_no_more_appends_than_one_entry_may_write() {
+    let append = |id| {
+        let command = Command::Append { key: Blob::from("k"), suffix: Blob::from("x"), expect: Expect::Any };
+        Numbered { id, request: Request::Write { tag: None, command } }
+    };
+    let fit = (BATCH_WRITTEN_BYTES_MAX / ((1 << 20) + 1)) as u64;
+    let sizes: Vec<usize> =
+        batches(&mut taken((1..=fit + 1).map(append))).into_iter().map(|batch| batch.ids.len()).collect();
+    assert_eq!(sizes, [fit as usize, 1]);
 }
 
 #[test]

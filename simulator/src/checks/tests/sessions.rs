@@ -1,6 +1,6 @@
 //! What the check of sessions finds.
 
-use kv_machine::{Batch, Command, Expect, Replies, Reply, Request, SessionId, SessionTag};
+use kv_machine::{Batch, Command, Expect, Quantity, Replies, Reply, Request, SessionId, SessionTag};
 
 use super::*;
 
@@ -106,4 +106,34 @@ fn a_session_lives_as_long_as_it_may_and_no_longer() {
 fn nothing_is_carried_out_in_a_session_that_was_never_opened() {
     let mut applied = Applied { checks: Checks::new(PAXOS), last: 0 };
     applied.finds(10_000, append(1, 1), written(1), "which is not open");
+}
+
+#[test]
+fn a_sign_of_life_acknowledges_and_a_copy_of_what_was_acknowledged_must_be_refused() {
+    let mut applied = Applied::new();
+    applied.applies(10_000, append(1, 1), written(1)).unwrap();
+    let sign = || Request { session: append(0, 2).session, ..opening() };
+    applied.applies(10_000, sign(), Reply::SessionOpened { ttl_ms: 1_000 }).unwrap();
+    let forgotten = SessionNews::Forgotten { session: SESSION, number: 1 };
+    assert_eq!(applied.applies(10_000, append(1, 1), Reply::Forgotten), Ok(vec![forgotten]));
+    applied.finds(10_000, append(1, 1), written(1), "which is acknowledged");
+}
+
+#[test]
+fn a_session_is_open_until_its_close_is_not_refused() {
+    let mut applied = Applied::new();
+    let close = || Request::from(Command::CloseSession { session: SESSION });
+    applied.applies(10_000, close(), Reply::SessionFull).unwrap();
+    assert_eq!(applied.applies(10_000, append(1, 1), written(1)), Ok(vec![]));
+    applied.applies(10_000, close(), Reply::SessionClosed { existed: true, revision: 1 }).unwrap();
+    applied.finds(10_000, append(2, 1), written(2), "which is over");
+}
+
+#[test]
+fn what_a_batch_had_no_room_for_is_no_answer() {
+    let mut applied = Applied::new();
+    let no_room = |what| Reply::TooLarge { what, found: 2, limit: 1 };
+    applied.applies(10_000, append(1, 1), no_room(Quantity::BatchBytes)).unwrap();
+    assert_eq!(applied.applies(10_000, append(1, 1), no_room(Quantity::ValueBytes)), Ok(vec![]));
+    applied.finds(10_000, append(1, 1), written(1), "was its first answer");
 }
