@@ -97,8 +97,16 @@ pub struct Timing {
     /// grant nobody else (Raft thesis §6.2; the same for Multi-Paxos).
     pub check_quorum: bool,
     /// Leaders may hold leases for reads, and voters give them pledges; `None`: neither. What was pledged before is kept
-    /// all the same ([`lease`](crate::lease)).
+    /// all the same ([`lease`](crate::lease)). A leader that may hold leases minds its quorum, whatever `check_quorum` says.
     pub lease: Option<LeaseTiming>,
+}
+
+impl Timing {
+    /// Whether a leader that hears no quorum steps down. Where it may hold a lease it does: once that is over, it could
+    /// only keep those waiting who count on it for reads.
+    pub fn leader_minds_quorum(&self) -> bool {
+        self.check_quorum || self.lease.is_some()
+    }
 }
 
 /// What leases for reads rest on.

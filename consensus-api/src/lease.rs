@@ -36,6 +36,10 @@
 //! Counted from the start but without the factor, its lease would still last until 505 ms, 10 ms too long. With both it
 //! ends at 490 ms of its clock, which is 495 ms of true time.
 //!
+//! **A forced election** is not refused for ever. A voter that is bound when it is asked pledges nothing for as long as
+//! one pledge lasts, and is asked again meanwhile: what it owes ends, whether the leader hears of the election or not, and
+//! that leader's lease ends before, for it counts what was pledged and no more.
+//!
 //! The lease is part of what a node knows as a leader, and ends with that. A leader that is about to hand over
 //! [gives it up](Lease::give_up) first: whom it hands over to may be elected by voters that owe it nothing.
 
@@ -156,6 +160,8 @@ pub struct Pledge {
     // Whom it does not bind against.
     to: NodeId,
     until: MonoTime,
+    // It pledges nothing before this.
+    withheld_until: MonoTime,
 }
 
 impl Pledge {
@@ -168,13 +174,14 @@ impl Pledge {
             recorded,
             to: NodeId::NONE,
             until: if forgets { MonoTime::default() } else { now + recorded },
+            withheld_until: MonoTime::default(),
         }
     }
 
     /// A leader has spoken. What was owed to another is owed no more: that this one was elected shows that a voter which
     /// both have relied on was free to vote.
     pub fn heard(&mut self, leader: NodeId, now: MonoTime) {
-        if !self.length.is_zero() {
+        if !self.length(now).is_zero() {
             self.to = leader;
             self.until = self.until.max(now + self.length);
         }
@@ -192,9 +199,15 @@ impl Pledge {
         self.recorded
     }
 
-    /// What comes with an answer to a leader; zero: nothing.
-    pub fn length(&self) -> Duration {
-        self.length
+    /// What comes with an answer to a leader that has spoken just `now`; zero: nothing.
+    pub fn length(&self, now: MonoTime) -> Duration {
+        if now < self.withheld_until { Duration::ZERO } else { self.length }
+    }
+
+    /// Pledges nothing more for as long as one pledge lasts. Somebody in charge wants an election, and is bound to ask
+    /// again: what was pledged is kept, and is over by then, though the leader may hear of nothing and go on.
+    pub fn withhold(&mut self, now: MonoTime) {
+        self.withheld_until = now + self.length;
     }
 
     /// Whether `candidate` must not have this node's vote yet. Whoever it is owed to may: by campaigning it has stopped
@@ -334,8 +347,21 @@ mod tests {
         let off = Timing { lease: None, ..timing() };
         let mut pledge = Pledge::recovered(&off, recorded, false, at(1_000));
         assert!(pledge.binds(TWO, at(1_299)) && !pledge.binds(TWO, at(1_300)));
-        assert!(!pledge.must_be_recorded() && pledge.length().is_zero());
+        assert!(!pledge.must_be_recorded() && pledge.length(at(1_000)).is_zero());
         assert!(!Pledge::recovered(&timing(), recorded, true, at(1_000)).binds(ME, at(1_000)));
+    }
+
+    #[test]
+    fn what_is_withheld_is_neither_told_nor_kept_and_what_was_pledged_before_is() {
+        let mut pledge = Pledge::recovered(&timing(), Duration::ZERO, false, at(0));
+        pledge.heard(THREE, at(50));
+        pledge.withhold(at(60));
+        pledge.heard(THREE, at(149));
+        assert!(pledge.length(at(149)).is_zero());
+        assert!(pledge.binds(TWO, at(149)) && !pledge.binds(TWO, at(150)));
+        pledge.heard(THREE, at(160));
+        assert_eq!(pledge.length(at(160)), Duration::from_millis(100));
+        assert!(pledge.binds(TWO, at(259)) && !pledge.binds(TWO, at(260)));
     }
 
     #[test]
@@ -371,9 +397,10 @@ mod tests {
             let mut lease = Lease::new(&settings, ME, quorums);
             let mut pledge = Pledge::recovered(&settings, Duration::ZERO, false, MonoTime::default());
             lease.round_started(1, MonoTime::from_micros(leader_clock(0.0)));
-            pledge.heard(ME, MonoTime::from_micros(voter_clock(delay_micros)));
+            let heard = MonoTime::from_micros(voter_clock(delay_micros));
+            pledge.heard(ME, heard);
             let answered = MonoTime::from_micros(leader_clock(2.0 * delay_micros));
-            lease.answered((TWO, 1), pledge.length(), answered, ME, quorums);
+            lease.answered((TWO, 1), pledge.length(heard), answered, ME, quorums);
             let truth = delay_micros.max(part * timeout_micros as f64);
             let holds = lease.holds(MonoTime::from_micros(leader_clock(truth)));
             prop_assert!(!holds || pledge.binds(THREE, MonoTime::from_micros(voter_clock(truth))));

@@ -82,7 +82,8 @@ impl ReadQueue {
         self.round
     }
 
-    /// Notes that `node` follows this leader as of `round`.
+    /// Notes that `node` follows this leader as of `round`, one that was started: who tells of another is not to be
+    /// believed, and not to be let in here.
     pub fn acknowledge(&mut self, node: NodeId, round: u64) {
         assert!(round <= self.round, "round {round} acknowledged, but only {} was started", self.round);
         let latest = self.acknowledged.entry(node).or_default();

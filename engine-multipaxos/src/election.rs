@@ -11,9 +11,12 @@
 //! whatever the asker's log holds, for the takeover brings it all the values that may be chosen; a pre-check before the
 //! campaign (Raft thesis §9.6), and voters that hear a leader help nobody to depose it, nor does a leader go on that
 //! hears no quorum (§6.2), all as in Raft, so that a comparison does not compare these. Voters that have pledged it to a
-//! leader promise nobody else, not even themselves, while the pledge lasts ([`consensus_api::lease`]); a leader that is
-//! asked in a forced election steps down, so that no new pledges follow, and the election succeeds when the last one is
-//! over.
+//! leader promise nobody else, not even themselves, while the pledge lasts ([`consensus_api::lease`]). In a forced
+//! election a leader that is asked steps down, and a voter that is bound pledges nothing more for a while, in case that the
+//! leader hears of nothing: so the election succeeds when what was pledged is over, and the candidate has that much
+//! patience.
+
+use std::time::Duration;
 
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, MonoTime, NodeId, Tally, Verdict};
@@ -28,9 +31,9 @@ impl MultiPaxos {
     /// leader that was paused, and may have been replaced, answers nothing any more.
     pub(crate) fn step_down_without_quorum(&mut self) {
         if let RoleState::Leader(leader) = &self.role
-            && self.config.timing.check_quorum
+            && self.config.timing.leader_minds_quorum()
             && self.has_lost_quorum(leader)
-            && !is_planted(Bug::LeaderNeverStepsDown)
+            && !(is_planted(Bug::LeaderNeverStepsDown) || is_planted(Bug::LeaseSurvivesPause))
         {
             self.become_follower(None);
         }
@@ -93,7 +96,7 @@ impl MultiPaxos {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
-        self.detector.rearm(self.now);
+        self.detector.rearm(self.now + self.patience(forced));
         self.become_follower(None);
         self.set_ballot(self.next_ballot());
         let resend_at = self.now + self.config.timing.heartbeat_interval;
@@ -101,6 +104,12 @@ impl MultiPaxos {
         let candidate = Candidate::new(self.membership.all_voters(), from, resend_at, forced);
         self.role = RoleState::Candidate(Box::new(candidate));
         self.ask_for_promises();
+    }
+
+    /// For how long a campaign goes on beyond the usual: a forced one outlives the pledges that stand when it is first
+    /// heard of.
+    pub(crate) fn patience(&self, forced: bool) -> Duration {
+        if forced { self.pledge.length(self.now) } else { Duration::ZERO }
     }
 
     /// Answers a question that binds nobody: yes if this node hears no leader and the ballot is above its promise.
@@ -146,6 +155,9 @@ impl MultiPaxos {
         }
         if prepare.ballot > self.ballot {
             if self.pledge.binds_in(prepare.forced, from, self.now) {
+                if prepare.forced {
+                    self.pledge.withhold(self.now);
+                }
                 return;
             }
             if self.config.timing.check_quorum && !prepare.forced && self.hears_leader() {

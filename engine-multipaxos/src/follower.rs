@@ -59,7 +59,7 @@ impl MultiPaxos {
         if heartbeat.round > self.allegiance.answered_round {
             self.allegiance.answered_round = heartbeat.round;
             let chosen_through = self.log.chosen_through();
-            let (round, pledge) = (heartbeat.round, self.pledge.length());
+            let (round, pledge) = (heartbeat.round, self.pledge.length(self.now));
             let reply = HeartbeatReply { ballot: heartbeat.ballot, round, chosen_through, pledge };
             self.record_pledge();
             // It confirms that no higher ballot was promised, and so shows this one as promised.

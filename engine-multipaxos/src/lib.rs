@@ -139,9 +139,10 @@ impl Engine for MultiPaxos {
 
     fn take_effects(&mut self) -> Effects<Message> {
         self.acknowledge();
+        // Before what it may propose is sent.
+        self.read_by_quorum();
         self.replicate();
         self.send_errands();
-        self.read_by_quorum();
         self.deliver();
         self.report_role();
         self.effects.write = self.log.take_write();
@@ -154,7 +155,7 @@ impl Engine for MultiPaxos {
         let of_role = match &self.role {
             RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
             RoleState::Follower { .. } if self.decides_alone() => self.now,
-            RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at,
+            RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at.max(self.pledge.until()),
             RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
             _ if self.is_voter() => self.election_deadline(),
             _ => MonoTime::NEVER,

@@ -220,6 +220,9 @@ pub struct ReadQuery {
     pub boot: u64,
     /// The asker's round.
     pub round: u64,
+    /// The highest slot that a read is held up by; zero where none is. A leader sees to it that something is chosen
+    /// through there.
+    pub wants: LogIndex,
 }
 
 /// The answer to a [`ReadQuery`]. Promises nothing and waits for no write: it only has to tell of all that was answered

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use consensus_api::errands::{Admission, Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, Entry, LogTime, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
+use consensus_api::{Ballot, Entry, LogIndex, LogTime, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::message::Message;
@@ -97,6 +97,21 @@ impl MultiPaxos {
         }
         self.propose_at_next(Payload::Command { id: proposal.id, data: proposal.data }, None);
         Ok(())
+    }
+
+    /// Proposes no-ops up to `wanted`, where this node leads and somebody may have accepted something there. No leader
+    /// opens more than a window above what is chosen, and none before this one knew more to be chosen than this one
+    /// took over: whoever tells of a slot beyond is wrong, and not believed at all.
+    pub(crate) fn propose_through(&mut self, wanted: LogIndex) {
+        let window = self.config.limits.open_entries_max as u64;
+        loop {
+            let RoleState::Leader(leader) = &self.role else { return };
+            let known = self.log.chosen_through().max(leader.epoch_start);
+            if leader.open.next() > wanted || wanted.0 > known.0.saturating_add(window) || !self.has_room() {
+                return;
+            }
+            self.propose_at_next(Payload::Noop, None);
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -19,10 +19,16 @@
 //! the write, and stops before it has told anybody. The two others know nothing above 6 to be chosen, and a read at 6
 //! misses what was acknowledged. One of them has accepted 7, and that is what is asked.
 //!
-//! **The rinse.** A slot that is accepted and not chosen, perhaps by one acceptor alone, holds the read up: until it is
-//! chosen, by the leader or by the next one, which proposes it again or something else in its place. An acceptor that was
-//! not in the first quorum may answer less, and a later round too; the least answer counts, for each was given after the
-//! read had arrived. So while reads are held up the question is put again every heartbeat interval.
+//! **The rinse.** A slot that is accepted and not chosen, perhaps by one acceptor alone, holds the read up until
+//! something is chosen there. An acceptor that was not in the first quorum may answer less, and a later round too; the
+//! least answer counts, for each was given after the read had arrived. So while reads are held up the question is put
+//! again every heartbeat interval.
+//!
+//! Nor need anybody propose for that slot. C leads, accepts 8 alone, and is cut off; A is elected by A and B, of which
+//! neither has anything at 8; C comes back and follows A, and B dies. A and C are a quorum that has accepted 8, A has
+//! nothing to propose, and the read would wait for the next write. So the question says up to where reads are held up,
+//! and a leader that is asked proposes no-ops up to there, ordinary proposals within the ordinary bounds. It believes no
+//! more than can be true: what another leader had open lay within a window above what was chosen.
 //!
 //! One round is in flight at a time, and whoever has not answered it is asked again every heartbeat interval. What others
 //! know to be chosen and this node does not, it learns from them as every other node that lags does; so where nothing is
@@ -118,10 +124,16 @@ impl QuorumReads {
         self.rinsed.drain(..chosen).map(|(index, id)| ReadReady { id, index })
     }
 
-    /// When something is to be asked again.
+    /// The highest slot that a read is held up by; zero where none is.
+    fn wants(&self, chosen_through: LogIndex) -> LogIndex {
+        let highest = self.rinsed.back().map(|(index, _)| *index);
+        highest.filter(|index| *index > chosen_through).unwrap_or_default()
+    }
+
+    /// When something is to be asked again. Also for reads that wait for the next round alone: the present one may have
+    /// been started for reads that are served by now, and its questions may be lost.
     pub(crate) fn deadline(&self, again_after: Duration) -> MonoTime {
-        let waits = !self.asked.is_empty() || !self.rinsed.is_empty();
-        if waits { self.asked_at + again_after } else { MonoTime::NEVER }
+        if self.is_idle() { MonoTime::NEVER } else { self.asked_at + again_after }
     }
 }
 
@@ -135,9 +147,11 @@ impl MultiPaxos {
             return;
         }
         self.quorum_reads.count(self.membership.quorums());
+        self.propose_through(self.quorum_reads.wants(chosen_through));
         let is_open = self.quorum_reads.is_open(self.membership.quorums());
         if self.quorum_reads.ask((now, again_after), (me, own), is_open) {
-            let query = ReadQuery { boot: self.config.boot, round: self.quorum_reads.round };
+            let (round, wants) = (self.quorum_reads.round, self.quorum_reads.wants(chosen_through));
+            let query = ReadQuery { boot: self.config.boot, round, wants };
             for voter in self.other_voters() {
                 if !self.quorum_reads.answers.contains_key(&voter) {
                     self.send(voter, Message::ReadQuery(query));
@@ -149,12 +163,14 @@ impl MultiPaxos {
         self.effects.reads_ready.extend(self.quorum_reads.take_chosen(chosen_through));
     }
 
-    /// Tells what this node has accepted. It binds nobody, and waits for no write.
+    /// Tells what this node has accepted. It binds nobody, and waits for no write. If this node leads it sees to what is
+    /// wanted, as far as there is room; the question will be put again.
     pub(crate) fn on_read_query(&mut self, from: NodeId, query: ReadQuery) {
         let chosen_through = self.log.chosen_through();
         let accepted_through = self.accepted_through();
-        let ReadQuery { boot, round } = query;
+        let ReadQuery { boot, round, wants } = query;
         self.send(from, Message::ReadReport(ReadReport { boot, round, accepted_through, chosen_through }));
+        self.propose_through(wants);
     }
 
     /// Takes an answer to the present round of this life. It is looked at when the effects are taken.

@@ -33,8 +33,9 @@ use crate::message::{Message, Prepare, Promise};
 use crate::open_slots::OpenSlots;
 use crate::role::{Leader, Progress, RoleState};
 
-/// An acceptor that has not sent the page that it was asked for after this many heartbeat intervals is asked again: what
-/// is read back from a disk takes its time.
+/// An acceptor that has answered and not sent the page that it was asked for after this many heartbeat intervals is asked
+/// again: what is read back from a disk takes its time. One that has not answered at all is asked every interval, as in
+/// Raft.
 const ASK_INTERVALS: u32 = 4;
 
 /// What a candidate knows.
@@ -55,6 +56,8 @@ struct Promising {
     cursor: LogIndex,
     // When it was last asked for that page.
     asked_at: Option<MonoTime>,
+    // Whether any page of it has come.
+    has_answered: bool,
     complete: bool,
     chosen_through: LogIndex,
     compacted_through: LogIndex,
@@ -71,6 +74,7 @@ impl Candidate {
         let promising = Promising {
             cursor: from,
             asked_at: None,
+            has_answered: false,
             complete: false,
             chosen_through: LogIndex::ZERO,
             compacted_through: LogIndex::ZERO,
@@ -126,11 +130,10 @@ impl MultiPaxos {
     pub(crate) fn ask_for_promises(&mut self) {
         let RoleState::Candidate(candidate) = &mut self.role else { return };
         let (me, now, forced) = (self.config.node, self.now, candidate.forced);
-        // Who has pledged not to promise yet is silent, and promises when it is asked the first time after.
-        let waits_for_pledges = forced && self.config.timing.lease.is_some();
-        let patience = self.config.timing.heartbeat_interval * if waits_for_pledges { 1 } else { ASK_INTERVALS };
+        let interval = self.config.timing.heartbeat_interval;
         let mut asked = Vec::new();
         for (node, promising) in &mut candidate.acceptors {
+            let patience = interval * if promising.has_answered { ASK_INTERVALS } else { 1 };
             let due = promising.asked_at.is_none_or(|at| now.since(at) >= patience);
             if *node != me && !promising.complete && due {
                 promising.asked_at = Some(now);
@@ -238,6 +241,7 @@ impl MultiPaxos {
         promising.compacted_through = promising.compacted_through.max(promise.compacted_through);
         promising.complete = next.is_none();
         promising.asked_at = Some(self.now);
+        promising.has_answered = true;
         let learnable = candidate.learnable_through();
         let next = next.map(|next| next.max(learnable.next()));
         candidate.go_on(from, next, learnable);
@@ -251,7 +255,7 @@ impl MultiPaxos {
             }
         }
         // A takeover that makes progress is not given up.
-        self.detector.rearm(self.now);
+        self.detector.rearm(self.now + self.patience(forced));
         match next {
             Some(_) if from == self.config.node => {}
             Some(next) => {

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use consensus_api::engine::encode_ballot;
-use consensus_api::{Engine, Input, LogIndex, LogPosition, ReadMode, ReadReady, Refusal, Role};
+use consensus_api::{Engine, Input, LogIndex, LogPosition, Payload, ReadMode, ReadReady, Refusal, Role};
 use engine_multipaxos::message::{Message, ReadQuery, ReadReport};
 
 fn read(node: &mut Node, sequence: u64) {
@@ -23,7 +23,12 @@ fn report_of_boot(boot: u64, round: u64, accepted: u64, chosen: u64) -> Message 
 }
 
 fn query(round: u64) -> Message {
-    Message::ReadQuery(ReadQuery { boot: 1, round })
+    wanting(round, 0)
+}
+
+/// Asked while reads are held up by this slot.
+fn wanting(round: u64, wants: u64) -> Message {
+    Message::ReadQuery(ReadQuery { boot: 1, round, wants: LogIndex(wants) })
 }
 
 fn ready(sequence: u64, index: u64) -> ReadReady {
@@ -89,7 +94,7 @@ fn while_reads_are_held_up_the_question_is_put_again_and_a_lower_answer_counts()
     node.sent();
     assert!(node.paxos.deadline() <= node.now + node.config.timing.heartbeat_interval);
     node.tick(10);
-    assert_eq!(node.sent(), [(2, query(2)), (3, query(2))]);
+    assert_eq!(node.sent(), [(2, wanting(2, 6)), (3, wanting(2, 6))]);
     node.hear(3, report(2, 5, 5));
     assert_eq!(node.reads_ready, [ready(1, 5)]);
     assert_eq!(node.sent(), []);
@@ -187,4 +192,101 @@ fn the_only_voter_is_a_quorum() {
     assert_eq!(node.reads_ready, [], "what it has accepted is not on its disk");
     node.sync();
     assert_eq!(node.reads_ready, [ready(2, 1)]);
+}
+
+/// The leader of 6.1, whose quorum, 1 and 2, had nothing above slot 7; 3 has accepted slot 8 from an earlier one.
+fn leader_below_a_stray_slot() -> Node {
+    let mut node = acceptor(7, 7);
+    elect(&mut node);
+    node.tick(1);
+    node.sync();
+    node.sent();
+    node
+}
+
+fn noops_at(node: &Node) -> Vec<u64> {
+    let entries = node.unsynced.iter().flat_map(|write| &write.entries);
+    entries.filter(|entry| entry.payload == Payload::Noop).map(|entry| entry.index.0).collect()
+}
+
+#[test]
+fn a_slot_that_nobody_would_propose_for_is_filled_by_a_leader_that_reads() {
+    let mut node = leader_below_a_stray_slot();
+    let led = node.promised();
+    read(&mut node, 1);
+    node.hear(3, report(1, 8, 7));
+    assert_eq!((node.reads_ready.len(), noops_at(&node)), (0, vec![8]), "2 is gone, and 3 has accepted 8");
+    let accepts = node.sent_to(3).iter().filter(|message| matches!(message, Message::Accept(_))).count();
+    assert_eq!(accepts, 1, "it leaves at once");
+    node.sync();
+    node.hear(3, accepted(led, &[(8, 8)], 7));
+    assert_eq!(node.reads_ready, [ready(1, 8)]);
+}
+
+#[test]
+fn a_slot_that_nobody_would_propose_for_is_filled_by_a_leader_that_is_asked() {
+    let mut node = leader_below_a_stray_slot();
+    node.hear(3, query(1));
+    assert_eq!(noops_at(&node), [0; 0], "no read is held up yet");
+    node.hear(3, wanting(2, 8));
+    assert_eq!(noops_at(&node), [8]);
+    node.hear(3, wanting(2, 8));
+    assert_eq!(noops_at(&node), [8], "once is enough");
+}
+
+#[test]
+fn the_question_that_is_put_again_says_what_holds_the_read_up() {
+    let mut node = acceptor(7, 7);
+    read(&mut node, 1);
+    node.hear(3, report(1, 8, 7));
+    node.sent();
+    node.tick(10);
+    assert_eq!(node.sent(), [(2, wanting(2, 8)), (3, wanting(2, 8))]);
+}
+
+#[test]
+fn a_leader_that_is_asked_fills_no_more_than_a_window_and_believes_no_more() {
+    let mut settings = config(1);
+    settings.limits.open_entries_max = 4;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    elect(&mut node);
+    for wants in [5, u64::MAX] {
+        node.hear(3, wanting(1, wants));
+        assert_eq!(noops_at(&node), [0; 0], "no acceptor can have accepted {wants}");
+    }
+    node.propose(1);
+    node.hear(3, wanting(1, 4));
+    assert_eq!(noops_at(&node), [2, 3, 4]);
+}
+
+#[test]
+fn a_follower_that_is_asked_proposes_nothing() {
+    let mut node = acceptor(7, 7);
+    node.hear(3, wanting(1, 8));
+    assert_eq!(node.last(), 7);
+}
+
+#[test]
+fn a_read_that_waits_for_a_round_whose_questions_were_lost_is_not_forgotten() {
+    let mut node = acceptor(5, 5);
+    read(&mut node, 1);
+    node.hear(2, report(1, 6, 5));
+    node.tick(10);
+    assert_eq!(node.sent().last(), Some(&(3, wanting(2, 6))));
+    node.hear(2, accept(ballot(3, 2), vec![entry(6, 3, 2)], 6));
+    assert_eq!(node.reads_ready, [ready(1, 6)], "round 2 was for this one alone, and nobody has answered it");
+    node.sent();
+    read(&mut node, 2);
+    assert_eq!(node.sent(), [], "one round at a time");
+    for _ in 0..3 {
+        let deadline = node.paxos.deadline();
+        assert!(deadline > node.now && deadline <= node.now + node.config.timing.heartbeat_interval);
+        node.now = deadline;
+        node.step(Input::Tick);
+        assert_eq!(node.sent(), [(2, query(2)), (3, query(2))]);
+    }
+    node.hear(3, report(2, 6, 6));
+    assert_eq!(node.sent(), [(2, query(3)), (3, query(3))]);
+    node.hear(3, report(3, 6, 6));
+    assert_eq!(node.reads_ready, [ready(1, 6), ready(2, 6)]);
 }

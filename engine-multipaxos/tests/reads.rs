@@ -304,6 +304,62 @@ fn a_forced_election_makes_the_leader_step_down_and_succeeds_when_the_pledges_ar
     assert!(waited >= 100);
 }
 
+/// The candidate, 3, is cut off from the leader, 1, which so hears of no election and goes on to lead.
+#[test]
+fn a_forced_election_of_which_the_leader_hears_nothing_succeeds_too() {
+    let mut node = pledged(2);
+    let mut told = Vec::new();
+    for step in 0..10 {
+        assert_eq!(node.promised().round, 1, "what was pledged is kept");
+        node.hear(3, forced(2, 3));
+        node.hear(1, heartbeat(ballot(1, 1), 0, 2 + step));
+        node.sync();
+        told.extend(node.sent());
+        node.pass(10);
+    }
+    let unpledged = |round| (1, heartbeat_reply(ballot(1, 1), round, 0));
+    assert_eq!(told, (2..12).map(unpledged).collect::<Vec<_>>());
+    node.hear(3, forced(2, 3));
+    node.sync();
+    assert_eq!(node.sent(), [(3, promised(2, 3, &node))]);
+}
+
+#[test]
+fn a_forced_campaign_outlives_what_was_pledged_before_it_was_heard_of() {
+    for seed in 0..50 {
+        let mut settings = leasing(2);
+        settings.seed = seed;
+        let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+        node.step(Input::Campaign);
+        node.sync();
+        for _ in 0..19 {
+            node.tick(10);
+        }
+        assert_eq!(node.role(), Role::Candidate);
+        assert!(node.sent().iter().all(|(_, message)| matches!(message, Message::Prepare(_))));
+    }
+}
+
+#[test]
+fn where_leases_are_on_a_leader_minds_its_quorum_whatever_is_switched_off() {
+    let mut settings = leasing(1);
+    settings.timing.check_quorum = false;
+    let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
+    elect(&mut node);
+    node.tick(99);
+    assert_eq!(node.role(), Role::Leader);
+    node.tick(1);
+    assert_eq!(node.role(), Role::Follower);
+}
+
+#[test]
+fn an_answer_to_a_round_that_was_never_started_is_passed_over() {
+    let mut node = leasing_leader();
+    node.hear(2, pledging_reply(ballot(1, 1), u64::MAX, 0, 100));
+    assert_eq!(node.role(), Role::Leader);
+    assert!(!is_served(&mut node, 1, ReadMode::Lease) && !is_served(&mut node, 2, ReadMode::Index));
+}
+
 #[test]
 fn a_restarted_voter_keeps_still_for_as_long_as_it_may_have_pledged() {
     for lease in [Some(LeaseTiming::default()), None] {

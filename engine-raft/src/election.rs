@@ -9,12 +9,15 @@
 //! The rules, with where they come from: one vote per term, durable before it is told (paper §5.2, figure 2); only for a
 //! log that is at least as up to date (§5.4.1); pre-vote (thesis §9.6); a voter that hears a leader helps nobody to
 //! depose it, and a leader that hears no quorum steps down (thesis §6.2, §4.2.3); a voter that has pledged it to a leader
-//! votes for nobody else, not even itself, while the pledge lasts ([`consensus_api::lease`]). A leader that is asked in a
-//! forced election steps down, so that no new pledges follow, and the election succeeds when the last one is over.
+//! votes for nobody else, not even itself, while the pledge lasts ([`consensus_api::lease`]). In a forced election a
+//! leader that is asked steps down, and a voter that is bound pledges nothing more for a while, in case that the leader
+//! hears of nothing: so the election succeeds when what was pledged is over, and the candidate has that much patience.
 //!
 //! Why a pre-vote's refusal raises the asker's term: take a node in term 5 with a short log, and two in term 3 with a
 //! long one. The first gets no vote for its log, the others none for their term, for ever, unless they learn of term 5
 //! and campaign above it.
+
+use std::time::Duration;
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::lease::Lease;
@@ -31,9 +34,9 @@ impl Raft {
     /// leader that was paused, and may have been replaced, answers nothing any more.
     pub(crate) fn step_down_without_quorum(&mut self) {
         if let RoleState::Leader(leader) = &self.role
-            && self.config.timing.check_quorum
+            && self.config.timing.leader_minds_quorum()
             && self.has_lost_quorum(leader)
-            && !is_planted(Bug::LeaderNeverStepsDown)
+            && !(is_planted(Bug::LeaderNeverStepsDown) || is_planted(Bug::LeaseSurvivesPause))
         {
             self.become_follower(None);
         }
@@ -91,11 +94,17 @@ impl Raft {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
-        self.detector.rearm(self.now);
+        self.detector.rearm(self.now + self.patience(forced));
         self.become_follower(None);
         self.set_ballot(Ballot::new(self.ballot.round + 1, self.config.node));
         self.role = RoleState::Candidate { tally: Tally::default(), forced, resend_at: self.now };
         self.ask_for_votes();
+    }
+
+    /// For how long a campaign goes on beyond the usual: a forced one outlives the pledges that stand when it is first
+    /// heard of.
+    fn patience(&self, forced: bool) -> Duration {
+        if forced { self.pledge.length(self.now) } else { Duration::ZERO }
     }
 
     /// Asks, and asks again every heartbeat interval: servers retry what is not answered in time (paper §5.1), and to
@@ -163,6 +172,9 @@ impl Raft {
         }
         let is_bound = self.pledge.binds_in(request.forced, from, self.now);
         if is_bound && request.ballot != self.ballot {
+            if request.forced {
+                self.pledge.withhold(self.now);
+            }
             return;
         }
         if request.ballot.round > self.ballot.round {

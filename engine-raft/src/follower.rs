@@ -78,7 +78,7 @@ impl Raft {
         self.repeat_reads();
         if heartbeat.round > self.allegiance.answered_round {
             self.allegiance.answered_round = heartbeat.round;
-            let (round, pledge) = (heartbeat.round, self.pledge.length());
+            let (round, pledge) = (heartbeat.round, self.pledge.length(self.now));
             let reply = HeartbeatReply { ballot: heartbeat.ballot, round, pledge };
             self.record_pledge();
             // It confirms that no higher term was adopted, and so shows this one as adopted.

@@ -136,7 +136,8 @@ impl Engine for Raft {
         match &self.role {
             RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
             RoleState::Follower { .. } if self.decides_alone() => self.now,
-            RoleState::Candidate { resend_at, .. } if !self.decides_alone() => self.election_deadline().min(*resend_at),
+            RoleState::Candidate { resend_at, .. } if self.decides_alone() => (*resend_at).max(self.pledge.until()),
+            RoleState::Candidate { resend_at, .. } => self.election_deadline().min(*resend_at),
             _ if self.is_voter() && !self.decides_alone() => self.election_deadline(),
             _ => MonoTime::NEVER,
         }

@@ -4,8 +4,11 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use common::*;
-use consensus_api::{Input, NodeId, Role};
+use consensus_api::{Engine, HardState, Input, LogTime, NodeId, Role};
 use engine_raft::message::{Message, PreVote, PreVoteReply, RequestVote};
 
 #[test]
@@ -107,4 +110,22 @@ fn a_leader_of_an_earlier_term_is_told_and_steps_down() {
     let nack = node.sent_to(1).pop().unwrap();
     old.hear(2, nack);
     assert_eq!((old.role(), old.term()), (Role::Follower, 7));
+}
+
+#[test]
+fn a_candidate_that_becomes_the_only_voter_waits_no_longer_than_it_has_pledged() {
+    let hard_state = HardState { ballot: ballot(1, 2), pledge: Duration::from_millis(100) }.encode();
+    let mut node = Node::with_disk(1, Disk { hard_state: Some(hard_state), ..Disk::default() });
+    let membership = Arc::new(voters(&[1]));
+    let (base, log_time) = (position(5, 1, 2), LogTime::default());
+    node.step(Input::SnapshotInstalled { base, log_time, membership });
+    node.sync();
+    assert_eq!(node.role(), Role::Candidate, "it is bound by what it pledged before it started");
+    for _ in 0..20 {
+        if node.role() == Role::Candidate {
+            node.now = node.raft.deadline();
+            node.step(Input::Tick);
+        }
+    }
+    assert_eq!(node.role(), Role::Leader);
 }

@@ -2,7 +2,7 @@
 //!
 //! A request that is refused because nobody leads is tried again, under a new id, until its time is up: a refusal says
 //! that it was definitely not carried out. One that simply is not answered in time has an unknown outcome, and that is
-//! what the client is told.
+//! what the client is told; but a read, which changes nothing, is asked again for as long as there is time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,11 +63,12 @@ impl Replica {
         }
     }
 
-    /// Sends one request and waits for its answer; `None` where the time is up first, or nobody is left to answer it.
+    /// Sends one request and waits for its answer; `None` where the time is up first, or nobody is left to answer it, as
+    /// `lost` tells.
     async fn ask(
         &self,
         deadline: Instant,
-        role: &mut watch::Receiver<RoleChange>,
+        lost: impl Future<Output = ()>,
         awaits: Awaits,
         request: impl FnOnce(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
@@ -88,22 +89,22 @@ impl Replica {
                 Ok(Err(_)) => Err(self.stopped_error()),
                 Err(_) => Ok(None),
             },
-            () = orphaned(role) => Ok(None),
+            () = lost => Ok(None),
         }
     }
 
-    /// As `ask`, again and again while nobody leads. `None` where the time is up with a request in flight.
+    /// As `ask`, again and again while nobody leads. `None` where the time is up with a request in flight, or another
+    /// leader than the one it went to was elected some time ago.
     async fn ask_leader(
         &self,
-        timeout: Duration,
+        deadline: Instant,
         awaits: Awaits,
         request: impl Fn(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
-        let deadline = Instant::now() + timeout;
         let mut role = self.outlook.role.subscribe();
         loop {
             role.mark_unchanged();
-            match self.ask(deadline, &mut role, awaits, &request).await? {
+            match self.ask(deadline, orphaned(&mut role), awaits, &request).await? {
                 Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
                     let again = (Instant::now() + RETRY_PAUSE).min(deadline);
                     // Either way the next attempt tells; the sender of roles lives as long as this handle.
@@ -158,7 +159,7 @@ impl ReplicatedLog for Replica {
     async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError> {
         let since = Instant::now();
         let request = |id| Request::Propose { id, data: command.clone() };
-        match self.ask_leader(timeout, Awaits::Entry, request).await? {
+        match self.ask_leader(since + timeout, Awaits::Entry, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied),
             other => Err(self.unexpected(other, since)),
         }
@@ -167,12 +168,26 @@ impl ReplicatedLog for Replica {
     async fn read_barrier(&self, mode: ReadMode, timeout: Duration) -> Result<LogIndex, RequestError> {
         let since = Instant::now();
         let awaits = if mode == ReadMode::Log { Awaits::Entry } else { Awaits::Index };
-        match self.ask_leader(timeout, awaits, |id| Request::Read { id, mode }).await? {
-            Some(Answer::Ready(index)) => Ok(index),
-            Some(Answer::Applied(applied)) => Ok(applied.index),
-            // A read changes nothing, so "unknown" would be a riddle: what is missing is a quorum.
-            None => Err(Refusal::NoQuorum { waited_ms: millis(since.elapsed()) }.into()),
-            other => Err(self.unexpected(other, since)),
+        let deadline = since + timeout;
+        let request = |id| Request::Read { id, mode };
+        loop {
+            let answer = if mode == ReadMode::Quorum {
+                // It asks no leader, and none is missed by it.
+                self.ask(deadline, std::future::pending(), awaits, request).await?
+            } else {
+                self.ask_leader(deadline, awaits, request).await?
+            };
+            match answer {
+                Some(Answer::Ready(index)) => return Ok(index),
+                Some(Answer::Applied(applied)) => return Ok(applied.index),
+                // Its leader is gone, or a snapshot has taken the place of its entry.
+                Some(Answer::Unknown) | None if Instant::now() < deadline => {}
+                // It changed nothing, so "unknown" would be a riddle: what is missing is a quorum.
+                Some(Answer::Unknown) | None => {
+                    return Err(Refusal::NoQuorum { waited_ms: millis(since.elapsed()) }.into());
+                }
+                other => return Err(self.unexpected(other, since)),
+            }
         }
     }
 
@@ -184,7 +199,7 @@ impl ReplicatedLog for Replica {
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
         let since = Instant::now();
         let request = |id| Request::ChangeMembership { id, target: target.clone() };
-        match self.ask_leader(timeout, Awaits::Entry, request).await? {
+        match self.ask_leader(since + timeout, Awaits::Entry, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied.index),
             other => Err(self.unexpected(other, since)),
         }
@@ -192,7 +207,7 @@ impl ReplicatedLog for Replica {
 
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError> {
         let since = Instant::now();
-        match self.ask_leader(timeout, Awaits::Index, |id| Request::TransferLeadership { id, to }).await? {
+        match self.ask_leader(since + timeout, Awaits::Index, |id| Request::TransferLeadership { id, to }).await? {
             Some(Answer::Ready(_)) => Ok(()),
             other => Err(self.unexpected(other, since)),
         }
@@ -243,5 +258,120 @@ impl ReplicatedLog for Replica {
         let _ = self.requests.send(Request::Stop).await;
         // How it ended is told by `stopped` and in the log.
         let _ = self.stopped().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::sync::Mutex;
+
+    use consensus_api::{Ballot, EngineStatus, Role};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn led_by(leader: u64) -> RoleChange {
+        let (node, role) = (NodeId(leader), Role::Follower);
+        RoleChange { role, leader: Some(node), ballot: Ballot::new(leader, node) }
+    }
+
+    /// A handle without a driver: what it asks is answered by hand.
+    struct Stage {
+        replica: Replica,
+        asked: mpsc::Receiver<Request>,
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let (requests, asked) = mpsc::channel(16);
+            let RoleChange { role, leader, ballot } = led_by(2);
+            let engine = EngineStatus {
+                role,
+                leader,
+                ballot,
+                commit_index: LogIndex::ZERO,
+                last_index: LogIndex::ZERO,
+                base_index: LogIndex::ZERO,
+                membership: Arc::default(),
+            };
+            let standing = Standing { engine, applied_index: LogIndex::ZERO, snapshot_index: LogIndex::ZERO };
+            let role = Arc::new(watch::Sender::new(led_by(2)));
+            let replica = Replica {
+                engine_name: EngineName::new("none"),
+                node: NodeId(1),
+                requests,
+                jobs: std::sync::mpsc::channel().0,
+                pending: Arc::new(Pending::new(NodeId(1), 1, 16)),
+                outlook: Outlook { status: Arc::new(Mutex::new(standing)), role },
+                stopped: watch::channel(None).1,
+            };
+            Stage { replica, asked }
+        }
+    }
+
+    async fn next_read(asked: &mut mpsc::Receiver<Request>) -> (RequestId, ReadMode) {
+        match asked.recv().await {
+            Some(Request::Read { id, mode }) => (id, mode),
+            _ => panic!("a read is asked for"),
+        }
+    }
+
+    fn applied(index: u64) -> Answer {
+        Answer::Applied(Applied { index: LogIndex(index), reply: Bytes::new() })
+    }
+
+    #[tokio::test]
+    async fn a_read_in_the_log_that_a_snapshot_overtakes_is_asked_for_again() {
+        let Stage { replica, mut asked } = Stage::new();
+        let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, PATIENCE), async {
+            let (first, _) = next_read(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            let (second, mode) = next_read(&mut asked).await;
+            assert!(second != first && mode == ReadMode::Log);
+            replica.pending.answer([(second, applied(9))]);
+        });
+        assert_eq!(read, Ok(LogIndex(9)));
+    }
+
+    #[tokio::test]
+    async fn a_read_whose_time_is_up_lacks_a_quorum_and_is_never_of_unknown_outcome() {
+        let Stage { replica, mut asked } = Stage::new();
+        let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, Duration::from_millis(30)), async {
+            next_read(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+        });
+        assert!(matches!(read, Err(RequestError::Refused(Refusal::NoQuorum { waited_ms: 30.. }))), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn after_a_change_of_leader_a_read_is_asked_for_again_and_a_read_by_a_quorum_goes_on() {
+        let mut stage = Stage::new();
+        let replica = &stage.replica;
+        let by_leader = replica.read_barrier(ReadMode::Index, PATIENCE);
+        let by_quorum = replica.read_barrier(ReadMode::Quorum, PATIENCE);
+        let (by_leader, by_quorum, ()) = tokio::join!(by_leader, by_quorum, async {
+            let (_, mode) = next_read(&mut stage.asked).await;
+            assert_eq!(mode, ReadMode::Index);
+            let (quorum_read, _) = next_read(&mut stage.asked).await;
+            replica.outlook.role.send_replace(led_by(3));
+            let (again, mode) = next_read(&mut stage.asked).await;
+            assert_eq!(mode, ReadMode::Index);
+            let ready = |id, index| (id, Answer::Ready(LogIndex(index)));
+            replica.pending.answer([ready(again, 5), ready(quorum_read, 6)]);
+        });
+        assert_eq!((by_leader, by_quorum), (Ok(LogIndex(5)), Ok(LogIndex(6))));
+    }
+
+    #[tokio::test]
+    async fn after_a_change_of_leader_the_outcome_of_a_write_is_unknown() {
+        let mut stage = Stage::new();
+        let (write, ()) = tokio::join!(stage.replica.propose(Bytes::from("x"), PATIENCE), async {
+            assert!(matches!(stage.asked.recv().await, Some(Request::Propose { .. })));
+            stage.replica.outlook.role.send_replace(led_by(3));
+        });
+        assert!(matches!(write, Err(RequestError::Unknown { .. })), "{write:?}");
     }
 }
