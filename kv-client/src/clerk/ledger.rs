@@ -208,6 +208,12 @@ impl<W: Waiter> Ledger<W> {
         }
     }
 
+    /// How many names of requests wait to be sent, those included that were given up.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len() + self.numberless.len()
+    }
+
     /// Whether something could be sent now.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty() || (!self.numberless.is_empty() && self.session.may_draw())
