@@ -57,12 +57,13 @@
 //! # }
 //! ```
 //!
-//! A watch shows every change once and in order, and goes on at another node where one is lost:
+//! A watch has begun when the call returns: what is written from then on is seen. It shows every change once and in order,
+//! and goes on at another node where one is lost:
 //!
 //! ```no_run
 //! # use kv_client::{Clerk, ClerkError};
 //! # async fn example(clerk: Clerk) -> Result<(), ClerkError> {
-//! let mut watch = clerk.watch("config/", None);
+//! let mut watch = clerk.watch("config/", None).await?;
 //! while let Some(change) = watch.next().await {
 //!     let change = change?;
 //!     match change.item {
@@ -80,6 +81,7 @@
 //! cluster knows it by its number: an append that is sent twice otherwise is two appends. Without one its answer is
 //! [`ClientError::Unknown`], and the caller decides.
 
+mod backoff;
 mod base64;
 mod clerk;
 mod error;

@@ -57,6 +57,17 @@ pub enum SubmitError {
     Codec(#[from] KvError),
 }
 
+/// Why the tables cannot be read as they stand now.
+#[derive(Debug, thiserror::Error)]
+pub enum PresentError {
+    /// How they stand cannot be told.
+    #[error(transparent)]
+    Log(#[from] RequestError),
+    /// They cannot be read.
+    #[error(transparent)]
+    Tables(#[from] KvError),
+}
+
 impl<T: Tables> Service<T> {
     /// Has these requests, each of which [`kv_machine::Command::check`] has passed, chosen as one entry and applied, and
     /// returns one reply for each.
@@ -81,6 +92,15 @@ impl<T: Tables> Service<T> {
             Consistency::Stale => return Ok(()),
         };
         self.log.read_barrier(mode, timeout).await.map(drop)
+    }
+
+    /// The revision that stands now, as of a linearizable read: everything that is acknowledged by now is part of it.
+    ///
+    /// # Errors
+    /// [`PresentError`].
+    pub async fn present_revision(&self) -> Result<u64, PresentError> {
+        self.freshen(Consistency::Linearizable, self.request_timeout).await?;
+        Ok(self.kv.revision().inspect_err(|error| self.stop_if_broken(error))?)
     }
 
     /// Where a read finds the tables broken, the node stops.

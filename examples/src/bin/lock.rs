@@ -63,12 +63,15 @@ impl Held {
 async fn wait_until_gone(clerk: &Clerk, key: &Bytes, revision: u64) -> Result<(), ClerkError> {
     // This key and no other: the next one is the key and a zero byte.
     let range = KeyRange::between(key.clone(), [&key[..], &[0]].concat());
-    let mut watch = clerk.watch_range(range, Some(revision + 1));
+    let mut watch = match clerk.watch_range(range, Some(revision + 1)).await {
+        // Too much has changed meanwhile: look again.
+        Err(ClerkError::Compacted { .. }) => return Ok(()),
+        begun => begun?,
+    };
     while let Some(change) = watch.next().await {
         match change {
             Ok(change) if change.item.is_none() => break,
             Ok(_) => {}
-            // Too much has changed meanwhile: look again.
             Err(ClerkError::Compacted { .. }) => break,
             Err(error) => return Err(error),
         }

@@ -38,7 +38,7 @@ impl Registry {
     /// Reads who is there, and watches from there on. The watch begins first, so nobody is missed in between; what the scan
     /// has seen already is seen again, which changes nothing.
     async fn open(clerk: &Clerk) -> Result<Registry, ClerkError> {
-        let watch = clerk.watch("services/web/", Some(clerk.put("services/observers", "").await?.revision));
+        let watch = clerk.watch("services/web/", None).await?;
         let mut instances = BTreeMap::new();
         let mut scan = clerk.scan(KeyRange::prefix("services/web/"));
         while let Some(found) = scan.next().await {
@@ -48,9 +48,10 @@ impl Registry {
         Ok(Registry { instances, watch })
     }
 
-    /// Waits for the next change.
+    /// Waits for the next change; an error where there will be none.
     async fn change(&mut self) -> Result<(), ClerkError> {
-        let Some(change) = self.watch.next().await.transpose()? else { return Ok(()) };
+        let ended = || ClerkError::NoAnswer { reason: "the watch has ended".to_owned() };
+        let change = self.watch.next().await.ok_or_else(ended)??;
         match change.item {
             Some(item) => self.instances.insert(change.key.0, item.value.0),
             None => self.instances.remove(&change.key.0),

@@ -90,7 +90,8 @@ impl ClerkBuilder {
         self
     }
 
-    /// The most requests that are under way at a time; further ones wait for their turn. 1,024 by default.
+    /// The most requests that are under way at a time; further ones wait for their turn. 1,024 by default. Of writes no more
+    /// are under way than a session has room for, 4,096 counted from the first without an answer, whatever is said here.
     #[must_use]
     pub fn window(mut self, requests: usize) -> ClerkBuilder {
         self.window = requests;

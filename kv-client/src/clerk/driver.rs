@@ -20,21 +20,23 @@ use consensus_api::random::SeededRandom;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::clock;
 use super::error::ClerkError;
 use super::ledger::{Ask, Ledger, LinkId, Outcome, Waiter};
 use super::link::{Doubt, Link, News};
+use crate::backoff::Pauses;
 use crate::quic::{DialError, Dialed, Dialer};
 use crate::wire::{Answer, Failure, Leader, SessionId, append_frame};
 
-/// The first wait after every endpoint was tried in vain, and the longest.
-const REDIAL_MIN: Duration = Duration::from_millis(20);
-const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// The waits after every endpoint was tried in vain.
+const REDIAL: Pauses = Pauses { first: Duration::from_millis(20), last: Duration::from_millis(500) };
 /// How long after a leader could not be dialed it is dialed again, while another node serves.
 const LEADER_REDIAL: Duration = Duration::from_secs(1);
 /// A node that owes answers and says nothing for so long is doubted.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// How long a node is given before it can be doubted.
-const DOUBT_REST: Duration = Duration::from_millis(250);
+/// How long a node is given before it can be doubted: longer with each that was left in doubt since one did well, or the
+/// Clerk would go round in circles where no node can do anything.
+const DOUBT_REST: Pauses = Pauses { first: Duration::from_millis(250), last: Duration::from_secs(4) };
 /// The most endpoints that are tried, with those that were heard of.
 const ENDPOINTS_MAX: usize = 32;
 /// The most links that still owe answers.
@@ -101,6 +103,10 @@ pub(super) struct Driver {
     dial_due: Instant,
     leader_due: Instant,
     failures: u32,
+    /// How many nodes were left in doubt since one did well.
+    doubted: u32,
+    /// How long the machine was suspended, as far as is known.
+    asleep: Duration,
     /// When the active link last said something, or was last asked something while it owed nothing.
     heard: Instant,
     random: SeededRandom,
@@ -132,6 +138,8 @@ impl Driver {
             dial_due: now,
             leader_due: now,
             failures: 0,
+            doubted: 0,
+            asleep: clock::asleep(),
             heard: now,
             random: SeededRandom::new(seed),
             news,
@@ -149,6 +157,7 @@ impl Driver {
         let mut taken = Vec::with_capacity(SUBMISSIONS);
         loop {
             let now = Instant::now();
+            self.notice_sleep();
             self.ledger.turn(now);
             let is_blocked = self.send(now);
             self.dial(now);
@@ -188,6 +197,13 @@ impl Driver {
         self.standing.send_replace(Standing::default());
         (self.active, self.retiring) = (None, Vec::new());
         self.dialer.flush().await;
+    }
+
+    /// A session ages while the machine is suspended.
+    fn notice_sleep(&mut self) {
+        let asleep = clock::asleep();
+        self.ledger.slept(asleep.saturating_sub(self.asleep));
+        self.asleep = self.asleep.max(asleep);
     }
 
     /// When to look again without any event.
@@ -253,6 +269,9 @@ impl Driver {
                     doubt |= is_doubtful(&reply.answer);
                     self.ledger.answered(link, reply.id, reply.answer, now);
                 }
+                if !doubt {
+                    self.doubted = 0;
+                }
                 if let Some(active) = self.active.as_mut().filter(|_| is_active) {
                     // One that does well again is as good as any.
                     active.doubt = doubt.then_some(active.doubt.unwrap_or(Doubt::Refuses));
@@ -306,7 +325,12 @@ impl Driver {
         if self.endpoints.get(self.turn % self.endpoints.len()) == Some(&link.address) {
             self.turn += 1;
         }
-        self.dial_due = now;
+        // The first that is lost as soon as it is there may be chance; a node that does no better is left alone for a while.
+        let is_at_once = now < self.dial_due;
+        if !is_at_once || self.doubted == 0 {
+            self.dial_due = now;
+        }
+        self.doubted += u32::from(is_at_once);
         self.standing.send_modify(|standing| standing.connection = None);
     }
 
@@ -367,8 +391,7 @@ impl Driver {
                 // Every endpoint has its chance before a wait.
                 if self.failures.is_multiple_of(self.endpoints.len() as u32) {
                     let round = self.failures / self.endpoints.len() as u32;
-                    let full = REDIAL_MIN.saturating_mul(1 << round.min(10)).min(REDIAL_MAX);
-                    self.dial_due = now + full - Duration::from_micros(self.random.below(full.as_micros() as u64 / 2));
+                    self.dial_due = now + REDIAL.after(round, self.random.next_u64());
                 }
                 let failures = self.failures;
                 let failure = if error.is_final() {
@@ -392,12 +415,13 @@ impl Driver {
         self.cluster = Some(link.welcome.cluster);
         self.leader_due = now + if is_leader { LEADER_REDIAL } else { Duration::ZERO };
         self.follow(link.welcome.leader.clone());
-        self.dial_due = now + DOUBT_REST;
         self.heard = now;
         let connection = link.connection.clone();
         if let Some(before) = self.active.replace(link) {
+            self.doubted += u32::from(before.doubt.is_some());
             self.retire(before);
         }
+        self.dial_due = now + DOUBT_REST.after(self.doubted, self.random.next_u64());
         self.standing.send_modify(|standing| {
             *standing =
                 Standing { connection: Some(connection), session: standing.session, failure: None, failures: 0 };

@@ -52,6 +52,12 @@ pub enum ClerkError {
         /// What is wrong.
         message: String,
     },
+    /// As many watches as there may be were there already, for as long as the request's time.
+    #[error("{message}")]
+    TooManyWatches {
+        /// Which bound it is.
+        message: String,
+    },
     /// The nodes or their engine cannot do this; nothing was changed.
     #[error("{message}")]
     Unsupported {

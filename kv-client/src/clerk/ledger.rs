@@ -4,7 +4,7 @@
 //! ```text
 //!              ┌────────── again, a little later: refused, or outcome unknown ──────────┐
 //!              ▼                                                                        │
-//!   submit ─▶ ready ─▶ (a write: until the session is open) ─▶ sent on a link ─▶ answer ┴─▶ done
+//!   submit ─▶ ready ─▶ (a write: until it may have a number) ─▶ sent on a link ▶ answer ┴─▶ done
 //!              ▲                                                 │
 //!              └──── at once, with the same number: link lost ───┘        deadline ─▶ done: Maybe or NotApplied
 //! ```
@@ -21,11 +21,11 @@ use consensus_api::random::SeededRandom;
 
 use super::error::ClerkError;
 use super::session::{Phase, Session};
+use crate::backoff::Pauses;
 use crate::wire::{Answer, Command, FRAME_REQUESTS_MAX, Failure, Numbered, Refused, Request, Requests, SessionId};
 
-/// The first wait before a request is sent again, and the longest.
-const RETRY_MIN: Duration = Duration::from_millis(10);
-const RETRY_MAX: Duration = Duration::from_millis(500);
+/// The waits before a request is sent again.
+pub(super) const RETRY: Pauses = Pauses { first: Duration::from_millis(10), last: Duration::from_millis(500) };
 /// A request that has less time than this left is not sent again.
 const RETRY_REST: Duration = Duration::from_millis(50);
 /// How long a node may take to open or refresh a session.
@@ -55,11 +55,10 @@ impl Ask {
     /// About how much it takes in a frame.
     pub(super) fn bytes(&self) -> usize {
         const FLAT: usize = 64;
-        FLAT + match self {
-            Ask::Write(command) => command.bytes(),
-            Ask::Read(Request::Get { key, .. }) => key.0.len(),
-            Ask::Read(Request::Scan { start, end, .. }) => start.0.len() + end.as_ref().map_or(0, |end| end.0.len()),
-            Ask::Read(_) | Ask::Open | Ask::Close | Ask::End => 0,
+        match self {
+            Ask::Write(command) => FLAT + command.bytes(),
+            Ask::Read(request) => request.bytes(),
+            Ask::Open | Ask::Close | Ask::End => FLAT,
         }
     }
 }
@@ -96,8 +95,8 @@ pub(super) struct Ledger<W> {
     pending: HashMap<u64, Pending<W>>,
     next_id: u64,
     ready: VecDeque<u64>,
-    /// Writes that wait until the session is open.
-    sessionless: VecDeque<u64>,
+    /// Writes that wait until the session is open, or until one may draw a number of it.
+    numberless: VecDeque<u64>,
     retries: BTreeSet<(Instant, u64)>,
     deadlines: BTreeSet<(Instant, u64)>,
     in_flight: HashMap<LinkId, usize>,
@@ -121,7 +120,7 @@ impl<W: Waiter> Ledger<W> {
             pending: HashMap::new(),
             next_id: 1,
             ready: VecDeque::new(),
-            sessionless: VecDeque::new(),
+            numberless: VecDeque::new(),
             retries: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             in_flight: HashMap::new(),
@@ -168,7 +167,7 @@ impl<W: Waiter> Ledger<W> {
     /// When to call [`Ledger::turn`] again, at the latest.
     pub(super) fn next_turn(&self) -> Option<Instant> {
         let first = |set: &BTreeSet<(Instant, u64)>| set.first().map(|(at, _)| *at);
-        [first(&self.retries), first(&self.deadlines), self.session.refresh_due].into_iter().flatten().min()
+        [first(&self.retries), first(&self.deadlines), self.session.next_turn()].into_iter().flatten().min()
     }
 
     /// Time has passed: what is overdue is given up, what has waited long enough is ready again.
@@ -185,15 +184,45 @@ impl<W: Waiter> Ledger<W> {
             self.retries.remove(&(at, id));
             self.ready.push_back(id);
         }
-        if self.session.refresh_due.is_some_and(|due| due <= now) {
-            self.session.refresh_due = None;
+        self.forget_given_up();
+        self.session.rest(now);
+        if self.session.is_overdue(now) {
+            self.session_ended();
+        } else if self.session.begins_refresh(now) {
             self.submit(Ask::Open, None, None);
         }
     }
 
+    /// The machine was suspended for so long, of which the time that [`Ledger::turn`] is told knows nothing.
+    pub(super) fn slept(&mut self, asleep: Duration) {
+        self.session.slept(asleep);
+    }
+
+    /// Drops the names of requests that were given up while they waited, before they are more than those that still do.
+    fn forget_given_up(&mut self) {
+        const FEW: usize = 64;
+        for queue in [&mut self.ready, &mut self.numberless] {
+            if queue.len() > 2 * self.pending.len() + FEW {
+                queue.retain(|id| self.pending.contains_key(id));
+            }
+        }
+    }
+
+    /// How many names of requests wait to be sent, those included that were given up.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len() + self.numberless.len()
+    }
+
     /// Whether something could be sent now.
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || (!self.numberless.is_empty() && self.session.may_draw())
+    }
+
+    /// The next that could be sent: those that waited for a number go before those that came later.
+    fn pop_ready(&mut self) -> Option<u64> {
+        let numberless = if self.session.may_draw() { self.numberless.pop_front() } else { None };
+        numberless.or_else(|| self.ready.pop_front())
     }
 
     /// How many requests are under way on a link.
@@ -208,14 +237,16 @@ impl<W: Waiter> Ledger<W> {
         let mut bytes = 0;
         let mut patience = Duration::ZERO;
         while frame.len() < room {
-            let Some(id) = self.ready.pop_front() else { break };
+            let Some(id) = self.pop_ready() else { break };
             let Some(pending) = self.pending.get(&id) else { continue };
             if pending.waiter.as_ref().is_some_and(W::has_left) {
                 self.finish(id);
                 continue;
             }
-            if matches!(pending.ask, Ask::Write(_)) && self.session.phase != Phase::Open {
-                self.sessionless.push_back(id);
+            let is_write = matches!(pending.ask, Ask::Write(_));
+            let is_numberless = is_write && pending.number.is_none();
+            if (is_write && self.session.phase != Phase::Open) || (is_numberless && !self.session.may_draw()) {
+                self.numberless.push_back(id);
                 if self.session.phase == Phase::Unopened {
                     self.session.phase = Phase::Opening;
                     self.submit(Ask::Open, None, None);
@@ -223,13 +254,14 @@ impl<W: Waiter> Ledger<W> {
                 continue;
             }
             if !frame.is_empty() && bytes + pending.bytes > FRAME_BYTES_AIM {
-                self.ready.push_front(id);
+                let queue = if is_numberless { &mut self.numberless } else { &mut self.ready };
+                queue.push_front(id);
                 break;
             }
             bytes += pending.bytes;
             let left = pending.deadline.map_or(OPEN_PATIENCE, |deadline| deadline.saturating_duration_since(now));
             patience = patience.max(left);
-            let Some(request) = self.sent(id, link) else { continue };
+            let Some(request) = self.sent(id, link, now) else { continue };
             frame.push(Numbered { id, request });
         }
         if !frame.is_empty() {
@@ -241,7 +273,7 @@ impl<W: Waiter> Ledger<W> {
     }
 
     /// From here on a copy of this request is under way.
-    fn sent(&mut self, id: u64, link: LinkId) -> Option<Request> {
+    fn sent(&mut self, id: u64, link: LinkId, now: Instant) -> Option<Request> {
         let pending = self.pending.get_mut(&id)?;
         pending.on = Some(link);
         pending.attempts += 1;
@@ -258,7 +290,11 @@ impl<W: Waiter> Ledger<W> {
             }
             Ask::Read(request) => request.clone(),
             // The cast is exact: the builder bounds it.
-            Ask::Open => Request::OpenSession { session: self.session.id, ttl_ms: self.session_ttl.as_millis() as u64 },
+            Ask::Open => Request::OpenSession {
+                session: self.session.id,
+                ttl_ms: self.session_ttl.as_millis() as u64,
+                acked_below: self.session.ask(now),
+            },
             Ask::Close | Ask::End => Request::CloseSession { session: self.session.id },
         })
     }
@@ -268,13 +304,12 @@ impl<W: Waiter> Ledger<W> {
         let Some(pending) = self.pending.get_mut(&id).filter(|pending| pending.on == Some(link)) else { return };
         pending.on = None;
         self.landed(link);
-        if matches!(self.pending[&id].ask, Ask::Open) {
-            return self.session_answered(id, answer, now);
-        }
         match answer {
+            answer if matches!(self.pending[&id].ask, Ask::Open) => self.session_answered(id, answer, now),
             Answer::Failed(failure) => self.failed(id, failure, now),
             answer => self.conclude(id, Ok(answer)),
         }
+        self.session.rest(now);
     }
 
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
@@ -322,7 +357,7 @@ impl<W: Waiter> Ledger<W> {
             Answer::SessionOpened { ttl_ms } => {
                 self.finish(id);
                 self.session.opened(now, Duration::from_millis(ttl_ms));
-                self.ready.append(&mut self.sessionless);
+                self.release_numberless();
             }
             Answer::Failed(Failure::Refused { why, .. }) if why.is_worth_a_retry() => self.retry(id, now),
             Answer::Failed(Failure::Unknown { .. }) => self.retry(id, now),
@@ -337,7 +372,7 @@ impl<W: Waiter> Ledger<W> {
                     Answer::Failed(Failure::Refused { message, .. }) => message,
                     answer => format!("the node answers the opening of a session with {answer:?}"),
                 };
-                for id in std::mem::take(&mut self.sessionless) {
+                for id in std::mem::take(&mut self.numberless) {
                     let maybe = self.pending.get(&id).and_then(|pending| pending.maybe.clone());
                     let error = match maybe {
                         Some(reason) => ClerkError::Maybe { reason },
@@ -358,7 +393,13 @@ impl<W: Waiter> Ledger<W> {
         for id in stale {
             self.finish(id);
         }
-        self.ready.append(&mut self.sessionless);
+        self.release_numberless();
+    }
+
+    /// What waited for the session is looked at again, before what came later.
+    fn release_numberless(&mut self) {
+        self.numberless.append(&mut self.ready);
+        std::mem::swap(&mut self.numberless, &mut self.ready);
     }
 
     fn retry(&mut self, id: u64, now: Instant) {
@@ -366,10 +407,7 @@ impl<W: Waiter> Ledger<W> {
         if pending.waiter.as_ref().is_some_and(W::has_left) {
             return self.finish(id);
         }
-        let full = RETRY_MIN.saturating_mul(1 << pending.attempts.min(10)).min(RETRY_MAX);
-        // Half of it is left to chance, so that what failed together does not return together.
-        let jitter = Duration::from_micros(self.random.below(full.as_micros() as u64 / 2));
-        let at = now + full - jitter;
+        let at = now + RETRY.after(pending.attempts, self.random.next_u64());
         if pending.deadline.is_some_and(|deadline| at + RETRY_REST >= deadline) {
             // Another copy would be under way when the time is over, and what is known now would be in doubt again.
             return self.give_up(id, "refused within the request's time");

@@ -7,6 +7,7 @@
 //! ```
 
 mod builder;
+mod clock;
 mod driver;
 mod error;
 mod ledger;
@@ -27,7 +28,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch as seen};
 use crate::http::Expect;
 use crate::protocol::Consistency;
 use crate::wire::{
-    Answer, Command, Compare, FRAME_BYTES_MAX, Item, Operation, OperationResult, Request, SessionId, Txn,
+    Answer, Command, Compare, FRAME_BYTES_MAX, Item, Operation, OperationResult, Request, SessionId, TXN_ITEMS_MAX, Txn,
 };
 use driver::{Caller, Standing, Submission};
 use ledger::Ask;
@@ -254,6 +255,12 @@ impl Clerk {
     /// # Errors
     /// As [`Clerk::put`].
     pub async fn txn(&self, txn: Txn) -> Result<TxnDone, ClerkError> {
+        let items = txn.items();
+        if items > TXN_ITEMS_MAX {
+            let message =
+                format!("a transaction of {items} comparisons or operations, over the limit of {TXN_ITEMS_MAX}");
+            return Err(ClerkError::TooLarge { message });
+        }
         match self.command(Command::Txn(txn)).await? {
             Answer::Txn { succeeded, revision, results } => Ok(TxnDone { succeeded, revision, results }),
             other => Err(misplaced_write(&other)),
@@ -270,13 +277,23 @@ impl Clerk {
 
     /// The changes of the keys with this prefix from a revision on; `None`: from now on. A
     /// [`Stream`](futures_core::Stream) without end that survives the loss of nodes: see [`Watch`].
-    pub fn watch(&self, prefix: impl Into<Bytes>, from_revision: Option<u64>) -> Watch {
-        self.watch_range(KeyRange::prefix(prefix), from_revision)
+    ///
+    /// The watch has begun when this returns: what is written from then on, by whomever, is seen, and with `None` nothing is
+    /// that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// [`ClerkError::Compacted`] where the changes from the revision on are not kept any more;
+    /// [`ClerkError::TooManyWatches`], [`ClerkError::TooLarge`], [`ClerkError::NoAnswer`].
+    pub async fn watch(&self, prefix: impl Into<Bytes>, from_revision: Option<u64>) -> Result<Watch, ClerkError> {
+        self.watch_range(KeyRange::prefix(prefix), from_revision).await
     }
 
     /// The same for any range of keys.
-    pub fn watch_range(&self, range: KeyRange, from_revision: Option<u64>) -> Watch {
-        Watch::new(self.clone(), range, from_revision)
+    ///
+    /// # Errors
+    /// As [`Clerk::watch`].
+    pub async fn watch_range(&self, range: KeyRange, from_revision: Option<u64>) -> Result<Watch, ClerkError> {
+        Watch::begin(self.clone(), range, from_revision).await
     }
 
     /// The session that is open now. One opens with the first write, and another after that has ended.

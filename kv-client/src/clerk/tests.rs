@@ -10,8 +10,11 @@ use consensus_api::Blob;
 
 use super::error::ClerkError;
 use super::ledger::{Ask, Ledger, Outcome, Waiter};
+use super::session::IDLE_REST;
 use crate::http::Expect;
-use crate::wire::{Answer, Command, FRAME_BYTES_MAX, Failure, Refused, Request, SessionId, Tag, append_frame};
+use crate::wire::{
+    Answer, Command, FRAME_BYTES_MAX, Failure, Refused, Request, SESSION_NUMBERS_MAX, SessionId, Tag, append_frame,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TTL: Duration = Duration::from_secs(60);
@@ -283,12 +286,94 @@ fn a_write_of_an_ended_session_keeps_its_place_there() {
 #[test]
 fn the_session_is_refreshed_long_before_it_ends() {
     let mut world = World::open();
-    world.pass(TTL / 3 - Duration::from_millis(1));
+    world.pass(IDLE_REST);
+    world.open_on(1);
+    for _ in 0..2 {
+        world.pass(TTL / 3 - Duration::from_millis(1));
+        assert!(world.frame(1).is_empty());
+        world.pass(Duration::from_millis(1));
+        world.open_on(1);
+    }
+}
+
+#[test]
+fn what_was_answered_last_is_acknowledged_soon_after_and_once() {
+    let mut world = World::open();
+    world.write(1);
+    let id = world.frame(1)[0].0;
+    world.pass(IDLE_REST);
+    assert!(world.frame(1).is_empty(), "it is not idle");
+    world.answer(1, id, written());
+    world.pass(IDLE_REST - Duration::from_millis(1));
     assert!(world.frame(1).is_empty());
     world.pass(Duration::from_millis(1));
-    world.open_on(1);
-    world.pass(TTL / 3);
-    assert_eq!(world.frame(1).len(), 1);
+    let (id, request) = world.frame(1).remove(0);
+    assert!(matches!(request, Request::OpenSession { acked_below: 3, .. }), "{request:?}");
+    world.answer(1, id, Answer::SessionOpened { ttl_ms: TTL.as_millis() as u64 });
+    world.pass(TTL / 3 - Duration::from_millis(1));
+    assert!(world.frame(1).is_empty(), "it was said");
+}
+
+#[test]
+fn a_session_that_could_not_be_refreshed_for_its_whole_life_is_given_up() {
+    let mut world = World::open();
+    let old = world.ledger.open_session();
+    world.write(1);
+    let one = tag_of(&world.frame(1)[0].1);
+    world.ledger.lost(1, "gone");
+    world.ledger.slept(TTL / 2);
+    world.pass(TTL / 2 - Duration::from_millis(1));
+    assert_eq!(world.ledger.open_session(), old, "it may live");
+    world.write(2);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.ledger.open_session(), None, "a sleep counts");
+    let (_, request) = world.frame(2).remove(0);
+    // Another is opened: this one might be forgotten, and would begin anew.
+    assert!(matches!(request, Request::OpenSession { session, .. } if session != one.session), "{request:?}");
+}
+
+#[test]
+fn no_number_is_drawn_that_the_cluster_may_have_no_room_for() {
+    let mut world = World::open();
+    let count = SESSION_NUMBERS_MAX as u32 + 1000;
+    for name in 1..=count {
+        world.write(name);
+    }
+    let now = world.now;
+    let mut sent = Vec::new();
+    while let requests = world.ledger.next_frame(1, 100_000, now).requests
+        && !requests.is_empty()
+    {
+        sent.extend(requests.into_iter().map(|numbered| (numbered.id, numbered.request)));
+    }
+    assert_eq!(sent.len() as u64, SESSION_NUMBERS_MAX);
+    let lowest = tag_of(&sent[0].1).number;
+    for (id, _) in &sent[1..] {
+        world.answer(1, *id, written());
+    }
+    assert!(world.frame(1).is_empty() && !world.ledger.is_ready(), "the lowest has no answer");
+    // Its retry and reads go, and the others behind them once it is answered.
+    world.answer(1, sent[0].0, unknown());
+    world.pass(Duration::from_millis(100));
+    let (id, request) = world.frame(1).remove(0);
+    assert_eq!(tag_of(&request).number, lowest);
+    world.answer(1, id, written());
+    assert!(world.ledger.is_ready());
+    let next = tag_of(&world.frame(1)[0].1);
+    assert_eq!((next.number, next.acked_below), (lowest + SESSION_NUMBERS_MAX, lowest + SESSION_NUMBERS_MAX));
+}
+
+#[test]
+fn requests_that_are_given_up_while_nobody_can_be_asked_leave_nothing_behind() {
+    let mut world = World::open();
+    for round in 0..50 {
+        for name in 0..100 {
+            world.write(round * 100 + name);
+        }
+        world.pass(TIMEOUT);
+        assert_eq!(world.outcomes().len(), 100);
+    }
+    assert!(world.ledger.waiting() < 300, "{}", world.ledger.waiting());
 }
 
 #[test]
@@ -309,7 +394,7 @@ fn a_caller_who_leaves_afterwards_leaks_no_number_and_holds_up_nobody() {
     let gone = world.frame(1)[0].0;
     world.left.lock().unwrap().insert(1);
     world.answer(1, gone, refused(Refused::Busy));
-    world.pass(Duration::from_secs(1));
+    world.pass(IDLE_REST / 2);
     assert!(world.frame(1).is_empty(), "nobody wants the answer, so it is not sent again");
     world.write(2);
     let tag = tag_of(&world.frame(1)[0].1);

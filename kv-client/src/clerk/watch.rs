@@ -11,27 +11,29 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use consensus_api::Blob;
 use futures_core::Stream;
 use quinn::{Connection, RecvStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
+use super::ledger::RETRY;
 use super::{Clerk, ClerkError, KeyRange};
-use crate::wire::{Change, FrameReader, WatchEvent, WatchRequest, append_frame};
+use crate::backoff::Backoff;
+use crate::wire::{Change, FrameReader, Refused, WatchEvent, WatchRequest, append_frame};
 
 /// Changes that wait for whoever watches, before no more is read.
 const WAITING_MAX: usize = 256;
-/// How long to wait before a watch that broke off is begun again, the first time and at the most.
-const RETRY_MIN: Duration = Duration::from_millis(10);
-const RETRY_MAX: Duration = Duration::from_millis(500);
 
 /// The changes of a range; see [`Clerk::watch`]. They come in order of their revisions, each once, whichever nodes they
-/// come from. It ends after an error: [`ClerkError::Compacted`], or the Clerk was closed. A watch that is not read holds up
-/// nobody but itself.
+/// come from. It ends after an error, or when the Clerk was closed. A watch that is not read holds up nobody but itself.
+///
+/// A watch that breaks off goes on by itself. The errors are [`ClerkError::Compacted`], where it has fallen behind what the
+/// cluster keeps, and [`ClerkError::TooManyWatches`], where for as long as a request's time no node had a place for it.
 pub struct Watch {
     changes: mpsc::Receiver<Result<Change, ClerkError>>,
     task: AbortHandle,
@@ -40,11 +42,28 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(clerk: Clerk, range: KeyRange, from_revision: Option<u64>) -> Watch {
+    /// Returns when a node has begun it.
+    pub(super) async fn begin(clerk: Clerk, range: KeyRange, from_revision: Option<u64>) -> Result<Watch, ClerkError> {
         let (sender, changes) = mpsc::channel(WAITING_MAX);
-        let place = Place { next: from_revision, delivered: 0 };
-        let follower = Follower { connections: clerk.inner.standing.clone(), range, place, changes: sender };
-        Watch { changes, task: tokio::spawn(follower.run()).abort_handle(), _clerk: clerk }
+        let (told, begun) = oneshot::channel();
+        let patience = clerk.inner.request_timeout;
+        let follower = Follower {
+            connections: clerk.inner.standing.clone(),
+            range,
+            place: Place { next: from_revision, delivered: 0 },
+            begun: Some(told),
+            changes: sender,
+            crowded_since: None,
+            // Before the time is over, so that there is time to say why.
+            patience: patience * 3 / 4,
+        };
+        // Dropped with an error, it ends its task.
+        let watch = Watch { changes, task: tokio::spawn(follower.run()).abort_handle(), _clerk: clerk };
+        match timeout(patience, begun).await {
+            Ok(Ok(begun)) => begun.map(|()| watch),
+            Ok(Err(_)) => Err(ClerkError::NoAnswer { reason: "the clerk was closed".to_owned() }),
+            Err(_) => Err(ClerkError::NoAnswer { reason: "no node has begun the watch".to_owned() }),
+        }
     }
 
     /// The next change; `None` after an error.
@@ -84,9 +103,13 @@ struct Place {
 
 /// How a watch at one node ended.
 enum Ended {
-    /// Another node may go on.
+    /// Another attempt may go on.
     Broken(String),
-    /// Nobody watches any more, or nobody can.
+    /// There is no place for it; one may become free.
+    Crowded(String),
+    /// There is no going on.
+    Failed(ClerkError),
+    /// Nobody watches any more.
     Over,
 }
 
@@ -94,34 +117,66 @@ struct Follower {
     connections: tokio::sync::watch::Receiver<super::driver::Standing>,
     range: KeyRange,
     place: Place,
+    /// Who waits for the beginning.
+    begun: Option<oneshot::Sender<Result<(), ClerkError>>>,
     changes: mpsc::Sender<Result<Change, ClerkError>>,
+    /// Since when no node has a place for it.
+    crowded_since: Option<Instant>,
+    /// For how long a place is waited for.
+    patience: Duration,
 }
 
 impl Follower {
     async fn run(mut self) {
-        let mut wait = RETRY_MIN;
+        let mut backoff = Backoff::of(RETRY);
         loop {
             let connected = self.connections.wait_for(|standing| standing.connection.is_some()).await;
             let Some(connection) = connected.ok().and_then(|standing| standing.connection.clone()) else { return };
             let before = self.place;
-            match self.follow(&connection).await {
+            let error = match self.follow(&connection).await {
                 Ended::Over => return,
-                Ended::Broken(reason) => tracing::debug!(reason, "watch broken off"),
+                Ended::Failed(error) => Some(error),
+                Ended::Crowded(message) => {
+                    let since = *self.crowded_since.get_or_insert_with(Instant::now);
+                    (since.elapsed() >= self.patience).then_some(ClerkError::TooManyWatches { message })
+                }
+                Ended::Broken(reason) => {
+                    tracing::debug!(reason, "watch broken off");
+                    None
+                }
+            };
+            if let Some(error) = error {
+                return self.fail(error).await;
             }
             // What has moved on is well; what has not moved may need time.
-            wait = if self.place == before { (wait * 2).min(RETRY_MAX) } else { RETRY_MIN };
+            if self.place != before {
+                backoff = Backoff::of(RETRY);
+            }
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
                 () = self.changes.closed() => return,
             }
         }
     }
 
+    /// One who has left needs no error.
+    async fn fail(mut self, error: ClerkError) {
+        let _ = match self.begun.take() {
+            Some(begun) => begun.send(Err(error)).map_err(drop),
+            None => self.changes.send(Err(error)).await.map_err(drop),
+        };
+    }
+
     async fn follow(&mut self, connection: &Connection) -> Ended {
-        let begun = self.begin(connection).await;
-        let mut stream = match begun {
-            Ok(stream) => stream,
-            Err(reason) => return Ended::Broken(reason),
+        let mut stream = match timeout(self.patience, self.open(connection)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(reason)) => return Ended::Broken(reason),
+            // A node that says nothing at all would have lost its connection long before.
+            Err(_) => {
+                let message = "this clerk's connection has as many watches as the node allows; end some, or watch with \
+                               another clerk";
+                return Ended::Failed(ClerkError::TooManyWatches { message: message.to_owned() });
+            }
         };
         let mut frames = FrameReader::new();
         // Of the changes of the revision that was asked from, those that were delivered before.
@@ -149,7 +204,7 @@ impl Follower {
         }
     }
 
-    async fn begin(&self, connection: &Connection) -> Result<RecvStream, String> {
+    async fn open(&self, connection: &Connection) -> Result<RecvStream, String> {
         let (mut send, receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
         let request = WatchRequest {
             start: Blob(self.range.start.clone()),
@@ -167,6 +222,11 @@ impl Follower {
         match event {
             WatchEvent::Started { from_revision } => {
                 self.place.next.get_or_insert(from_revision);
+                self.crowded_since = None;
+                if let Some(begun) = self.begun.take() {
+                    // One who has left is noticed with the first change.
+                    let _ = begun.send(Ok(()));
+                }
                 None
             }
             WatchEvent::Changes { changes, through } => {
@@ -186,12 +246,14 @@ impl Follower {
                 }
                 None
             }
-            WatchEvent::Compacted { first } => {
-                // One who has left needs no error.
-                let _ = self.changes.send(Err(ClerkError::Compacted { first })).await;
-                Some(Ended::Over)
-            }
-            WatchEvent::Failed { message } => Some(Ended::Broken(message)),
+            WatchEvent::Compacted { first } => Some(Ended::Failed(ClerkError::Compacted { first })),
+            WatchEvent::Failed { why, message } => Some(match why {
+                Refused::Busy => Ended::Crowded(message),
+                why if why.is_worth_a_retry() => Ended::Broken(message),
+                Refused::TooLarge => Ended::Failed(ClerkError::TooLarge { message }),
+                Refused::BadInput => Ended::Failed(ClerkError::BadInput { message }),
+                _ => Ended::Failed(ClerkError::Unsupported { message }),
+            }),
         }
     }
 }

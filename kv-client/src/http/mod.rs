@@ -6,7 +6,6 @@
 //!              ──► endpoint 3 ✓
 //! ```
 
-mod backoff;
 mod client;
 mod endpoints;
 mod scan;
@@ -14,6 +13,8 @@ mod session;
 mod snapshots;
 mod sse;
 mod watch;
+
+use crate::backoff;
 
 pub use client::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
 pub use scan::Scan;

@@ -3,10 +3,13 @@
 
 use std::fmt;
 
+use bincode::de::Decoder;
+use bincode::error::DecodeError;
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use consensus_api::Blob;
 
+use super::{TXN_ITEMS_MAX, bounded};
 use crate::http::Expect;
 
 /// A session's name, chosen by the client: 128 bits of chance.
@@ -95,7 +98,7 @@ impl Command {
 /// let txn = Txn::new().when(Compare::absent("name")).then(Operation::put("name", "mine")).otherwise(Operation::get("name"));
 /// assert_eq!(txn.compare.len(), 1);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 pub struct Txn {
     /// All of these must hold; none always does.
     pub compare: Vec<Compare>,
@@ -104,6 +107,17 @@ pub struct Txn {
     /// What is done otherwise. No key may be written twice.
     pub otherwise: Vec<Operation>,
 }
+
+impl<C> Decode<C> for Txn {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Txn, DecodeError> {
+        Ok(Txn {
+            compare: bounded::at_most(decoder, TXN_ITEMS_MAX)?,
+            then: bounded::at_most(decoder, TXN_ITEMS_MAX)?,
+            otherwise: bounded::at_most(decoder, TXN_ITEMS_MAX)?,
+        })
+    }
+}
+bincode::impl_borrow_decode!(Txn);
 
 impl Txn {
     /// One that compares nothing and does nothing.
@@ -130,6 +144,11 @@ impl Txn {
     pub fn otherwise(mut self, operation: Operation) -> Txn {
         self.otherwise.push(operation);
         self
+    }
+
+    /// The most comparisons or operations that it has of a kind.
+    pub(crate) fn items(&self) -> usize {
+        self.compare.len().max(self.then.len()).max(self.otherwise.len())
     }
 
     fn bytes(&self) -> usize {

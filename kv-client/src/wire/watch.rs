@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use consensus_api::Blob;
 
-use super::Item;
+use super::{Item, Refused};
 
 /// What is to be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -47,8 +47,10 @@ pub enum WatchEvent {
         /// The first revision from which on it does.
         first: u64,
     },
-    /// The node cannot go on with this watch; another may. The last event.
+    /// The node cannot begin this watch, or not go on with it. The last event.
     Failed {
+        /// Why, for programs: whether another attempt, here or elsewhere, may go better.
+        why: Refused,
         /// Why, for people.
         message: String,
     },

@@ -169,6 +169,16 @@ impl Talk {
         self.waiting.remove(0)
     }
 
+    /// The next request; `None` where the Clerk has gone.
+    pub async fn next_or_end(&mut self) -> Option<Numbered> {
+        let connection = self.connection.clone();
+        tokio::select! {
+            biased;
+            _ = connection.closed() => None,
+            request = self.next() => Some(request),
+        }
+    }
+
     /// The next request that is no opening of a session; those are granted.
     pub async fn next_besides_sessions(&mut self) -> Numbered {
         loop {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use consensus_api::ClusterId;
-use kv_client::wire::{Answer, ClientHello, Failure, Refused, Request, ServerHello, Tag, ToClient, hello};
+use kv_client::wire::{
+    Answer, ClientHello, Failure, Refused, Request, SESSION_NUMBERS_MAX, ServerHello, Tag, ToClient, hello,
+};
 use kv_client::{ClerkError, Written};
 
 use crate::node::{Site, within};
@@ -279,4 +281,76 @@ async fn wrong_settings_and_missing_certificates_are_named() {
     std::fs::remove_file(site.path().join("client.key")).unwrap();
     let error = site.builder(&[&node]).connect().await.unwrap_err().to_string();
     assert!(error.contains("client.key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_write_that_was_lost_once_holds_up_no_more_than_the_session_has_room_for() {
+    const WRITES: u64 = 10_000;
+    let site = Site::new();
+    let node = site.node(1).leading();
+    let (clerk, mut talk) = tokio::join!(site.builder(&[&node]).window(WRITES as usize).connect(), node.accept());
+    let clerk = clerk.unwrap();
+    let puts = (0..WRITES).map(|_| {
+        let clerk = clerk.clone();
+        async move { clerk.put("k", "v").await }
+    });
+    let serve = async {
+        let mut first = None;
+        let (mut answered, mut is_lost) = (0, false);
+        while answered < WRITES {
+            let request = talk.next_besides_sessions().await;
+            let Tag { number, acked_below, .. } = tag(&request.request);
+            assert!(number < acked_below + SESSION_NUMBERS_MAX, "a full session would refuse {number}");
+            if number == 1 && !is_lost {
+                is_lost = true;
+                talk.answer(request.id, Answer::Failed(Failure::Unknown { message: "lost".into() })).await;
+            } else if number == 1 {
+                first = Some(request.id);
+            } else {
+                talk.answer(request.id, written(number)).await;
+                answered += 1;
+            }
+            // The others go on meanwhile, as far as there is room.
+            if answered == SESSION_NUMBERS_MAX - 1 && first.is_none() {
+                let request = talk.next_besides_sessions().await;
+                assert_eq!(tag(&request.request).number, 1);
+                first = Some(request.id);
+            }
+            if answered == SESSION_NUMBERS_MAX - 1
+                && let Some(id) = first.take()
+            {
+                talk.answer(id, written(1)).await;
+                answered += 1;
+            }
+        }
+    };
+    let (outcomes, ()) = within(async { tokio::join!(futures_util::future::join_all(puts), serve) }).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn where_no_node_can_do_anything_the_clerk_does_not_go_round_in_circles() {
+    let site = Site::new();
+    let (one, two) = (site.node(1), site.node(2));
+    let builder = site.builder(&[&one, &two]).request_timeout(Duration::from_millis(2500));
+    let connections = std::cell::Cell::new(0);
+    // Has no quorum, like the other.
+    let serve = async |node: &crate::node::Node| {
+        loop {
+            let mut talk = node.accept().await;
+            connections.set(connections.get() + 1);
+            while let Some(request) = talk.next_or_end().await {
+                let why = Failure::Refused { why: Refused::NoQuorum, message: "no quorum".into() };
+                talk.answer(request.id, Answer::Failed(why)).await;
+            }
+        }
+    };
+    let put = async { builder.connect().await.unwrap().put("k", "v").await };
+    let outcome = tokio::select! {
+        outcome = put => outcome,
+        () = async { tokio::join!(serve(&one), serve(&two)); } => panic!("they do not end"),
+    };
+    assert!(matches!(outcome, Err(ClerkError::NotApplied { .. })), "{outcome:?}");
+    // At rests of an eighth of a second, a quarter, a half and one second at the least.
+    assert!(connections.get() <= 6, "{} connections", connections.get());
 }

@@ -12,10 +12,13 @@ use std::time::Duration;
 use consensus_api::Blob;
 use kv_client::protocol::Consistency;
 use kv_client::wire::{Answer, Answered, Numbered, Refused, Request};
-use kv_machine::{BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, Command, KvError, KvLimits, ScanRange};
+use kv_machine::{
+    BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, Command, KvError, KvLimits, ScanRange, SessionTag,
+};
 
 use super::answers;
 use super::convert;
+use super::range;
 
 /// The most requests of a connection that are taken in and not answered.
 pub(super) const WINDOW: usize = 4096;
@@ -63,6 +66,8 @@ pub(super) struct Gets {
 pub(super) struct Scan {
     pub(super) id: u64,
     pub(super) range: ScanRange,
+    /// What it counts for.
+    pub(super) bytes: usize,
     pub(super) limit: u32,
     pub(super) consistency: Consistency,
     pub(super) patience: Duration,
@@ -104,25 +109,31 @@ impl Backlog {
                 let bytes = command.bytes();
                 self.take_write(id, convert::request(tag, command), bytes, patience, limits)
             }
-            Request::OpenSession { session, ttl_ms } => {
-                let command = Command::OpenSession { session: convert::session(session), ttl_ms };
-                self.take_write(id, command.into(), 0, patience, limits)
+            Request::OpenSession { session, ttl_ms, acked_below } => {
+                let session = convert::session(session);
+                // It has no number; what it acknowledges is of interest.
+                let tag = SessionTag { session, number: 0, acked_below };
+                let command = Command::OpenSession { session, ttl_ms };
+                let request = kv_machine::Request { session: Some(tag), command };
+                self.take_write(id, request, 0, patience, limits)
             }
             Request::CloseSession { session } => {
                 let command = Command::CloseSession { session: convert::session(session) };
                 self.take_write(id, command.into(), 0, patience, limits)
             }
             Request::Get { key, consistency } => check_key(&key, limits).map(|()| {
+                let bytes = key.0.len();
                 let group = &mut self.gets[consistency as usize];
                 group.gets.push((id, key));
                 group.patience = group.patience.max(patience);
-                self.open += 1;
+                self.open(bytes);
             }),
             Request::Scan { start, end, limit, consistency } => {
-                let range = ScanRange::between(start.0, end.map(|end| end.0));
-                self.scans.push_back(Scan { id, range, limit, consistency, patience });
-                self.open += 1;
-                Ok(())
+                let bytes = start.0.len() + end.as_ref().map_or(0, |end| end.0.len());
+                range::checked(start, end, limits).map(|range| {
+                    self.scans.push_back(Scan { id, range, bytes, limit, consistency, patience });
+                    self.open(bytes);
+                })
             }
         };
         outcome.err().map(|error| Answered { id, answer: answers::of_bad_request(&error) })
@@ -139,9 +150,13 @@ impl Backlog {
         request.command.check(limits)?;
         let result_bytes = request.command.result_bytes_max();
         self.writes.push_back(Write { id, request, bytes, result_bytes, patience });
+        self.open(bytes);
+        Ok(())
+    }
+
+    fn open(&mut self, bytes: usize) {
         self.open += 1;
         self.open_bytes += bytes;
-        Ok(())
     }
 
     /// The writes that wait, as many as one entry may have.
@@ -188,8 +203,14 @@ impl Backlog {
             ids.push(write.id);
             bytes += write.bytes;
         }
-        ids.extend(self.gets.iter_mut().flat_map(|group| group.gets.drain(..)).map(|(id, _)| id));
-        ids.extend(self.scans.drain(..).map(|scan| scan.id));
+        for (id, key) in self.gets.iter_mut().flat_map(|group| group.gets.drain(..)) {
+            ids.push(id);
+            bytes += key.0.len();
+        }
+        for scan in self.scans.drain(..) {
+            ids.push(scan.id);
+            bytes += scan.bytes;
+        }
         self.settle(ids.len(), bytes);
         let refused = || answers::refused(Refused::Stopping, "the node is stopping; ask another");
         ids.into_iter().map(|id| Answered { id, answer: Answer::Failed(refused()) }).collect()

@@ -144,7 +144,7 @@ async fn converse<T: Tables>(shared: Shared<T>, connection: &ClientConnection) -
 enum Done {
     Writes { answered: Vec<Answered>, bytes: usize },
     Fresh { gets: Vec<(u64, Blob)>, outcome: Result<(), Failure> },
-    Scan { answered: Answered },
+    Scan { answered: Answered, bytes: usize },
 }
 
 /// The state of a conversation.
@@ -235,15 +235,15 @@ impl<T: Tables> Desk<T> {
                 match outcome {
                     Ok(()) => self.fresh.extend(gets),
                     Err(failure) => {
-                        self.backlog.settle(gets.len(), 0);
+                        self.backlog.settle(gets.len(), gets.iter().map(|(_, key)| key.0.len()).sum());
                         let failed = |(id, _)| Answered { id, answer: Answer::Failed(failure.clone()) };
                         self.answers.extend(gets.into_iter().map(failed));
                     }
                 }
             }
-            Done::Scan { answered } => {
+            Done::Scan { answered, bytes } => {
                 self.scans -= 1;
-                self.backlog.settle(1, 0);
+                self.backlog.settle(1, bytes);
                 self.answers.push(answered);
             }
         }
@@ -256,7 +256,7 @@ impl<T: Tables> Desk<T> {
             let mut bytes = 0;
             while bytes < FRAME_BYTES_AIM && frame.len() < FRAME_REQUESTS_MAX {
                 let Some((id, key)) = self.fresh.pop_front() else { break };
-                self.backlog.settle(1, 0);
+                self.backlog.settle(1, key.0.len());
                 let answer = look_up(&self.service, &key);
                 bytes += answer_bytes(&answer);
                 frame.push(Answered { id, answer });
@@ -327,7 +327,7 @@ async fn freshen<T: Tables>(service: Arc<Service<T>>, consistency: Consistency, 
 }
 
 async fn scan<T: Tables>(service: Arc<Service<T>>, scan: Scan) -> Done {
-    let Scan { id, range, limit, consistency, patience } = scan;
+    let Scan { id, range, bytes, limit, consistency, patience } = scan;
     let answer = match service.freshen(consistency, patience).await {
         Err(error) => Answer::Failed(answers::of_read(&error)),
         Ok(()) => {
@@ -347,7 +347,7 @@ async fn scan<T: Tables>(service: Arc<Service<T>>, scan: Scan) -> Done {
             }
         }
     };
-    Done::Scan { answered: Answered { id, answer } }
+    Done::Scan { answered: Answered { id, answer }, bytes }
 }
 
 /// A point read takes a few microseconds, less than handing it to another thread would.

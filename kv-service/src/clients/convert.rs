@@ -2,7 +2,10 @@
 
 use kv_client::wire;
 use kv_machine::{Command, Compare, Expect, Item, Operation, OperationResult, Relation, ScanItem, Target, Txn};
-use kv_machine::{SessionId, SessionTag};
+use kv_machine::{SESSION_REPLIES_MAX, SessionId, SessionTag};
+
+/// Clients may use as many numbers as the machine has room for replies.
+const _: () = assert!(wire::SESSION_NUMBERS_MAX <= SESSION_REPLIES_MAX as u64);
 
 /// A write as the machine knows it.
 pub(super) fn request(tag: Option<wire::Tag>, command: wire::Command) -> kv_machine::Request {

@@ -15,6 +15,7 @@ mod backlog;
 mod connection;
 mod convert;
 mod hello;
+mod range;
 #[cfg(test)]
 mod tests;
 mod watch;

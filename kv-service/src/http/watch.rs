@@ -26,8 +26,8 @@ use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use kv_client::Base64;
 use kv_client::protocol::{
-    CompactedEvent, Consistency, DeleteEvent, FROM_REVISION_PARAMETER, LAST_EVENT_ID_HEADER, PREFIX_PARAMETER,
-    ProgressEvent, PutEvent, WatchEvent,
+    CompactedEvent, DeleteEvent, FROM_REVISION_PARAMETER, LAST_EVENT_ID_HEADER, PREFIX_PARAMETER, ProgressEvent,
+    PutEvent, WatchEvent,
 };
 use kv_machine::{Change, ScanRange};
 use tokio::time::Instant;
@@ -37,6 +37,7 @@ use super::errors::ApiError;
 use super::headers::{single, whole};
 use super::query::Query;
 use super::sessions::none_for_a_read;
+use crate::service::PresentError;
 use crate::watch::{WatchError, WatchPage, Watcher};
 
 /// A watch that has nothing to say says how far it has come, at least this often.
@@ -67,8 +68,10 @@ pub(super) async fn watch<T: Tables>(
 
 /// The revision that stands now, as of a linearizable read: a write that is acknowledged before is not told.
 async fn present<T: Tables>(context: &Context<T>) -> Result<u64, ApiError> {
-    context.freshen(Consistency::Linearizable).await?;
-    context.service.kv.revision().map_err(|error| context.failed_read(error))
+    context.service.present_revision().await.map_err(|error| match error {
+        PresentError::Log(error) => ApiError::of_read(error, context.leader()),
+        PresentError::Tables(error) => ApiError::from(error),
+    })
 }
 
 fn refusal<T: Tables>(context: &Context<T>, error: WatchError) -> ApiError {

@@ -20,7 +20,7 @@ async fn reads_writes_and_watches(engine: &'static str) {
     let cluster = Cluster::start(engine, 3).await;
     let clerk = cluster.clerk(&[1, 2, 3]).await;
     assert_eq!(clerk.get("a").await.unwrap(), None);
-    let mut watch = clerk.watch("a", None);
+    let mut watch = clerk.watch("a", None).await.unwrap();
     let first = clerk.put("a", "1").await.unwrap();
     assert_eq!(first.version, 1);
     let seen = watch.next().await.unwrap().unwrap();
@@ -68,7 +68,7 @@ async fn an_ephemeral_key_goes_with_its_clerk() {
     let (clerk, other) = (cluster.clerk(&[1]).await, cluster.clerk(&[1]).await);
     clerk.put_ephemeral("name", "mine", Expect::Version(0)).await.unwrap();
     assert!(other.get("name").await.unwrap().is_some());
-    let mut watch = other.watch("name", Some(1));
+    let mut watch = other.watch("name", Some(1)).await.unwrap();
     assert!(watch.next().await.unwrap().unwrap().item.is_some());
     clerk.close().await.unwrap();
     assert!(watch.next().await.unwrap().unwrap().item.is_none());
@@ -80,7 +80,7 @@ async fn appends_across_a_change_of_leader(engine: &'static str) {
     const APPENDS: usize = 400;
     let mut cluster = Cluster::start(engine, 3).await;
     let clerk = cluster.clerk(&[1, 2, 3]).await;
-    let mut watch = clerk.watch("log", None);
+    let mut watch = clerk.watch("log", None).await.unwrap();
     // The watch is there before the first append is.
     clerk.put("log", "").await.unwrap();
     assert!(watch.next().await.unwrap().is_ok());

@@ -9,14 +9,17 @@ use std::time::Duration;
 use consensus_api::{Blob, NodeId, Refusal, RequestError};
 use kv_client::Expect;
 use kv_client::protocol::Consistency;
-use kv_client::wire::{Answer, Command, Failure, Numbered, Operation, Refused, Request, SessionId, Tag, Txn};
+use kv_client::wire::{
+    Answer, Command, Failure, Numbered, Operation, Refused, Request, SessionId, Tag, Txn, WatchEvent, append_frame,
+};
 use kv_machine::{
     BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, KvError, KvLimits, Quantity, Reply, TXN_RESULT_BYTES_MAX,
 };
 
-use super::answers;
 use super::backlog::{Backlog, WINDOW, WriteBatch};
+use super::{answers, watch};
 use crate::service::SubmitError;
+use crate::watch::WatchPage;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -194,4 +197,64 @@ fn what_the_machine_says_of_sessions_is_told_as_what_it_is() {
     // A reply of the machine, which a retry has again: no failure of the request's way.
     let large = answers::of_reply(Reply::TooLarge { what: Quantity::ValueBytes, found: 2, limit: 1 });
     assert!(matches!(large, Answer::TooLarge { .. }));
+}
+
+#[test]
+fn a_range_is_no_longer_than_keys_are_and_what_waits_of_it_is_counted() {
+    let limits = KvLimits::default();
+    let scan = |id: u64, start: usize, end: usize| {
+        let (start, end) = (Blob::from(vec![b'k'; start]), Some(Blob::from(vec![b'l'; end])));
+        Numbered { id, request: Request::Scan { start, end, limit: 1, consistency: Consistency::Stale } }
+    };
+    let longest = limits.key_bytes_max + 1;
+    let mut backlog = Backlog::default();
+    for (start, end) in [(longest + 1, 1), (1, longest + 1)] {
+        let answer = backlog.take(scan(1, start, end), PATIENCE, &limits).expect("refused").answer;
+        assert!(matches!(answer, Answer::Failed(Failure::Refused { why: Refused::TooLarge, .. })), "{answer:?}");
+    }
+    let mut taken = 0;
+    while backlog.has_room() {
+        taken += 1;
+        assert_eq!(backlog.take(scan(taken, longest, longest), PATIENCE, &limits), None);
+    }
+    assert_eq!(taken as usize, (16_usize << 20).div_ceil(2 * longest));
+    assert_eq!(backlog.refuse_all().len(), taken as usize);
+    assert!(backlog.is_settled() && backlog.has_room());
+}
+
+#[test]
+fn an_opening_says_what_is_acknowledged() {
+    let opening = Request::OpenSession { session: SessionId(1), ttl_ms: 1000, acked_below: 7 };
+    let batch = taken([Numbered { id: 1, request: opening }]).next_batch().unwrap();
+    let tag = batch.requests[0].session.unwrap();
+    assert_eq!((tag.session.0, tag.acked_below), (1, 7));
+}
+
+/// A change of this revision whose value has so many bytes.
+fn change(revision: u64, value_bytes: usize) -> kv_machine::Change {
+    let value = Blob::from(vec![0; value_bytes]);
+    let item = kv_machine::Item { value, version: 1, create_revision: 1, mod_revision: revision, session: None };
+    kv_machine::Change { revision, key: Blob::from("k"), item: Some(item) }
+}
+
+#[test]
+fn a_page_of_changes_becomes_frames_that_never_say_more_than_was_sent() {
+    // One revision with more than a frame holds, between two that are small.
+    let changes = [change(1, 1)].into_iter().chain((0..9).map(|_| change(2, 1 << 20))).chain([change(3, 1)]);
+    let events = watch::events(WatchPage { changes: changes.collect(), reached: 5 });
+    let mut revisions = Vec::new();
+    let mut told = 0;
+    for event in &events {
+        append_frame(event, &mut Vec::new()).expect("a frame has room for it");
+        let WatchEvent::Changes { changes, through } = event else { panic!("{event:?}") };
+        assert!(changes.iter().all(|change| change.revision > told), "what was said to be complete was not");
+        revisions.extend(changes.iter().map(|change| change.revision));
+        assert!(*through >= told);
+        told = *through;
+    }
+    assert_eq!(revisions, [&[1][..], &[2; 9], &[3]].concat());
+    assert_eq!(told, 5);
+    // What fits is one frame.
+    let small = WatchPage { changes: (1..=100).map(|revision| change(revision, 100)).collect(), reached: 100 };
+    assert_eq!(watch::events(small).len(), 1);
 }

@@ -10,7 +10,7 @@ use consensus_api::{
     Member, Membership, NodeId, Payload, ReadMode, Refusal, ReplicaStatus, ReplicatedLog, RequestError, RequestId,
     Role, StateMachine, StoreId,
 };
-use kv_client::wire::ALPN;
+use kv_client::wire::{ALPN, Operation, Txn};
 use kv_client::{Clerk, ClerkError, KeyRange, TlsFiles};
 use kv_machine::{Batch, KvLimits, KvMachine, MemoryTables};
 use tempfile::TempDir;
@@ -255,4 +255,29 @@ async fn what_is_under_way_when_the_node_stops_is_answered_and_what_comes_later_
     served.server.await.unwrap();
     let error = clerk.append("k", "2").await.unwrap_err();
     assert!(matches!(error, ClerkError::NotApplied { .. } | ClerkError::Maybe { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_larger_than_a_frame_is_watched_as_any_other() {
+    let served = Served::start().await;
+    let clerk = served.clerk(PATIENCE).await;
+    // A put right behind the beginning is seen.
+    let mut watch = clerk.watch("", None).await.unwrap();
+    for half in ["a", "b"] {
+        let txn = (0..5).fold(Txn::new(), |txn, number| {
+            txn.then(Operation::append(format!("{half}/{number}"), vec![b'v'; 1 << 20]))
+        });
+        clerk.txn(txn).await.unwrap();
+    }
+    let txn = ["a", "b"].into_iter().flat_map(|half| (0..5).map(move |number| format!("{half}/{number}")));
+    clerk.txn(txn.fold(Txn::new(), |txn, key| txn.then(Operation::append(key, "")))).await.unwrap();
+    let mut revisions = Vec::new();
+    for _ in 0..20 {
+        let change = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(change.item.unwrap().value.0.len(), 1 << 20);
+        revisions.push(change.revision);
+    }
+    assert_eq!(revisions, [vec![1; 5], vec![2; 5], vec![3; 10]].concat());
+    let long = clerk.watch(vec![b'k'; 4098], None).await.unwrap_err();
+    assert!(matches!(long, ClerkError::TooLarge { .. }), "{long}");
 }
