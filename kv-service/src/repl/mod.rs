@@ -86,7 +86,7 @@ async fn carry_out(command: ReplCommand, desk: &Desk, interrupt: &mut Signal) ->
 
 /// A Ctrl-C that came when there was nothing to break off is not meant for the command that follows.
 fn forget_earlier(interrupt: &mut Signal) {
-    while interrupt.recv().now_or_never().is_some() {}
+    while let Some(Some(())) = interrupt.recv().now_or_never() {}
 }
 
 async fn from_a_pipe(desk: &Desk) -> Result<(), ServiceError> {
