@@ -206,7 +206,7 @@ pub enum ServiceError {
     },
     /// The lock could not be kept.
     #[error(
-        "the lock '{name}' is lost, and the command was stopped: {reason}; see what it had done, then run it again"
+        "the lock '{name}' is lost: {reason}; see what the command had done until it was stopped, then run it again"
     )]
     LockLost {
         /// Its name.

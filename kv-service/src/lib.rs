@@ -12,6 +12,7 @@
 
 consensus_api::refuse_planted_bugs!();
 
+pub mod chance;
 pub mod cli;
 pub mod clients;
 pub mod cluster;

@@ -9,8 +9,6 @@
 //! Ports are bound before anything is written, the cluster is founded before the engine exists, and clients are served
 //! once it runs. Until then HTTP says what is being waited for.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,6 +19,7 @@ use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
+use crate::chance;
 use crate::clients;
 use crate::config::NodeConfig;
 use crate::engines;
@@ -186,16 +185,11 @@ fn start_replica(
     let engine = EngineConfig {
         node: config.node,
         boot: store.stamp().boots,
-        seed: config.seed.unwrap_or_else(chance),
+        seed: config.seed.unwrap_or_else(chance::number),
         timing: config.timing.clone(),
         limits: Limits::default(),
     };
     let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(snapshots) };
     let snapshots = config.snapshots.clone();
     Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)
-}
-
-/// The standard library seeds its hash maps from the system's source of chance; a timeout needs no better one.
-fn chance() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -52,9 +52,26 @@ pub enum SubmitError {
     /// The log did not carry it out, or cannot tell.
     #[error(transparent)]
     Log(#[from] RequestError),
-    /// It cannot be encoded, or its replies cannot be decoded.
-    #[error(transparent)]
+    /// It cannot be encoded, and so it was never proposed.
+    #[error("the request cannot be encoded: {0}; make it smaller")]
+    Encode(#[source] KvError),
+    /// It was applied, and its replies cannot be understood.
+    #[error("carried out, and the reply cannot be understood: {0}; run the same build on every node, read the state")]
     Codec(#[from] KvError),
+}
+
+impl SubmitError {
+    /// Whether nothing was carried out and nothing will be. Otherwise the outcome is unknown, and that is what a client is
+    /// told: what was in flight when the replica stopped may be in the log, and replies that make no sense are replies to
+    /// something that was applied.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            SubmitError::Log(RequestError::Refused(_) | RequestError::SnapshotFailed { .. }) => true,
+            SubmitError::Log(RequestError::Unknown { .. } | RequestError::Stopped { .. }) => false,
+            SubmitError::Encode(_) => true,
+            SubmitError::Codec(_) => false,
+        }
+    }
 }
 
 /// Why the tables cannot be read as they stand now.
@@ -75,7 +92,7 @@ impl<T: Tables> Service<T> {
     /// # Errors
     /// [`SubmitError`]. What it says of the outcome holds for all of them.
     pub async fn submit(&self, requests: Vec<Request>, timeout: Duration) -> Result<Vec<Reply>, SubmitError> {
-        let (count, batch) = (requests.len(), Batch { requests }.encode()?);
+        let (count, batch) = (requests.len(), Batch { requests }.encode().map_err(SubmitError::Encode)?);
         let applied = self.log.propose(batch, timeout).await?;
         let replies = Replies::decode(&applied.reply)?.replies;
         if replies.len() == count { Ok(replies) } else { Err(KvError::NotOneReply.into()) }

@@ -9,7 +9,8 @@
 //!   504                           ask the next      Unknown           ask the next *      perhaps it was done
 //!   any other answer              that is it        that is it        that is it
 //!
-//!   * from then on in doubt: what ends it without an answer, or with "the session is gone", is Unknown
+//!   * from then on in doubt: then only a success and "the condition does not hold" are answers, which the machine gives
+//!     under the same number whatever came first; all else is Unknown: a limit of this node says nothing of another's
 //! ```
 //!
 //! When all have been asked in vain, the next round follows after a pause (see `backoff`), until the call's time is up. Two
@@ -34,7 +35,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use crate::error::ClientError;
-use crate::protocol::ErrorCode::{Internal, Other, RequestForgotten, SessionExpired};
+use crate::protocol::ErrorCode::VersionMismatch;
 
 /// The most bytes of an answer's body that are read.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -155,6 +156,16 @@ impl Endpoints {
     /// Asks until one answers, within the call's time.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, ClientError> {
         self.send_with(call, whole).await
+    }
+
+    /// Asks each once. For what takes long: there the call's time says nothing of how long a refusal is to be argued with.
+    pub(crate) async fn send_once(&self, call: &Call) -> Result<Answer, ClientError> {
+        let deadline = Instant::now().checked_add(call.timeout).unwrap_or_else(|| Instant::now() + FAR);
+        let mut failures = Failures::default();
+        match self.round(call, deadline, &mut failures, &whole).await {
+            Some(outcome) => outcome,
+            None => Err(failures.into_error(call)),
+        }
     }
 
     /// Asks until one begins a long answer.
@@ -284,16 +295,18 @@ async fn whole(endpoint: String, headers: HeaderMap, body: Incoming) -> Result<A
 
 /// What follows from an answer that is no success: the final error, or `None` where the next endpoint is to be asked.
 fn judge(error: ClientError, effect: Effect, failures: &mut Failures) -> Option<ClientError> {
-    let ClientError::Api { status, code, .. } = &error else { return Some(error) };
-    match (*status, effect) {
-        (503 | 429, _) | (504, Effect::Read) => failures.refusal = Some(error),
-        (504, _) => return lost(error.to_string(), effect, failures),
-        // The session may have ended between an earlier attempt that was carried out and this one.
-        _ if failures.doubt.is_some() && matches!(code, SessionExpired | RequestForgotten | Internal | Other) => {
-            let earlier = failures.doubt.take().unwrap_or_default();
-            return Some(ClientError::Unknown { reason: format!("{earlier}; then: {error}") });
+    let status = if let ClientError::Api { status, .. } = error { Some(status) } else { None };
+    match (status, effect) {
+        (Some(503 | 429), _) | (Some(504), Effect::Read) => failures.refusal = Some(error),
+        (Some(504), _) => return lost(error.to_string(), effect, failures),
+        _ if error.code() == Some(VersionMismatch) => return Some(error),
+        // Refused by this node, or by a session that may have ended since: an earlier attempt may have been carried out.
+        _ => {
+            return Some(match failures.doubt.take() {
+                Some(earlier) => ClientError::Unknown { reason: format!("{earlier}; then: {error}") },
+                None => error,
+            });
         }
-        _ => return Some(error),
     }
     None
 }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Each write also says below which number all answers are here, so that the cluster need not keep them. A number that was
-//! given up, because its time was over or its future dropped, counts as answered: what is still on its way under it is never
-//! carried out later on.
+//! given up, because its time was over or its future dropped, counts as answered: what is still on its way under it may be
+//! carried out until a later write of this session is, and never after that.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,7 @@ pub struct HttpSession {
     id: Arc<str>,
     ttl: Duration,
     numbers: Arc<Mutex<Numbers>>,
+    confirmed: Arc<Mutex<Instant>>,
 }
 
 /// The numbers of a session's writes.
@@ -75,7 +76,8 @@ impl HttpClient {
     /// on, which must be above all that were used before.
     pub fn session(&self, id: &str, ttl: Duration, number: u64) -> HttpSession {
         let numbers = Numbers { next: number, open: BTreeSet::new() };
-        HttpSession { client: self.clone(), id: id.into(), ttl, numbers: Arc::new(Mutex::new(numbers)) }
+        let (numbers, confirmed) = (Arc::new(Mutex::new(numbers)), Arc::new(Mutex::new(Instant::now())));
+        HttpSession { client: self.clone(), id: id.into(), ttl, numbers, confirmed }
     }
 }
 
@@ -90,6 +92,12 @@ impl HttpSession {
         self.ttl
     }
 
+    /// The instant up to which it certainly lived: just before the last sign was sent that was answered, or when this was
+    /// made. It lives until a time to live after that, and perhaps longer.
+    pub fn confirmed(&self) -> Instant {
+        *lock(&self.confirmed)
+    }
+
     /// Gives the cluster a sign, and returns how long the session lives from here on.
     ///
     /// # Errors
@@ -97,25 +105,28 @@ impl HttpSession {
     pub async fn keep_alive(&self, timeout: Duration) -> Result<Duration, ClientError> {
         let ttl_ms = Some(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
         let body = SessionRequest { session: Some(self.id.to_string()), ttl_ms };
+        // Before it is sent: the cluster may have counted from then on, however late its answer comes.
+        let sent = Instant::now();
         let reply: SessionReply =
             self.client.json(Effect::Read, Method::POST, "/v1/sessions".into(), Some(&body), timeout, None).await?;
+        let mut confirmed = lock(&self.confirmed);
+        *confirmed = sent.max(*confirmed);
         Ok(Duration::from_millis(reply.ttl_ms))
     }
 
     /// Keeps the session alive for as long as this future is polled, and returns why it cannot be any longer: it has ended, or
-    /// nobody has confirmed for a whole time to live that it has not. The session was confirmed just now, when this is called.
+    /// nobody has confirmed for a whole time to live that it has not.
     pub async fn keep(&self) -> ClientError {
         let pause = self.ttl / SIGNS_PER_TTL;
-        let mut confirmed = Instant::now();
+        let mut next = self.confirmed() + pause;
         loop {
-            tokio::time::sleep(pause).await;
-            let sent = Instant::now();
-            let left = (confirmed + self.ttl).saturating_duration_since(sent);
+            tokio::time::sleep_until(next).await;
+            next = Instant::now() + pause;
+            let left = (self.confirmed() + self.ttl).saturating_duration_since(Instant::now());
             match self.keep_alive(left).await {
-                Ok(_) => confirmed = sent,
                 Err(error) if error.code() == Some(ErrorCode::SessionExpired) => return error,
-                Err(error) if confirmed.elapsed() + pause >= self.ttl => return error,
-                Err(_) => {}
+                Err(error) if self.confirmed().elapsed() + pause >= self.ttl => return error,
+                _ => {}
             }
         }
     }
@@ -179,9 +190,9 @@ impl HttpSession {
     }
 }
 
-/// The numbers are whole at every moment; so a thread that panicked elsewhere while it held them harms nothing.
-fn lock(numbers: &Mutex<Numbers>) -> MutexGuard<'_, Numbers> {
-    numbers.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is guarded is whole at every moment; so a thread that panicked elsewhere while it held it harms nothing.
+fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl HttpClient {
         let mut path_and_query = PATH.to_owned();
         push_parameter(&mut path_and_query, CONSISTENCY_PARAMETER, consistency.as_str().as_bytes());
         // To take one twice harms nobody.
-        json_of(&self.endpoints.send(&call(Method::POST, path_and_query, timeout)).await?)
+        json_of(&self.endpoints.send_once(&call(Method::POST, path_and_query, timeout)).await?)
     }
 
     /// Begins to read the snapshot file `id` from the node that has answered last. `timeout` bounds the wait for each

@@ -33,7 +33,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(40);
 pub struct WatchRequest {
     /// What the keys begin with; empty: all keys.
     pub prefix: Bytes,
-    /// The first revision whose changes are wanted; `None`: the next one.
+    /// The first revision whose changes are wanted, zero meaning the first of all; `None`: the next one.
     pub from_revision: Option<u64>,
     /// How long is tried to reach a node, at the beginning and after a cut.
     pub timeout: Duration,
@@ -123,7 +123,7 @@ impl HttpClient {
     /// [`ClientError::Unknown`].
     pub async fn watch(&self, request: WatchRequest) -> Result<Watch, ClientError> {
         let WatchRequest { prefix, from_revision, timeout } = request;
-        let place = Place { revision: from_revision.unwrap_or_default(), keys: BTreeSet::new() };
+        let place = Place { revision: from_revision.map_or(0, |revision| revision.max(1)), keys: BTreeSet::new() };
         let mut watch = Watch {
             client: self.clone(),
             prefix,

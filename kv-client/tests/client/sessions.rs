@@ -77,6 +77,27 @@ async fn a_mismatch_that_a_second_attempt_is_told_is_the_first_ones_answer() {
 }
 
 #[tokio::test]
+async fn what_another_node_refuses_by_its_own_limits_says_nothing_of_an_earlier_attempt() {
+    let compacted = json!({"error": "compacted", "message": "m", "leader": null, "first_revision": 9}).to_string();
+    let refusals = [
+        ("bad_input", Play::error(400, "bad_input")),
+        ("too_large", Play::error(413, "too_large")),
+        ("unsupported", Play::error(501, "unsupported")),
+        ("not_found", Play::error(404, "not_found")),
+        ("revision 9", Play::Answer { status: 410, headers: vec![], body: compacted }),
+    ];
+    for (word, refusal) in refusals {
+        let (ill, other) = (Node::start([Play::HangUp]).await, Node::start([refusal.clone()]).await);
+        let error = put(&session(&[&ill, &other]), TIMEOUT).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Unknown { reason } if reason.contains(word)), "{word}: {error}");
+        // Without one nothing was carried out.
+        let node = Node::start([refusal]).await;
+        let error = put(&session(&[&node]), TIMEOUT).await.unwrap_err();
+        assert!(error.code().is_some(), "{word}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_was_given_up_counts_as_answered_so_that_it_cannot_happen_later() {
     let node = Node::start([Play::Silence, written()]).await;
     let session = session(&[&node]);
@@ -126,4 +147,14 @@ async fn keeping_a_session_ends_with_the_session() {
     let client = HttpClient::new([node.endpoint()]).unwrap();
     let error = client.session(ID, Duration::from_millis(900), 1).keep().await;
     assert_eq!((error.code(), node.seen().len()), (Some(ErrorCode::SessionExpired), 2));
+}
+
+#[tokio::test]
+async fn a_session_is_confirmed_as_of_when_the_sign_was_sent_and_not_when_it_was_answered() {
+    let delay = Duration::from_millis(50);
+    let lives = Play::ok(json!({"session": ID, "ttl_ms": 900}));
+    let node = Node::start([Play::Late { after: delay, play: Box::new(lives) }]).await;
+    let client = HttpClient::new([node.endpoint()]).unwrap();
+    let session = client.open_session(Duration::from_millis(900), TIMEOUT).await.unwrap();
+    assert!(session.confirmed().elapsed() >= delay);
 }

@@ -127,3 +127,11 @@ async fn a_watch_goes_on_at_another_node() {
     let mut watch = client.watch(request).await.unwrap();
     assert_eq!([next(&mut watch).await.0, next(&mut watch).await.0], [5, 6]);
 }
+
+#[tokio::test]
+async fn a_watch_from_revision_zero_begins_with_the_first_change_and_not_now() {
+    let node = Node::start([stream(&[progress(0), delete(1, "a")])]).await;
+    let mut watch = watch(&node, Some(0)).await.unwrap();
+    assert_eq!(next(&mut watch).await, (1, "a".into()));
+    assert!(lines(&node)[0].contains("from_revision=1"), "{:?}", lines(&node));
+}

@@ -1,5 +1,5 @@
 //! What each outcome is in the words of the protocol. Whether a request *was not* or *may have been* carried out is
-//! decided here and nowhere else.
+//! decided by [`SubmitError::is_definite`].
 //!
 //! | outcome | answer |
 //! | --- | --- |
@@ -30,12 +30,9 @@ pub(super) fn of_bad_request(error: &KvError) -> Answer {
 pub(super) fn of_write(error: &SubmitError) -> Failure {
     match error {
         SubmitError::Log(RequestError::Refused(refusal)) => of_refusal(refusal),
-        SubmitError::Log(RequestError::SnapshotFailed { .. }) => refused(Refused::Internal, error.to_string()),
-        // What was in flight when the replica stopped may be in the log already; and what was applied was applied,
-        // whether its replies are understood or not.
-        SubmitError::Log(RequestError::Unknown { .. } | RequestError::Stopped { .. }) | SubmitError::Codec(_) => {
-            Failure::Unknown { message: error.to_string() }
-        }
+        SubmitError::Encode(_) => refused(Refused::TooLarge, error.to_string()),
+        _ if error.is_definite() => refused(Refused::Internal, error.to_string()),
+        _ => Failure::Unknown { message: error.to_string() },
     }
 }
 

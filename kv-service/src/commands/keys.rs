@@ -16,7 +16,9 @@ use kv_client::{Base64, Expect, ScanRequest, WriteOptions};
 use serde_json::json;
 
 use super::desk::Desk;
-use super::output::{self, Table, hex, readable, shown};
+use super::output;
+use super::table::Table;
+use super::text::{hex, readable, shown};
 use crate::error::ServiceError;
 
 /// A node refuses more than this, whatever it is configured for.

@@ -10,12 +10,14 @@
 //! or ended with a session that nobody kept alive. So the lock is fair, and no crash leaves it held. It is a lease and not a
 //! guarantee: a command that is paused for longer than the time to live runs on for a moment while the next one begins. What
 //! must not happen twice takes `QUORATE_LOCK_REVISION` along, which grows from holder to holder, and refuses a smaller one.
+//! Where the lock is lost, the command is stopped with all that it has started (see `group`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
 
 use bytes::Bytes;
@@ -24,9 +26,9 @@ use kv_client::http::{Change, WatchRequest};
 use kv_client::protocol::Consistency;
 use kv_client::{HttpSession, ScanRequest, WriteOptions};
 use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::desk::Desk;
+use super::group::{Group, Signals};
 use super::session::Life;
 use crate::error::ServiceError;
 
@@ -47,77 +49,106 @@ pub struct LockArgs {
 pub async fn run(arguments: LockArgs, desk: &Desk) -> Result<ExitCode, ServiceError> {
     let prefix = prefix_of(&arguments.name)?;
     let session = desk.client.open_session(arguments.life.duration(), desk.timeout).await?;
-    let outcome = tokio::select! {
-        outcome = hold(&arguments, &prefix, &session, desk) => outcome,
-        lost = session.keep() => Err(lost_lock(&arguments, &lost)),
-    };
+    let outcome = hold(&arguments, &prefix, &session, desk).await.map_err(|ended| match ended {
+        Ended::Lost(reason) => ServiceError::LockLost { name: arguments.name.to_string_lossy().into_owned(), reason },
+        Ended::Failed(error) => error,
+    });
     // Releases the lock. Where this fails, the session ends by itself.
     let _ = session.close(desk.timeout).await;
     outcome
 }
 
-async fn hold(
-    arguments: &LockArgs,
-    prefix: &Bytes,
-    session: &HttpSession,
-    desk: &Desk,
-) -> Result<ExitCode, ServiceError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServiceError::io("cannot listen for Ctrl-C"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServiceError::io("cannot listen for SIGTERM"))?;
+/// Why there is no exit status.
+enum Ended {
+    /// The lock is lost, or the place in its queue.
+    Lost(String),
+    /// Anything else.
+    Failed(ServiceError),
+}
+
+impl<E: Into<ServiceError>> From<E> for Ended {
+    fn from(error: E) -> Ended {
+        Ended::Failed(error.into())
+    }
+}
+
+async fn hold(arguments: &LockArgs, prefix: &Bytes, session: &HttpSession, desk: &Desk) -> Result<ExitCode, Ended> {
+    let mut signals = Signals::catch().map_err(ServiceError::io("cannot listen for signals"))?;
+    let mut lost = pin!(session.keep());
     let revision = tokio::select! {
+        biased;
+        reason = &mut lost => return Err(Ended::Lost(reason.to_string())),
+        signal = signals.next() => return Ok(ended_by(signal.as_raw())),
         turn = turn(prefix, session, desk) => turn?,
-        _ = interrupt.recv() => return Ok(ended_by(SignalKind::interrupt().as_raw_value())),
-        _ = terminate.recv() => return Ok(ended_by(SignalKind::terminate().as_raw_value())),
     };
     let [program, rest @ ..] = &arguments.command[..] else {
-        return Err(ServiceError::Usage("there is no command; name one after '--'".to_owned()));
+        return Err(ServiceError::Usage("there is no command; name one after '--'".to_owned()).into());
     };
     let mut command = Command::new(program);
     command.args(rest).env("QUORATE_LOCK_REVISION", revision.to_string());
-    // Where the lock is lost, this future is dropped, and the command must not run on.
-    let spawned = command.kill_on_drop(true).spawn();
-    let mut child = spawned.map_err(|source| ServiceError::NoSuchCommand { command: program.clone(), source })?;
+    let group = Group::spawn(command);
+    let mut group = group.map_err(|source| ServiceError::NoSuchCommand { command: program.clone(), source })?;
     loop {
-        // Ctrl-C reaches the command by itself, being of the same terminal; it ends when it likes.
         tokio::select! {
-            status = child.wait() => {
-                return status.map(exit_code).map_err(ServiceError::io("cannot wait for the command"));
+            status = group.wait() => return Ok(exit_code(status.map_err(ServiceError::io("cannot wait for the command"))?)),
+            signal = signals.next() => group.signal(signal).map_err(ServiceError::io("cannot signal the command"))?,
+            reason = &mut lost => {
+                group.stop().await.map_err(ServiceError::io("the lock is lost, and the command cannot be stopped"))?;
+                return Err(Ended::Lost(reason.to_string()));
             }
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => child.start_kill().map_err(ServiceError::io("cannot stop the command"))?,
         }
     }
 }
 
 /// Waits for its turn; returns the revision at which its key was created.
-async fn turn(prefix: &Bytes, session: &HttpSession, desk: &Desk) -> Result<u64, ServiceError> {
-    let key = [prefix, session.id().as_bytes()].concat();
+async fn turn(prefix: &Bytes, session: &HttpSession, desk: &Desk) -> Result<u64, Ended> {
+    let key: Bytes = [prefix, session.id().as_bytes()].concat().into();
     let options = WriteOptions { ephemeral: true, timeout: desk.timeout, ..WriteOptions::default() };
     let own = session.put(&key, holder().into(), options).await?.revision;
     let request = ScanRequest { prefix: Some(prefix.clone()), ..ScanRequest::default() };
     let mut scan = desk.client.scan_all(request, desk.read(Consistency::Linearizable));
-    let mut before = BTreeSet::new();
+    let mut queue = Queue { own: key.clone(), before: BTreeSet::new() };
     // From the first page on, so that what vanishes between two pages is seen to vanish.
     let mut seen_at = None;
     while let Some(item) = scan.next().await? {
         seen_at = seen_at.or(Some(scan.revision()));
         if item.create_revision < own {
-            before.insert(item.key.0);
+            queue.before.insert(item.key.0);
         }
     }
-    if before.is_empty() {
-        return Ok(own);
-    }
-    eprintln!("kv-service: waiting for the lock; {} before", before.len());
-    let from_revision = seen_at.map(|revision| revision + 1);
-    let request = WatchRequest { prefix: prefix.clone(), from_revision, timeout: desk.timeout };
-    let mut watch = desk.client.watch(request).await?;
-    while !before.is_empty() {
-        if let Change::Delete(deleted) = watch.next().await? {
-            before.remove(&deleted.key.0);
+    if !queue.before.is_empty() {
+        eprintln!("kv-service: waiting for the lock; {} before", queue.before.len());
+        let from_revision = seen_at.map(|revision| revision + 1);
+        let request = WatchRequest { prefix: prefix.clone(), from_revision, timeout: desk.timeout };
+        let mut watch = desk.client.watch(request).await?;
+        while !queue.before.is_empty() {
+            queue.follow(&watch.next().await?)?;
         }
     }
-    Ok(own)
+    // Whoever slept meanwhile for longer than the time to live has lost its place, whatever it has seen: the last word before
+    // the command starts is the cluster's, of now.
+    let found = desk.client.get(&key, desk.read(Consistency::Linearizable)).await?;
+    if found.is_some_and(|found| found.mod_revision == own) { Ok(own) } else { Err(place_lost()) }
+}
+
+/// Who stands before whom.
+#[derive(Debug)]
+struct Queue {
+    own: Bytes,
+    before: BTreeSet<Bytes>,
+}
+
+impl Queue {
+    /// Takes a change in; an error where the own place is gone.
+    fn follow(&mut self, change: &Change) -> Result<(), Ended> {
+        let Change::Delete(deleted) = change else { return Ok(()) };
+        self.before.remove(&deleted.key.0);
+        if deleted.key.0 == self.own { Err(place_lost()) } else { Ok(()) }
+    }
+}
+
+fn place_lost() -> Ended {
+    Ended::Lost("its place in the queue was gone before its turn, so the command was not started".to_owned())
 }
 
 /// `locks/NAME/`. A name with a slash could be another lock's queue.
@@ -131,10 +162,6 @@ fn prefix_of(name: &OsString) -> Result<Bytes, ServiceError> {
 /// Who holds it, for people who list the keys.
 fn holder() -> String {
     format!("process {}", std::process::id())
-}
-
-fn lost_lock(arguments: &LockArgs, reason: &impl ToString) -> ServiceError {
-    ServiceError::LockLost { name: arguments.name.to_string_lossy().into_owned(), reason: reason.to_string() }
 }
 
 /// What a shell makes of an end: the command's own status, or 128 and the signal that ended it.
@@ -161,7 +188,18 @@ pub fn exit_status_of(error: &io::Error) -> u8 {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use kv_client::protocol::DeleteEvent;
+
     use super::*;
+
+    #[test]
+    fn whoever_sees_its_own_key_vanish_has_lost_its_place_though_nobody_stands_before_it() {
+        let delete = |key: &'static str| Change::Delete(DeleteEvent { revision: 9, key: key.into() });
+        let mut queue = Queue { own: "locks/n/b".into(), before: [Bytes::from("locks/n/a")].into() };
+        assert!(queue.follow(&delete("locks/n/c")).is_ok());
+        assert!(queue.follow(&delete("locks/n/a")).is_ok() && queue.before.is_empty());
+        assert!(matches!(queue.follow(&delete("locks/n/b")), Err(Ended::Lost(_))));
+    }
 
     #[test]
     fn the_queue_of_a_lock_has_no_name_in_common_with_another() {

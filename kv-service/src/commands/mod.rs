@@ -3,6 +3,7 @@
 pub mod cert;
 pub mod client;
 pub mod desk;
+mod group;
 pub mod inspect;
 pub mod keys;
 pub mod lock;
@@ -10,5 +11,7 @@ pub mod nodes;
 pub mod output;
 pub mod session;
 pub mod snapshot;
+pub mod table;
+pub mod text;
 pub mod typo;
 pub mod watch;

@@ -12,7 +12,8 @@ use kv_client::protocol::{MemberReply, RoleReply, StatusReply};
 use serde_json::{Value, json};
 
 use super::desk::{Desk, client_of};
-use super::output::{self, Cell, Table, Tone};
+use super::output;
+use super::table::{Cell, Table, Tone};
 use crate::error::ServiceError;
 
 /// Which node.

@@ -158,7 +158,7 @@ fn status(file: &Path, json: bool) -> Result<(), ServiceError> {
     let found = in_file(file, |input| {
         read_export(input, &schema::TABLES, applied, |snapshot, tables| {
             let keys = count_keys(tables)?;
-            Ok((snapshot.clone(), keys, super::output::hex(&kv_machine::digest_of(tables)?)))
+            Ok((snapshot.clone(), keys, super::text::hex(&kv_machine::digest_of(tables)?)))
         })
     })?;
     let (snapshot, keys, digest) =

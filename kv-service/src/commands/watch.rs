@@ -16,7 +16,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::desk::Desk;
-use super::output::{self, Tone, hex, readable, shown};
+use super::output;
+use super::table::Tone;
+use super::text::{hex, readable, shown};
 use crate::error::ServiceError;
 
 /// What is watched.

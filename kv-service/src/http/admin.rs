@@ -9,7 +9,7 @@ use kv_client::protocol::{BallotReply, DigestReply, MemberReply, RoleReply, Stat
 use serde::Deserialize;
 use serde_json::json;
 
-use super::context::{Context, json_of};
+use super::context::{Context, json_of, outcome_of};
 use super::errors::ApiError;
 use super::query::Query;
 
@@ -130,7 +130,7 @@ pub(super) async fn transfer<T: Tables>(
     let to = Query::parse(request.uri(), &["to"])?.number("to")?.map(member_id).transpose()?;
     let outcome = context.service.log.transfer_leadership(to, context.service.request_timeout).await;
     outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
-    json_of(&json!({ "leader_id": context.leader().map(|node| node.0) }))
+    outcome_of(&json!({ "leader_id": context.leader().map(|node| node.0) }))
 }
 
 /// `POST /v1/leader/campaign`: has this node try to lead, whoever leads now.
@@ -141,7 +141,7 @@ pub(super) async fn campaign<T: Tables>(
     Query::parse(request.uri(), &[])?;
     let outcome = context.service.log.campaign().await;
     outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
-    json_of(&json!({ "node_id": context.service.identity.node.0 }))
+    outcome_of(&json!({ "node_id": context.service.identity.node.0 }))
 }
 
 async fn change<T: Tables>(context: &Context<T>, mut target: Membership) -> Result<Response, ApiError> {
@@ -150,7 +150,7 @@ async fn change<T: Tables>(context: &Context<T>, mut target: Membership) -> Resu
     let outcome = context.service.log.change_membership(Arc::new(target), context.service.request_timeout).await;
     outcome.map_err(|error| ApiError::of_write(error, context.leader()))?;
     let membership = context.service.log.status().engine.membership;
-    json_of(&json!({ "members": members_of(&membership) }))
+    outcome_of(&json!({ "members": members_of(&membership) }))
 }
 
 fn member_id(id: u64) -> Result<NodeId, ApiError> {

@@ -13,11 +13,12 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use kv_client::protocol::{CONSISTENCY_PARAMETER, Consistency, REDIRECT_PARAMETER};
 use kv_machine::{Command, KvError, Reply, Request as KvRequest, SessionTag};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::errors::ApiError;
 use super::query::Query;
-use crate::service::{Service, SubmitError};
+use crate::service::Service;
 
 /// How much of a refused body is read before the connection is given up.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -51,11 +52,8 @@ impl<T: Tables> Context<T> {
         command.check(&self.service.limits)?;
         let requests = vec![KvRequest { session, command }];
         let replies = self.service.submit(requests, self.service.request_timeout).await;
-        let reply = replies.map(|mut replies| replies.pop()).map_err(|error| match error {
-            SubmitError::Log(error) => ApiError::of_write(error, self.leader()),
-            SubmitError::Codec(error) => ApiError::from(error),
-        })?;
-        ApiError::unless_success(reply.ok_or(KvError::NotOneReply)?)
+        let reply = replies.and_then(|mut replies| replies.pop().ok_or_else(|| KvError::NotOneReply.into()));
+        ApiError::unless_success(reply.map_err(|error| ApiError::of_write(error, self.leader()))?)
     }
 
     /// Waits until a read of the tables is as fresh as `?consistency=` asks for; linearizable by default.
@@ -144,10 +142,14 @@ pub(super) fn json(text: impl Into<Body>) -> Response {
     response
 }
 
-/// A success with this value as JSON.
-pub(super) fn json_of(value: &impl serde::Serialize) -> Result<Response, ApiError> {
-    match serde_json::to_vec(value) {
-        Ok(text) => Ok(json(text)),
-        Err(error) => Err(ApiError::internal(format!("the answer cannot be written as JSON: {error}"))),
-    }
+/// A success with this value as JSON, in answer to a request that changes nothing.
+pub(super) fn json_of(value: &impl Serialize) -> Result<Response, ApiError> {
+    let text = serde_json::to_vec(value);
+    text.map(json).map_err(|error| ApiError::internal(format!("the answer cannot be written as JSON: {error}")))
+}
+
+/// The same in answer to a request that was carried out: that its answer cannot be written takes nothing back.
+pub(super) fn outcome_of(value: &impl Serialize) -> Result<Response, ApiError> {
+    let text = serde_json::to_vec(value);
+    text.map(json).map_err(|error| ApiError::unknown(format!("carried out; the answer cannot be written: {error}")))
 }

@@ -11,7 +11,7 @@
 //! | 412 | `version_mismatch` | the condition does not hold; nothing changed |
 //! | 413 | `too_large` | over a limit; nothing changed |
 //! | 429 | `too_busy` | refused, nothing changed; `Retry-After` says when to come back |
-//! | 500 | `internal` | this node's tables cannot be read |
+//! | 500 | `internal` | this node's tables cannot be read; nothing changed |
 //! | 501 | `unsupported` | foreseen, and not there |
 //! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed |
 //! | 504 | `unknown_outcome` | **the only answer after which a write may or may not have happened** |
@@ -26,6 +26,8 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use kv_client::protocol::{ErrorCode, ErrorReply};
 use kv_machine::{KvError, Reply, SessionTag};
+
+use crate::service::SubmitError;
 
 /// Seconds after which a refused client may come back.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -172,7 +174,14 @@ impl ApiError {
             return ApiError::bad_input(message);
         }
         tracing::error!(?reply, "reply out of place");
-        ApiError::internal("the machine's reply does not fit the command; run the same build on every node")
+        ApiError::unknown(
+            "the machine's reply does not fit the command; run the same build on every node, read the state",
+        )
+    }
+
+    /// A write that may have happened, or may yet.
+    pub(super) fn unknown(message: impl Into<String>) -> ApiError {
+        ApiError::new(ErrorCode::UnknownOutcome, message)
     }
 
     /// The node cannot, and says why: its disk is full or its tables contradict themselves. Nothing has changed.
@@ -181,14 +190,12 @@ impl ApiError {
     }
 
     /// The answer to a request that may change something and failed like this.
-    pub(super) fn of_write(error: RequestError, leader: Option<NodeId>) -> ApiError {
-        let answer = match error {
-            RequestError::Refused(refusal) => ApiError::of_refusal(refusal),
-            RequestError::SnapshotFailed { .. } => ApiError::internal(error.to_string()),
-            // What was in flight when the replica stopped may be in the log already.
-            RequestError::Unknown { .. } | RequestError::Stopped { .. } => {
-                ApiError::new(ErrorCode::UnknownOutcome, error.to_string())
-            }
+    pub(super) fn of_write(error: impl Into<SubmitError>, leader: Option<NodeId>) -> ApiError {
+        let answer = match error.into() {
+            SubmitError::Log(RequestError::Refused(refusal)) => ApiError::of_refusal(refusal),
+            error @ SubmitError::Encode(_) => ApiError::too_large(error.to_string()),
+            error if error.is_definite() => ApiError::internal(error.to_string()),
+            error => ApiError::unknown(error.to_string()),
         };
         answer.led_by(leader)
     }

@@ -1,8 +1,6 @@
 //! Every request has a name, `X-Request-Id`: the client's, or one that is made here. It is in the answer and beside
 //! everything that is logged on the way there.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +11,8 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use kv_client::protocol::REQUEST_ID_HEADER;
 use tracing::Instrument;
+
+use crate::chance;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 /// A longer one is not taken over, but replaced.
@@ -42,7 +42,7 @@ fn given(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// A new name: this process's, and a number.
 fn made() -> HeaderValue {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static PROCESS: LazyLock<u64> = LazyLock::new(chance::number);
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = format!("{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
     // Digits and a dash are a valid value.

@@ -7,8 +7,6 @@
 //!   DELETE /v1/sessions/…                                   ends it, with its ephemeral keys
 //! ```
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
@@ -22,11 +20,12 @@ use kv_client::protocol::{
 };
 use kv_machine::{Command, KvError, Reply, SESSION_TTL_MS_DEFAULT, SessionId, SessionTag};
 
-use super::context::{Context, json_of};
+use super::context::{Context, outcome_of};
 use super::errors::ApiError;
 use super::headers::{number, single};
 use super::query::Query;
 use super::redirect;
+use crate::chance;
 
 /// The longest body.
 const BODY_BYTES_MAX: usize = 4 << 10;
@@ -84,7 +83,7 @@ pub(super) async fn open<T: Tables>(
     let ttl_ms = wanted.ttl_ms.unwrap_or(SESSION_TTL_MS_DEFAULT);
     match context.write(Command::OpenSession { session, ttl_ms }, None).await? {
         Reply::SessionOpened { ttl_ms } => {
-            let mut response = json_of(&SessionReply { session: session.to_string(), ttl_ms })?;
+            let mut response = outcome_of(&SessionReply { session: session.to_string(), ttl_ms })?;
             if named.is_none() {
                 *response.status_mut() = StatusCode::CREATED;
                 if let Ok(location) = HeaderValue::try_from(format!("/v1/sessions/{session}")) {
@@ -107,13 +106,13 @@ pub(super) async fn end<T: Tables>(
     redirect::unless_leader(&context, request.uri(), &query)?;
     let session = id.parse().map_err(|error: KvError| ApiError::from(error))?;
     match context.write(Command::CloseSession { session }, None).await? {
-        Reply::SessionClosed { existed, revision } => json_of(&SessionEndReply { ended: existed, revision }),
+        Reply::SessionClosed { existed, revision } => outcome_of(&SessionEndReply { ended: existed, revision }),
         other => Err(ApiError::out_of_place(&other, None)),
     }
 }
 
-/// A session's id of 128 bits of chance: the standard library seeds its hash maps from the system's.
+/// A session's id of 128 bits of chance.
 fn draw() -> SessionId {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
+    let half = || u128::from(chance::number());
     SessionId(half() << 64 | half())
 }

@@ -11,7 +11,7 @@ use kv_client::protocol::{REDIRECT_PARAMETER, ScanItem};
 use kv_client::{Base64, txn as wire};
 use kv_machine::{Command, Compare, Item, Operation, OperationResult, Relation, Reply, SessionTag, Target, Txn};
 
-use super::context::{Context, json_of};
+use super::context::{Context, outcome_of};
 use super::errors::ApiError;
 use super::query::Query;
 use super::{redirect, scan, sessions};
@@ -38,7 +38,7 @@ pub(super) async fn txn<T: Tables>(
         Reply::Txn { succeeded, revision, results } => {
             let keys = if succeeded { then } else { otherwise };
             let results = results.into_iter().zip(keys).map(|(result, key)| answer(result, key)).collect();
-            json_of(&wire::TxnReply { succeeded, revision, results })
+            outcome_of(&wire::TxnReply { succeeded, revision, results })
         }
         other => Err(ApiError::out_of_place(&other, session)),
     }

@@ -13,7 +13,8 @@ use crate::cli::one_line;
 use crate::commands::desk::Desk;
 use crate::commands::keys::{self, CasArgs, DeleteArgs, GetArgs, ScanArgs, WriteArgs};
 use crate::commands::nodes::{self, NodeArgs};
-use crate::commands::output::{self, Table, Tone};
+use crate::commands::output;
+use crate::commands::table::{Cell, Table, Tone};
 use crate::commands::watch::{self, WatchArgs};
 use crate::error::ServiceError;
 
@@ -133,7 +134,7 @@ fn help(of: Option<&str>) -> Result<(), ServiceError> {
     let mut table = Table::new(["command", "", ""]);
     for ((name, usage), command) in usages().into_iter().zip(line.get_subcommands_mut()) {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        table.row([output::Cell::toned(name, Tone::Strong), usage.into(), about.into()]);
+        table.row([Cell::toned(name, Tone::Strong), usage.into(), about.into()]);
     }
     output::write(table.render(output::coloured()).as_bytes())?;
     output::line(

@@ -17,6 +17,7 @@ mod words;
 use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use kv_client::ClientError;
 use kv_client::protocol::StatusReply;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,7 +26,8 @@ use tokio::sync::mpsc;
 use crate::commands::client::Connection;
 use crate::commands::desk::Desk;
 use crate::commands::nodes;
-use crate::commands::output::{Tone, coloured};
+use crate::commands::output::coloured;
+use crate::commands::table::Tone;
 use crate::error::ServiceError;
 use command::{ReplCommand, parse};
 use editor::{LineEditor, Typed};
@@ -71,6 +73,7 @@ async fn at_a_terminal(desk: &Desk) -> Result<(), ServiceError> {
 
 /// Carries the command out, or breaks it off at Ctrl-C.
 async fn carry_out(command: ReplCommand, desk: &Desk, interrupt: &mut Signal) -> Result<(), ServiceError> {
+    forget_earlier(interrupt);
     let writes = command.writes();
     tokio::select! {
         outcome = command.run(desk) => outcome,
@@ -79,6 +82,11 @@ async fn carry_out(command: ReplCommand, desk: &Desk, interrupt: &mut Signal) ->
             if writes { Err(ClientError::Unknown { reason: "broken off".to_owned() }.into()) } else { Ok(()) }
         }
     }
+}
+
+/// A Ctrl-C that came when there was nothing to break off is not meant for the command that follows.
+fn forget_earlier(interrupt: &mut Signal) {
+    while let Some(Some(())) = interrupt.recv().now_or_never() {}
 }
 
 async fn from_a_pipe(desk: &Desk) -> Result<(), ServiceError> {
@@ -140,5 +148,22 @@ fn prompt(status: Result<StatusReply, ClientError>) -> String {
             None => format!("{} node {}, no leader> ", status.engine, status.node_id),
         },
         Err(_) => "no answer> ".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_of_before_does_not_break_off_the_next_command() {
+        let [mut interrupt, mut witness] = [(); 2].map(|()| signal(SignalKind::user_defined1()).unwrap());
+        let own = std::process::id().to_string();
+        assert!(std::process::Command::new("kill").args(["-USR1", &own]).status().unwrap().success());
+        witness.recv().await.unwrap();
+        forget_earlier(&mut interrupt);
+        assert!(interrupt.recv().now_or_never().is_none());
     }
 }

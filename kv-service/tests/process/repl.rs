@@ -155,6 +155,42 @@ async fn a_lock_is_held_by_one_at_a_time_and_passes_the_commands_status_on() {
     }
 }
 
+/// The keys of a lock's queue, once that many were put into it.
+fn queue(cluster: &Cluster, name: &str, count: &str) -> Vec<String> {
+    let prefix = format!("locks/{name}/");
+    let seen = ok(cli(cluster, &["watch", &prefix, "--from-revision", "1", "--count", count]));
+    seen.lines().map(|line| line.split('\t').nth(2).unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_its_place_in_the_queue_does_not_start_its_command() {
+    let cluster = Cluster::start("raft", 3).await;
+    let (mut holder, mut out) = stays(cli(&cluster, &["lock", "q", "--", "sh", "-c", "echo holds; exec sleep 1000"]));
+    assert_eq!(line(&mut out), "holds");
+    let mut waits = cli(&cluster, &["lock", "q", "--", "echo", "started"]);
+    let waits = waits.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let keys = queue(&cluster, "q", "2");
+    ok(cli(&cluster, &["delete", &keys[1]]));
+    interrupt(&holder);
+    let waited = waits.wait_with_output().unwrap();
+    assert_eq!((waited.status.code(), &waited.stdout[..]), (Some(1), &b""[..]), "{waited:?}");
+    assert!(String::from_utf8_lossy(&waited.stderr).contains("lost"), "{waited:?}");
+    assert_eq!(holder.wait().unwrap().code(), Some(128 + 2), "the interrupt was passed on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_lost_stops_all_that_the_command_has_started() {
+    let cluster = Cluster::start("raft", 3).await;
+    let script = "sleep 1000 & echo holds; wait";
+    let (mut holder, mut out) = stays(cli(&cluster, &["lock", "l", "--ttl", "1", "--", "sh", "-c", script]));
+    assert_eq!(line(&mut out), "holds");
+    let keys = queue(&cluster, "l", "1");
+    ok(cli(&cluster, &["session", "close", keys[0].rsplit('/').next().unwrap()]));
+    assert_eq!(holder.wait().unwrap().code(), Some(1));
+    // The output ends when nobody is left who could write to it.
+    assert_eq!(line(&mut out), "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn conditions_and_levels_of_freshness_are_flags() {
     let cluster = Cluster::start("raft", 3).await;

@@ -1,6 +1,12 @@
 //! Each row of the table of errors.
 
+use axum::response::IntoResponse;
+use kv_machine::{KvError, Replies, Reply};
+
+use super::super::context::{json_of, outcome_of};
+use super::super::errors::ApiError;
 use super::*;
+use crate::service::SubmitError;
 
 #[tokio::test]
 async fn a_write_that_nobody_leads_was_not_carried_out() {
@@ -42,6 +48,55 @@ async fn a_write_whose_outcome_is_unknown_is_the_only_504() {
             node.ask(method, path, "{}").await.is_error(504, ErrorCode::UnknownOutcome);
         }
     }
+}
+
+#[tokio::test]
+async fn a_write_that_was_carried_out_is_unknown_where_its_reply_makes_no_sense() {
+    let session = r#"{"session":"000102030405060708090a0b0c0d0e0f"}"#;
+    let writes = [
+        (Method::PUT, "/v1/kv/k", "v"),
+        (Method::POST, "/v1/kv/k/append", "v"),
+        (Method::DELETE, "/v1/kv/k", ""),
+        (Method::POST, "/v1/txn", "{}"),
+        (Method::POST, "/v1/sessions", session),
+        (Method::DELETE, "/v1/sessions/000102030405060708090a0b0c0d0e0f", ""),
+    ];
+    let garbage = Bytes::from_static(b"\xff\xffgarbage");
+    let none = Replies { replies: vec![] }.encode().unwrap();
+    let mismatched = Reply::SessionClosed { existed: true, revision: 1 };
+    let other = Replies { replies: vec![mismatched] }.encode().unwrap();
+    for (method, path, body) in writes {
+        let node = Node::new();
+        for reply in [&garbage, &none, &other] {
+            if (reply == &other) && path.starts_with("/v1/sessions/") {
+                continue;
+            }
+            let before = node.log.status().applied_index;
+            node.next_is_answered(reply.clone());
+            node.ask(method.clone(), path, body).await.is_error(504, ErrorCode::UnknownOutcome);
+            assert_eq!(node.log.status().applied_index, before.next(), "it was carried out");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_encoded_was_never_proposed_and_is_no_unknown_outcome() {
+    let too_long = SubmitError::Encode(KvError::NotOneReply);
+    assert!(too_long.is_definite());
+    assert_eq!(ApiError::of_write(too_long, None).into_response().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[test]
+fn that_an_answer_cannot_be_written_takes_nothing_back() {
+    struct Unwritable;
+    impl serde::Serialize for Unwritable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+    let status = |answer: Result<_, ApiError>| answer.unwrap_err().into_response().status();
+    assert_eq!(status(outcome_of(&Unwritable)), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(status(json_of(&Unwritable)), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ struct FakeLog {
     machine: Mutex<KvMachine<MemoryTables>>,
     status: Mutex<ReplicaStatus>,
     failure: Mutex<Option<RequestError>>,
+    /// What the next command is answered with, instead of what the machine has said.
+    reply: Mutex<Option<Bytes>>,
     barriers: AtomicUsize,
     modes: Mutex<Vec<ReadMode>>,
 }
@@ -67,7 +69,7 @@ impl ReplicatedLog for FakeLog {
         let reply = machine.apply(&[entry.into()]).unwrap().remove(0);
         let mut status = self.status.lock().unwrap();
         (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
-        Ok(Applied { index, reply })
+        Ok(Applied { index, reply: self.reply.lock().unwrap().take().unwrap_or(reply) })
     }
 
     async fn read_barrier(&self, mode: ReadMode, _: Duration) -> Result<LogIndex, RequestError> {
@@ -188,6 +190,7 @@ impl Node {
             machine: Mutex::new(machine),
             status: Mutex::new(status),
             failure: Mutex::new(None),
+            reply: Mutex::default(),
             barriers: AtomicUsize::new(0),
             modes: Mutex::default(),
         });
@@ -209,6 +212,11 @@ impl Node {
     /// The next request of the log fails like this.
     fn next_fails(&self, error: impl Into<RequestError>) {
         *self.log.failure.lock().unwrap() = Some(error.into());
+    }
+
+    /// The next command is carried out and answered with this.
+    fn next_is_answered(&self, reply: impl Into<Bytes>) {
+        *self.log.reply.lock().unwrap() = Some(reply.into());
     }
 
     fn change_status(&self, change: impl FnOnce(&mut ReplicaStatus)) {
