@@ -12,9 +12,7 @@ use std::time::Duration;
 use consensus_api::Blob;
 use kv_client::protocol::Consistency;
 use kv_client::wire::{Answer, Answered, Numbered, Refused, Request};
-use kv_machine::{
-    BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, Command, KvError, KvLimits, ScanRange, SessionTag,
-};
+use kv_machine::{BATCH_RESULT_BYTES_MAX, BATCH_WRITTEN_BYTES_MAX, Command, KvError, KvLimits, ScanRange, SessionTag};
 
 use super::answers;
 use super::convert;
