@@ -11,7 +11,7 @@
 //!
 //! The table is local: each node cuts the log into its own slices and keeps as much as it was told to, so none of it is
 //! in a digest. It is bounded in bytes. What the records before it took stands in each record, so that the oldest are
-//! dropped without a sum over the others.
+//! dropped without a sum over the others. With each record goes a deletion of what is never there: see `BEFORE_ALL`.
 
 use std::ops::ControlFlow;
 
@@ -25,6 +25,10 @@ use crate::schema::CHANGES;
 /// How many bytes of recent changes are kept, unless it is set otherwise.
 pub const HISTORY_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// A key before those of all records. Records come in the order of their keys, so a store that sorts what it has into files
+/// would find no two files that overlap, and so none to merge: every flush, and so every snapshot, would leave one more
+/// small file for as long as nothing is dropped. A deletion in each of them at the same key makes them overlap.
+const BEFORE_ALL: [u8; 8] = 0u64.to_be_bytes();
 const FORM: u8 = 1;
 const HEADER_BYTES: usize = 17;
 const GONE: u32 = u32::MAX;
@@ -138,6 +142,7 @@ impl History {
         if self.oldest.is_none() {
             (self.oldest, self.start) = (Some(revision), before);
         }
+        batch.delete(CHANGES, Bytes::from_static(&BEFORE_ALL));
         batch.put(CHANGES, Bytes::copy_from_slice(&revision.to_be_bytes()), bytes);
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! Snapshots on disks that are full or forget a bit: the old state stands, a clear error says why, and service goes on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use kv_client::ClientError;
 
 use crate::snapshot_scene::{Scene, Step, flip};
-use crate::watch::{Mark, names_in};
+use crate::watch::{Mark, names_in, number_in, tables_in};
 
 async fn a_full_disk_fails_a_snapshot_and_nothing_else(engine: &'static str) {
     let mut scene = Scene::start_powered(engine).await;
@@ -76,21 +77,6 @@ async fn a_paxos_node_without_room_for_what_it_is_sent_keeps_what_it_has() {
     a_full_disk_refuses_what_is_received("paxos").await;
 }
 
-/// The files of tables beneath a directory, the largest first.
-fn tables_in(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for item in fs::read_dir(directory).unwrap() {
-        let path = item.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(tables_in(&path)),
-            false if path.extension().is_some_and(|extension| extension == "sst") => found.push(path),
-            false => {}
-        }
-    }
-    found.sort_by_key(|path| std::cmp::Reverse((fs::metadata(path).unwrap().len(), path.clone())));
-    found
-}
-
 /// Gives a file an inode of its own: what happens to it happens to no other name of it.
 fn part_from_the_tables(path: &Path) {
     let copy = path.with_extension("copy");
@@ -98,24 +84,75 @@ fn part_from_the_tables(path: &Path) {
     fs::rename(copy, path).unwrap();
 }
 
-/// Files of a snapshot are damaged, before they are read or when their sender has checked them. Then the receiver finds
-/// out. Either way another snapshot is taken and sent.
-async fn damage_at_rest_is_refused(engine: &'static str, from: Step) {
+/// All files of a snapshot are damaged before they are read. The sender finds out; another one is taken and sent.
+async fn damage_at_rest_is_refused(engine: &'static str) {
     let mut scene = Scene::start(engine).await;
     scene.fall_behind().await;
     let others = scene.others();
     let files: Vec<PathBuf> = others.iter().flat_map(|id| tables_in(&scene.shelf(*id))).collect();
     files.iter().for_each(|path| part_from_the_tables(path));
     let marks: Vec<_> = others.iter().map(|id| scene.cluster().mark(*id)).collect();
-    let mark = scene.run_behind();
-    scene.reach(from, &marks).await.expect("a snapshot is sent");
+    scene.run_behind();
+    scene.reach(Step::new("sending a snapshot", 0.0), &marks).await.expect("a snapshot is sent");
     files.iter().filter(|path| path.exists()).for_each(|path| flip(path, 100));
-    if from == AT_REST {
-        assert_named(&scene, &marks, "a snapshot was damaged on the disk").await;
-    } else {
-        assert_named(&scene, &[mark], "snapshot not installed").await;
-        assert_named(&scene, &marks, "snapshot refused").await;
+    assert_named(&scene, &marks, "a snapshot was damaged on the disk").await;
+    scene.level().await;
+    scene.end().await;
+}
+
+/// The last large file of a snapshot, in the order in which they are sent.
+struct LastLarge {
+    path: PathBuf,
+    /// How many bytes are sent before it.
+    start: u64,
+    /// How many bytes the snapshot has.
+    of: u64,
+}
+
+impl LastLarge {
+    /// So large that most of it is still to be sent when its first part is.
+    const BYTES: u64 = 1 << 20;
+
+    fn of(snapshot: &Path) -> LastLarge {
+        let (mut of, mut last) = (0, None);
+        // The manifest is no file of the stream.
+        for name in names_in(snapshot).into_iter().filter(|name| name != "manifest") {
+            let path = snapshot.join(name);
+            let bytes = fs::metadata(&path).unwrap().len();
+            if bytes >= LastLarge::BYTES {
+                last = Some((path, of));
+            }
+            of += bytes;
+        }
+        let (path, start) = last.expect("a snapshot has large files");
+        LastLarge { path, start, of }
     }
+
+    /// The sender has read a part of it, and so has checked it.
+    fn is_begun_by(&self, line: &str) -> bool {
+        line.contains("snapshot part sent")
+            && number_in(line, "of") == Some(self.of)
+            && number_in(line, "through") > Some(self.start)
+    }
+}
+
+/// The end of a file is damaged once the sender has checked it and before that end is sent, so that only the receiver can
+/// find out. Another snapshot is taken and sent.
+async fn damage_on_its_way_is_refused(engine: &'static str) {
+    let mut scene = Scene::start(engine).await;
+    scene.fall_behind().await;
+    let others = scene.others();
+    let snapshots = others.iter().flat_map(|id| tables_in(&scene.shelf(*id)));
+    let snapshots: BTreeSet<PathBuf> = snapshots.map(|path| path.parent().unwrap().to_owned()).collect();
+    let files: Vec<LastLarge> = snapshots.iter().map(|snapshot| LastLarge::of(snapshot)).collect();
+    files.iter().for_each(|file| part_from_the_tables(&file.path));
+    let marks: Vec<_> = others.iter().map(|id| scene.cluster().mark(*id)).collect();
+    let mark = scene.run_behind();
+    let is_begun = |line: &str| files.iter().any(|file| file.is_begun_by(line));
+    let (_, line) = scene.cluster().find_line(&marks, is_begun, async || false).await.unwrap();
+    files.iter().filter(|file| file.is_begun_by(&line)).for_each(|file| flip(&file.path, 100));
+    assert_named(&scene, &[mark], "snapshot not installed").await;
+    assert_named(&scene, &marks, "snapshot refused").await;
     scene.level().await;
     scene.end().await;
 }
@@ -127,19 +164,14 @@ async fn assert_named(scene: &Scene, marks: &[Mark], words: &str) {
     assert!(line.contains(".sst") && line.contains("another checksum"), "{line}");
 }
 
-/// Before the first byte is read.
-const AT_REST: Step = Step::new("sending a snapshot", 0.0);
-/// When the sender has checked all files.
-const ON_ITS_WAY: Step = Step::new("snapshot part sent", 0.8);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn raft_and_paxos_do_not_send_a_snapshot_that_was_damaged_on_the_disk() {
-    tokio::join!(damage_at_rest_is_refused("raft", AT_REST), damage_at_rest_is_refused("paxos", AT_REST));
+    tokio::join!(damage_at_rest_is_refused("raft"), damage_at_rest_is_refused("paxos"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raft_and_paxos_do_not_install_a_snapshot_that_was_damaged_while_it_was_sent() {
-    tokio::join!(damage_at_rest_is_refused("raft", ON_ITS_WAY), damage_at_rest_is_refused("paxos", ON_ITS_WAY));
+    tokio::join!(damage_on_its_way_is_refused("raft"), damage_on_its_way_is_refused("paxos"));
 }
 
 /// The receiver dies with a good part of it on its disk, and finds it changed in the next life.

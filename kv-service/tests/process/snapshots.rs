@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::flood::pour;
 use crate::harness::Cluster;
 use crate::load::{Load, check, nodes_agree};
-use crate::watch::{bytes_in, names_in, number_in};
+use crate::watch::{bytes_in, names_in, number_in, tables_in};
 
 /// One that neither leads nor is spoken to.
 async fn bystander(cluster: &Cluster) -> (u64, u64) {
@@ -155,4 +155,24 @@ async fn raft_trims_its_log_keeps_two_snapshots_and_bounds_its_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paxos_trims_its_log_keeps_two_snapshots_and_bounds_its_disk() {
     the_log_is_trimmed_and_the_disk_bounded("paxos").await;
+}
+
+/// Each flushes a little of every table. What is flushed of a table that only grows at its end is merged like the rest:
+/// otherwise a snapshot would have one more file than the one before it, each of them linked, synced and sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_small_snapshots_leave_files_that_were_merged() {
+    const SNAPSHOTS: usize = 100;
+    let cluster = Cluster::start_with("raft", 1, &[]).await;
+    let client = cluster.client(&[1]);
+    for number in 0..SNAPSHOTS {
+        client.put("k", &number.to_string()).await.unwrap();
+        client.snapshot().await.unwrap();
+    }
+    let newest = cluster.status(1).await.unwrap().snapshot_index;
+    assert!(newest > 100, "{newest}");
+    let kept = names_in(&cluster.data_dir(1).join("snapshots"));
+    for name in kept {
+        let files = tables_in(&cluster.data_dir(1).join("snapshots").join(&name)).len();
+        assert!(files < SNAPSHOTS / 2, "{files} files in {name}");
+    }
 }

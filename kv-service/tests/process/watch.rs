@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -116,4 +116,19 @@ pub fn names_in(directory: &Path) -> Vec<String> {
 pub fn bytes_in(directory: &Path) -> u64 {
     let output = Command::new("du").args(["--summarize", "--bytes"]).arg(directory).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The files of tables beneath a directory, the largest first.
+pub fn tables_in(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(directory).unwrap() {
+        let path = item.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(tables_in(&path)),
+            false if path.extension().is_some_and(|extension| extension == "sst") => found.push(path),
+            false => {}
+        }
+    }
+    found.sort_by_key(|path| std::cmp::Reverse((fs::metadata(path).unwrap().len(), path.clone())));
+    found
 }
