@@ -133,12 +133,19 @@ impl Follower {
             let connected = self.connections.wait_for(|standing| standing.connection.is_some()).await;
             let Some(connection) = connected.ok().and_then(|standing| standing.connection.clone()) else { return };
             let before = self.place;
-            let error = match self.follow(&connection).await {
+            let ended = self.follow(&connection).await;
+            // What has moved on is well; what has not moved may need time.
+            if self.place != before {
+                backoff = Backoff::of(RETRY);
+            }
+            let pause = backoff.pause();
+            let error = match ended {
                 Ended::Over => return,
                 Ended::Failed(error) => Some(error),
                 Ended::Crowded(message) => {
                     let since = *self.crowded_since.get_or_insert_with(Instant::now);
-                    (since.elapsed() >= self.patience).then_some(ClerkError::TooManyWatches { message })
+                    // After a pause that ends too late there would be no time to say why.
+                    (since.elapsed() + pause >= self.patience).then_some(ClerkError::TooManyWatches { message })
                 }
                 Ended::Broken(reason) => {
                     tracing::debug!(reason, "watch broken off");
@@ -148,12 +155,8 @@ impl Follower {
             if let Some(error) = error {
                 return self.fail(error).await;
             }
-            // What has moved on is well; what has not moved may need time.
-            if self.place != before {
-                backoff = Backoff::of(RETRY);
-            }
             tokio::select! {
-                () = tokio::time::sleep(backoff.pause()) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.changes.closed() => return,
             }
         }
