@@ -118,9 +118,11 @@ impl MultiPaxos {
     /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken; the
     /// lease grows at once. An answer to a round that was never started is no answer.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
-        let is_present = reply.ballot == self.ballot || is_planted(Bug::EarlierEpochsRoundCounted);
-        let was_asked = self.leading().is_some_and(|(leader, _)| reply.round <= leader.reads.round());
-        if !is_present || !was_asked || !self.hear_from(from, reply.chosen_through) {
+        let takes_any = is_planted(Bug::EarlierEpochsRoundCounted);
+        let ballot = self.ballot;
+        let was_asked =
+            self.leading().is_some_and(|(leader, _)| reply.ballot == ballot && reply.round <= leader.reads.round());
+        if !(was_asked || takes_any) || !self.hear_from(from, reply.chosen_through) {
             return;
         }
         let (me, now, membership) = (self.config.node, self.now, self.membership.clone());

@@ -125,14 +125,11 @@ impl Raft {
     /// Takes the answer to a heartbeat of this leadership. What it confirms is looked at when the effects are taken; the
     /// lease grows at once. An answer to a round that was never started is no answer.
     pub(crate) fn on_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply) {
-        if reply.ballot != self.ballot && !is_planted(Bug::EarlierEpochsRoundCounted) {
-            return;
-        }
-        let (me, membership) = (self.config.node, self.membership.clone());
+        let takes_any = is_planted(Bug::EarlierEpochsRoundCounted);
+        let (me, ballot, membership) = (self.config.node, self.ballot, self.membership.clone());
         let Some((leader, sender)) = self.leading() else { return };
-        let Some(progress) = leader.peers.get_mut(&from).filter(|_| reply.round <= leader.reads.round()) else {
-            return;
-        };
+        let was_asked = reply.ballot == ballot && reply.round <= leader.reads.round();
+        let Some(progress) = leader.peers.get_mut(&from).filter(|_| was_asked || takes_any) else { return };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         leader.reads.acknowledge(from, reply.round);

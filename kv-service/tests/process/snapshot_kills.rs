@@ -164,8 +164,7 @@ async fn who_takes_snapshots_may_lose_power_at_any_sync(engine: &'static str) {
         powered.cluster.kill(1);
         powered
             .lose_power(1, if life % 2 == 0 { power_loss::Remains::Synced } else { power_loss::Remains::Torn(life) });
-        // From a life that ends in its first snapshot to one of several: one snapshot and what the log syncs meanwhile are
-        // some sixty.
+        // From a life that ends in its first snapshot to one of several. The log syncs as well while one is taken.
         powered.disks[&1].kill_at_sync(60 + 17 * life).unwrap();
         let mark = powered.cluster.mark(1);
         powered.cluster.run(1);
