@@ -99,7 +99,7 @@ async fn main() -> Result<(), Failure> {
     }
     let Arguments { rounds, millis, nodes, .. } = arguments;
     println!(
-        "{nodes} nodes of each engine in this process, {KEYS} keys of {VALUE_BYTES} B, nobody writes; {rounds} rounds of {millis} ms in turn; medians (range)"
+        "{nodes} nodes of each engine in this process, {KEYS} keys of {VALUE_BYTES} B, nobody writes; {rounds} rounds of {millis} ms in turn; the median, or the better of two (range)"
     );
     println!("messages and bytes: sent by all nodes for each read, heartbeats included, framing not\n");
     println!("| clients | at | mode | engine | reads/s | p50 µs | p99 µs | messages | bytes |");
