@@ -21,6 +21,7 @@
 //! leader's own replication messages name [`WriteId`] zero and leave in parallel with the leader's own disk (Raft
 //! thesis §10.2.1), and its own copy counts toward a quorum only once [`Input::Persisted`] has named its write.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::entry::{Blob, SharedEntry};
 pub use crate::hard_state::{decode_ballot, encode_ballot};
 use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, WriteId};
 use crate::log_store::{RecoveredLog, Write};
-use crate::membership::Membership;
+use crate::membership::{AppliedMembership, Membership};
 use crate::reads::ReadMode;
 use crate::time::{LogTime, MonoTime};
 use crate::transport::Lane;
@@ -148,6 +149,10 @@ pub struct Limits {
     pub peer_messages_max: usize,
     /// The most entries that a leader has proposed and not yet seen chosen.
     pub open_entries_max: usize,
+    /// How many indexes behind its own a change of members comes into force, under an engine that orders the two by a
+    /// window (Multi-Paxos: Lamport's α); so many slots above what is chosen may be open. **The same at every node, for as
+    /// long as the cluster lives**: nodes that disagree on it disagree on who decides. Others ignore it.
+    pub reconfiguration_window: u64,
     /// The most bytes of such entries.
     pub open_bytes_max: usize,
     /// The most bytes of recent entries that are kept in memory.
@@ -158,6 +163,11 @@ pub struct Limits {
     pub reads_max: usize,
 }
 
+/// The window of every cluster that is not simulated, and as many entries may be open under any engine, so that a
+/// comparison does not compare this. A whole round trip across an ocean at 40,000 entries a second, of which each may carry
+/// a batch; and no more than 4,096 no-ops to bring a change into force where nobody writes.
+pub const RECONFIGURATION_WINDOW: u64 = 4096;
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -165,7 +175,8 @@ impl Default for Limits {
             command_bytes_max: 7 << 20,
             peer_bytes_max: 16 << 20,
             peer_messages_max: 1024,
-            open_entries_max: 32_768,
+            open_entries_max: RECONFIGURATION_WINDOW as usize,
+            reconfiguration_window: RECONFIGURATION_WINDOW,
             open_bytes_max: 64 << 20,
             window_bytes_max: 96 << 20,
             unapplied_bytes_max: 32 << 20,
@@ -195,8 +206,8 @@ pub struct Recovered {
     pub applied: LogPosition,
     /// The log time of the last applied entry.
     pub log_time: LogTime,
-    /// The membership in force at `applied`.
-    pub membership: Arc<Membership>,
+    /// The members as of `applied`.
+    pub membership: AppliedMembership,
     /// The log above the base.
     pub log: RecoveredLog,
 }
@@ -209,7 +220,7 @@ impl Recovered {
             base: LogPosition::default(),
             applied: LogPosition::default(),
             log_time: LogTime::default(),
-            membership: Arc::new(membership),
+            membership: AppliedMembership::founded(Arc::new(membership)),
             log: RecoveredLog { runs: BallotRuns::default(), ..RecoveredLog::default() },
         }
     }
@@ -249,14 +260,17 @@ pub enum Input<M> {
         /// How often.
         every: Option<Duration>,
     },
-    /// A client of this node wants other members.
+    /// A client of this node wants other members, by one change: whoever is to vote is a learner by now, and has caught up
+    /// ([`membership_change`](crate::membership_change)). It completes as a proposal does, when the last entry that it
+    /// takes is applied.
     ChangeMembership {
         /// Its name.
         id: RequestId,
-        /// The members it wants in the end.
+        /// The members it wants, with the version of those that they are meant to follow.
         target: Arc<Membership>,
     },
-    /// A client of this node wants another leader.
+    /// A client of this node wants another leader. It is done when that one leads, and is refused where it did not take
+    /// over in time; the leader then leads on.
     TransferLeadership {
         /// Its name.
         id: RequestId,
@@ -290,7 +304,7 @@ pub enum Input<M> {
         /// The log time there.
         log_time: LogTime,
         /// The members there.
-        membership: Arc<Membership>,
+        membership: AppliedMembership,
     },
     /// The log store no longer holds entries up to here; everything trimmed is in the tables, durably.
     Trimmed {
@@ -318,6 +332,9 @@ pub struct Effects<M> {
     pub snapshots: Vec<SendSnapshot>,
     /// The node's part in the cluster has changed.
     pub role: Option<RoleChange>,
+    /// With whom to be in touch from now on: the members of every configuration that has a say, and those who were
+    /// removed and have yet to be told.
+    pub contacts: Option<Arc<Membership>>,
 }
 
 impl<M> Default for Effects<M> {
@@ -331,6 +348,7 @@ impl<M> Default for Effects<M> {
             read_back: Vec::new(),
             snapshots: Vec::new(),
             role: None,
+            contacts: None,
         }
     }
 }
@@ -346,6 +364,7 @@ impl<M> Effects<M> {
             && self.read_back.is_empty()
             && self.snapshots.is_empty()
             && self.role.is_none()
+            && self.contacts.is_none()
     }
 }
 
@@ -412,6 +431,51 @@ pub enum Refusal {
         bytes: u64,
         /// The limit.
         limit: u64,
+    },
+    /// A change of members was meant for others than the present ones.
+    #[error(
+        "the members have changed meanwhile: version {asked} was asked to change, and they are at version {present}; look at them ('kv-service members') and ask again"
+    )]
+    MembershipMoved {
+        /// The version that was to be changed.
+        asked: u64,
+        /// The present one.
+        present: u64,
+    },
+    /// One change of members at a time.
+    #[error("another change of members is under way; ask again when it is done ('kv-service members' shows it)")]
+    ChangePending,
+    /// The leader is so new that it does not know yet what of the log is committed.
+    #[error("the leader was elected just now and has yet to commit an entry of its own; ask again in a moment")]
+    NotReady,
+    /// Nobody can be a cluster of these.
+    #[error("these cannot be the members: {reason}")]
+    InvalidMembership {
+        /// Why not.
+        reason: String,
+    },
+    /// A learner that would hold up the cluster.
+    #[error(
+        "node {node} is {behind} entries behind and would hold up the cluster as a voter; check that it runs, and ask again when it has caught up ('kv-service members' shows how far it is)"
+    )]
+    LearnerLags {
+        /// Which one.
+        node: NodeId,
+        /// By how many entries.
+        behind: u64,
+    },
+    /// Only a voter can lead.
+    #[error("node {node} does not vote, so it cannot lead; name a voter ('kv-service members' shows them)")]
+    NotAVoter {
+        /// Which one.
+        node: NodeId,
+    },
+    /// Leadership stays where it was.
+    #[error("{} did not take over in time, and the leader leads on; check that it runs, or name another one",
+        .to.map_or("nobody".into(), |node| format!("node {node}")))]
+    TransferFailed {
+        /// Who was to lead.
+        to: Option<NodeId>,
     },
     /// The engine cannot do this.
     #[error("{what} is not supported by this engine")]
@@ -484,6 +548,10 @@ pub struct EngineStatus {
     pub base_index: LogIndex,
     /// The members in force.
     pub membership: Arc<Membership>,
+    /// Whether they are about to change: a change is open, or chosen and not all in force.
+    pub is_changing: bool,
+    /// At a leader: up to where each peer is known to have the log.
+    pub progress: BTreeMap<NodeId, LogIndex>,
 }
 
 /// Why an engine does not start.

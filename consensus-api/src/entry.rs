@@ -64,9 +64,11 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The id of the request that this entry answers, if it answers one.
+    /// The id of the request that this entry answers, if it answers one. Members that are on the way from one set of voters
+    /// to another do not: the entry that ends the change has the same id.
     pub fn request_id(&self) -> Option<RequestId> {
         match self {
+            Payload::Membership { membership, .. } if membership.is_joint() => None,
             Payload::Command { id, .. } | Payload::Membership { id, .. } | Payload::StopSign { id, .. } => Some(*id),
             Payload::Noop | Payload::Tick => None,
         }

@@ -4,6 +4,8 @@
 //!   follower                                   leader
 //!   propose ──Propose{ballot, …}─────────────▶ admits each id once, appends
 //!           ◀─Refuse{…}─────────────────────── or refuses, definitely
+//!   change ───ChangeMembership{ballot, …}────▶ likewise
+//!   transfer ─TransferLeadership{ballot, …}──▶ hands over; who leads next shows that it is done
 //!   (completes when the follower itself applies an entry with the id)
 //!   read ─────Read{ballot, mode, …}──────────▶ one quorum round for all, or none under a lease
 //!           ◀─ReadIndex{…}──────────────────── serve once applied that far
@@ -15,12 +17,14 @@
 //! restarted leader, its set of ids empty, would append the copy a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
 use crate::engine::{ReadReady, Refusal, Refused};
 use crate::entry::Blob;
 use crate::ids::{Ballot, NodeId, RequestId};
+use crate::membership::Membership;
 use crate::planted::{Bug, is_planted};
 use crate::reads::ReadMode;
 
@@ -52,6 +56,24 @@ pub enum Errand {
         /// The reads.
         ids: Vec<RequestId>,
     },
+    /// Please change the members.
+    ChangeMembership {
+        /// The ballot of the leader that is asked.
+        ballot: Ballot,
+        /// The request's name.
+        id: RequestId,
+        /// The members that are wanted.
+        target: Arc<Membership>,
+    },
+    /// Please hand over.
+    TransferLeadership {
+        /// The ballot of the leader that is asked.
+        ballot: Ballot,
+        /// The request's name.
+        id: RequestId,
+        /// To whom, or to the most advanced voter.
+        to: Option<NodeId>,
+    },
     /// These were definitely not carried out.
     Refuse {
         /// Which, and why.
@@ -64,10 +86,32 @@ pub enum Errand {
     },
 }
 
+/// The most requests of an operator that wait to be forwarded: they are forwarded with the next effects.
+const ORDERS_MAX: usize = 64;
+
+/// What an operator asks of the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Other members.
+    ChangeMembership(Arc<Membership>),
+    /// Another leader: this one, or the most advanced voter.
+    TransferLeadership(Option<NodeId>),
+}
+
+impl Order {
+    fn to_leader_of(self, ballot: Ballot, id: RequestId) -> Errand {
+        match self {
+            Order::ChangeMembership(target) => Errand::ChangeMembership { ballot, id, target },
+            Order::TransferLeadership(to) => Errand::TransferLeadership { ballot, id, to },
+        }
+    }
+}
+
 /// A follower's errands: what it has yet to send, and the reads that it waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Errands {
     proposals: Vec<Proposal>,
+    orders: Vec<(RequestId, Order)>,
     reads: BTreeMap<ReadMode, Vec<RequestId>>,
     awaited: BTreeMap<RequestId, ReadMode>,
 }
@@ -76,6 +120,15 @@ impl Errands {
     /// Will forward this proposal with the next effects.
     pub fn propose(&mut self, proposal: Proposal) {
         self.proposals.push(proposal);
+    }
+
+    /// Will forward this order with the next effects.
+    pub fn order(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        if self.orders.len() >= ORDERS_MAX {
+            return Err(Refusal::Busy);
+        }
+        self.orders.push((id, order));
+        Ok(())
     }
 
     /// Will ask for this read's index, by these means, with the next effects.
@@ -114,6 +167,7 @@ impl Errands {
         if !batch.is_empty() {
             errands.push(Errand::Propose { ballot, proposals: batch });
         }
+        errands.extend(std::mem::take(&mut self.orders).into_iter().map(|(id, order)| order.to_leader_of(ballot, id)));
         let reads = std::mem::take(&mut self.reads).into_iter();
         errands.extend(reads.map(|(mode, ids)| Errand::Read { ballot, mode, ids }));
         errands
@@ -135,7 +189,8 @@ impl Errands {
     /// sent are not: the old leader may have appended them.
     pub fn abandon(&mut self, leader: Option<NodeId>) -> Vec<Refused> {
         self.reads.clear();
-        let unsent = std::mem::take(&mut self.proposals).into_iter().map(|proposal| proposal.id);
+        let orders = std::mem::take(&mut self.orders).into_iter().map(|(id, _)| id);
+        let unsent = std::mem::take(&mut self.proposals).into_iter().map(|proposal| proposal.id).chain(orders);
         let awaited = std::mem::take(&mut self.awaited).into_keys();
         unsent.chain(awaited).map(|id| Refused { id, reason: Refusal::NotLeader { leader } }).collect()
     }

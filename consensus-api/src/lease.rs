@@ -41,7 +41,8 @@
 //! that leader's lease ends before, for it counts what was pledged and no more.
 //!
 //! The lease is part of what a node knows as a leader, and ends with that. A leader that is about to hand over
-//! [gives it up](Lease::give_up) first: whom it hands over to may be elected by voters that owe it nothing.
+//! [gives it up](Lease::give_up) first, for good in its ballot, and whom it hands over to tells the voters so, who owe it
+//! [nothing more](Pledge::release) then. While the members change, the lease is counted by whoever decides on the next entry.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -133,6 +134,12 @@ impl Lease {
         self.end = MonoTime::default();
     }
 
+    /// Others vote from now on: counts the same pledges by these quorums.
+    pub fn recount(&mut self, me: NodeId, quorums: Quorums<'_>) {
+        self.end = MonoTime::default();
+        self.count(me, quorums);
+    }
+
     /// The own vote is given with leading itself: who leads votes for another only by leading no more.
     fn count(&mut self, me: NodeId, quorums: Quorums<'_>) {
         if self.clock_drift_ppm.is_some() {
@@ -221,6 +228,15 @@ impl Pledge {
         self.binds(candidate, now) && !(forced && is_planted(Bug::ForcedElectionIgnoresLease))
     }
 
+    /// The leader `from` has handed over, and given its lease up before: what is owed to it, and known to be, is owed no
+    /// more. It relies on nothing of it in its present leadership; and a word of an earlier one is not believed, because
+    /// whoever has heard it lead again refuses the older ballot that this word comes with.
+    pub fn release(&mut self, from: NodeId, now: MonoTime) {
+        if self.to == from {
+            self.until = self.until.min(now);
+        }
+    }
+
     /// From when on it binds no more.
     pub fn until(&self) -> MonoTime {
         self.until
@@ -269,6 +285,20 @@ mod tests {
             let quorums = Quorums::new(&self.voters, &self.none);
             self.lease.answered((node, round), Duration::from_millis(pledge_ms), now, ME, quorums);
         }
+    }
+
+    #[test]
+    fn a_leader_that_hands_over_releases_what_is_owed_to_it_and_to_nobody_else() {
+        let timing = Timing { election_timeout: Duration::from_millis(500), ..timing() };
+        let mut pledge = Pledge::recovered(&timing, Duration::ZERO, false, at(0));
+        pledge.heard(TWO, at(100));
+        pledge.release(THREE, at(110));
+        assert!(pledge.binds(THREE, at(110)), "that was owed to another");
+        pledge.release(TWO, at(110));
+        assert!(!pledge.binds(THREE, at(110)));
+        let mut restarted = Pledge::recovered(&timing, Duration::from_millis(500), false, at(0));
+        restarted.release(TWO, at(10));
+        assert!(restarted.binds(TWO, at(10)), "whom it owes to is forgotten");
     }
 
     #[test]

@@ -12,9 +12,9 @@
 //!
 //! No I/O, no runtime and no protocol lives here. What does, besides the traits, is what both engines need and what
 //! must therefore be the same under both: quorum arithmetic ([`quorum`]), the failure detector ([`detector`]), read
-//! rounds ([`reads`]), leases ([`lease`]), ticks ([`timekeeper`]), forwarding ([`errands`]), the hard state
-//! ([`hard_state`]), the pending write ([`log_writer`]), the window of recent entries ([`window`]) and the hand-out of
-//! committed ones ([`delivery`]).
+//! rounds ([`reads`]), leases ([`lease`]), ticks ([`timekeeper`]), forwarding ([`errands`]), who belongs to the cluster
+//! ([`membership_log`], [`membership_change`]), handing over ([`hand_over`]), the hard state ([`hard_state`]), the pending
+//! write ([`log_writer`]), the window of recent entries ([`window`]) and the hand-out of committed ones ([`delivery`]).
 
 pub mod ballot_runs;
 pub mod codec;
@@ -24,12 +24,15 @@ pub mod engine;
 pub mod entry;
 pub mod errands;
 pub mod flow;
+pub mod hand_over;
 pub mod hard_state;
 pub mod ids;
 pub mod lease;
 pub mod log_store;
 pub mod log_writer;
 pub mod membership;
+pub mod membership_change;
+pub mod membership_log;
 pub mod planted;
 pub mod quorum;
 pub mod random;
@@ -53,7 +56,7 @@ pub use entry::{Blob, Entry, Payload, SharedEntry};
 pub use hard_state::HardState;
 pub use ids::{Ballot, ClusterId, EngineName, Era, GroupId, LogIndex, NodeId, ReadBackId, RequestId, StoreId, WriteId};
 pub use log_store::{LogStore, RecoveredLog, Write};
-pub use membership::{Member, Membership};
+pub use membership::{AppliedMembership, Member, Membership};
 pub use quorum::{Quorums, Tally, Verdict};
 pub use reads::ReadMode;
 pub use replicated_log::{Applied, Event, EventStream, ReplicaStatus, ReplicatedLog, RequestError};

@@ -1,10 +1,12 @@
-//! Who belongs to the cluster, who may vote, and where each can be found.
+//! Who belongs to the cluster, who may vote, and where each can be found; and what a state machine keeps of that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::ids::{NodeId, StoreId};
+use crate::ids::{LogIndex, NodeId, StoreId};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::Quorums;
 
 /// Where a member listens, and which disk it is known by.
@@ -19,6 +21,9 @@ pub struct Member {
 /// The members at some index of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Membership {
+    /// How many entries have named members before this one; zero for the founders. Each names the one that it follows by
+    /// counting on from it, so that of two changes that were proposed to the same members one is void, whoever led.
+    pub version: u64,
     /// Who votes; while the members change, who will vote.
     pub voters: BTreeSet<NodeId>,
     /// While the members change, who voted until now: both majorities must agree. Empty otherwise.
@@ -39,6 +44,11 @@ impl Membership {
     /// The quorums by which this membership decides.
     pub fn quorums(&self) -> Quorums<'_> {
         Quorums::new(&self.voters, &self.outgoing)
+    }
+
+    /// Whether it is on the way from one set of voters to another, and decides by both.
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Whether the node votes, in either half of a joint configuration.
@@ -62,9 +72,107 @@ impl Membership {
         everyone.into_iter().filter(move |node| *node != me)
     }
 
+    /// Whether both name the same members in the same parts, whatever came before.
+    pub fn names_the_same(&self, other: &Membership) -> bool {
+        let Membership { version: _, voters, outgoing, learners, members } = self;
+        (voters, outgoing, learners, members) == (&other.voters, &other.outgoing, &other.learners, &other.members)
+    }
+
     /// What the membership counts as in bounds that are stated in bytes.
     pub fn size_bytes(&self) -> usize {
         self.members.values().map(|member| 48 + member.address.len()).sum::<usize>()
             + 8 * (self.voters.len() + self.outgoing.len() + self.learners.len())
+    }
+}
+
+/// What a state machine replies to an entry that names members and is void.
+pub const VOID_REPLY: &[u8] = b"void";
+
+/// The members as of an applied index, part of the state machine's tables: the same at every replica.
+///
+/// ```text
+///   entries    … members v3 at 40 …………… members v4 at 90 …………………… applied
+///                    previous                 latest, since 90
+/// ```
+///
+/// Two of them, because an engine may bring a change into force some way behind its entry, and whoever restarts in
+/// between must know who decides until then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct AppliedMembership {
+    /// Those that the latest entry has named, or the founders.
+    pub latest: Arc<Membership>,
+    /// Where that entry stands; zero for the founders.
+    pub since: LogIndex,
+    /// Those before; `None` for the founders.
+    pub previous: Option<Arc<Membership>>,
+}
+
+impl AppliedMembership {
+    /// The founders, before any entry.
+    pub fn founded(founders: Arc<Membership>) -> AppliedMembership {
+        AppliedMembership { latest: founders, since: LogIndex::ZERO, previous: None }
+    }
+
+    /// Takes the entry at `index`, which names these. False where it is void: another change has come between it and the
+    /// members that it was meant for, and it changes nothing. That is decided by what is chosen and nothing else, so every
+    /// replica decides alike.
+    ///
+    /// In Multi-Paxos it does happen: a leader proposes v4 at 90 and is cut off; the next one, whose quorum has not seen
+    /// that, proposes another v4 at 95, behind a hole at 90; a third finds both, and each may have been chosen.
+    pub fn take(&mut self, index: LogIndex, members: &Arc<Membership>) -> bool {
+        if members.version != self.latest.version + 1 && !is_planted(Bug::VoidChangeTaken) {
+            return false;
+        }
+        self.previous = Some(std::mem::replace(&mut self.latest, members.clone()));
+        self.since = index;
+        true
+    }
+
+    /// Who decides at `index`, where a change is in force from `window` indexes behind its entry on. It may be asked of
+    /// any index that is above what this tells of by no more than the window, and not below: nothing that is yet to be
+    /// chosen has a say there.
+    pub fn governing(&self, index: LogIndex, window: u64) -> &Arc<Membership> {
+        match &self.previous {
+            Some(previous) if index.0 < self.in_force_from(window).0 => previous,
+            _ => &self.latest,
+        }
+    }
+
+    /// From which index on the latest are in force.
+    pub fn in_force_from(&self, window: u64) -> LogIndex {
+        if self.previous.is_none() { LogIndex::ZERO } else { LogIndex(self.since.0.saturating_add(window)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(version: u64, voters: &[u64]) -> Arc<Membership> {
+        let member = Member { address: "127.0.0.1:1".to_owned(), store: StoreId(1) };
+        let members = voters.iter().map(|voter| (NodeId(*voter), member.clone()));
+        Arc::new(Membership { version, ..Membership::of_voters(members) })
+    }
+
+    #[test]
+    fn a_change_that_was_meant_for_other_members_is_void() {
+        let mut applied = AppliedMembership::founded(members(0, &[1]));
+        assert!(applied.take(LogIndex(5), &members(1, &[1, 2])));
+        let before = applied.clone();
+        assert!(!applied.take(LogIndex(6), &members(1, &[1, 3])), "it was proposed to the founders");
+        assert!(!applied.take(LogIndex(7), &members(3, &[1, 3])));
+        assert_eq!(applied, before);
+        assert!(applied.take(LogIndex(8), &members(2, &[1, 3])));
+    }
+
+    #[test]
+    fn until_the_window_has_passed_the_previous_members_decide() {
+        let (founders, next) = (members(0, &[1]), members(1, &[2]));
+        let mut applied = AppliedMembership::founded(founders.clone());
+        assert_eq!(*applied.governing(LogIndex(1), 4), founders);
+        assert!(applied.take(LogIndex(5), &next));
+        assert_eq!(*applied.governing(LogIndex(8), 4), founders);
+        assert_eq!(*applied.governing(LogIndex(9), 4), next);
+        assert_eq!((applied.in_force_from(4), applied.in_force_from(0)), (LogIndex(9), LogIndex(5)));
     }
 }

@@ -137,6 +137,20 @@ bugs! {
     InstallationKeepsSuffix,
     /// An installation drops the entries behind the snapshot's last one.
     InstallationDropsSuffix,
+    /// A change of members is in force at another moment than the protocol says: in Raft once it is committed, in
+    /// Multi-Paxos right behind its slot.
+    MembersInForceAtWrongMoment,
+    /// A leader acts on a change of members before its own epoch allows it: in Raft it changes them before an entry of its
+    /// term is committed, in Multi-Paxos it proposes in slots of new members before a quorum of them has promised.
+    OwnEpochBarrierMissing,
+    /// A learner's copy or vote counts toward a quorum.
+    LearnerCounted,
+    /// While the members change, the old ones alone decide on what the new ones have a say in.
+    OldMembersDecideAlone,
+    /// A read's round is counted among members that have no say where it reads, so one that was removed may make it up.
+    ReadCountedAmongOthers,
+    /// A void change of members is carried out.
+    VoidChangeTaken,
     /// What sessions remember is left out of a snapshot: behind it a retry is carried out again.
     DedupLeftOutOfSnapshot,
     /// The reply to a request is recorded before what the request does, and not with it.

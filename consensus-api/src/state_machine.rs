@@ -1,6 +1,5 @@
 //! What the log is for: a deterministic machine that applies its entries in order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::LogPosition;
 use crate::entry::SharedEntry;
 use crate::ids::LogIndex;
-use crate::membership::Membership;
+use crate::membership::AppliedMembership;
 use crate::time::LogTime;
 
 /// How far a state machine has come, as its own tables say. The members are part of the tables, so that a checkpoint
@@ -19,8 +18,8 @@ pub struct AppliedState {
     pub position: LogPosition,
     /// The highest log time of the entries so far.
     pub log_time: LogTime,
-    /// The members, as of that entry; `None` until an entry or the founding has named some.
-    pub membership: Option<Arc<Membership>>,
+    /// The members, as of that entry; `None` until the founding has named some.
+    pub membership: Option<AppliedMembership>,
 }
 
 /// A deterministic machine above the log. One thread owns it.
@@ -40,7 +39,8 @@ pub trait StateMachine: Send + 'static {
     /// reply for each entry that was applied, empty for those that are not commands. A command that makes
     /// no sense to the machine gets a reply that says so, the same at every replica; it is not an error. A command without
     /// bytes says nothing, as one that stands for a read does ([`ReadMode::Log`](crate::ReadMode::Log)): it changes nothing
-    /// and its reply is empty.
+    /// and its reply is empty. An entry that names members is [taken](AppliedMembership::take), with an empty reply, or is
+    /// void, with [`VOID_REPLY`](crate::membership::VOID_REPLY).
     fn apply(&mut self, entries: &[SharedEntry]) -> Result<Vec<Bytes>, Self::Error>;
 
     /// How often the machine wants the log's time to go forward while nobody writes, as things stand now; `None`: it

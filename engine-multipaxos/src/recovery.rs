@@ -39,10 +39,10 @@ impl MultiPaxos {
         validate(&recovered, ballot, chosen_through).map_err(|reason| EngineError::Log { reason })?;
         let log =
             Log::recovered(recovered.base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
-        let alone = recovered.membership.quorums().reached(|node| node == config.node);
+        let alone = recovered.membership.latest.quorums().reached(|node| node == config.node);
         let mut engine = MultiPaxos {
             now,
-            membership: recovered.membership,
+            membership: recovered.membership.latest,
             ballot,
             ballot_write: WriteId(0),
             writes_durable: WriteId(0),

@@ -13,9 +13,7 @@
 //! Only what is chosen is trimmed, and a snapshot says nothing of slots above it. So every accept above the base stays,
 //! on disk as in memory: the driver trims the log store up to the base and removes nothing else.
 
-use std::sync::Arc;
-
-use consensus_api::{LogPosition, LogTime, Membership, NodeId, SendSnapshot};
+use consensus_api::{AppliedMembership, LogPosition, LogTime, NodeId, SendSnapshot};
 
 use crate::MultiPaxos;
 use crate::role::RoleState;
@@ -45,7 +43,7 @@ impl MultiPaxos {
     /// and the snapshot does not tell what was chosen there: take slot 9, where this leader's Accept has reached one
     /// node and a higher ballot has chosen another value. A watermark from here that covers 9 would make that node
     /// believe in the wrong one.
-    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: Arc<Membership>) {
+    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: AppliedMembership) {
         if base.index <= self.log.base().index || base.index < self.delivery.applied() {
             return;
         }
@@ -53,7 +51,7 @@ impl MultiPaxos {
             self.become_follower(None);
         }
         self.log.install(base, time);
-        self.membership = membership;
+        self.membership = membership.latest;
         self.delivery.restart_after(base.index);
         // What the same batch handed out before belongs to the tables that were replaced.
         self.effects.committed.clear();

@@ -152,6 +152,8 @@ impl Engine for Raft {
             last_index: self.log.last_index(),
             base_index: self.log.base().index,
             membership: self.membership.clone(),
+            is_changing: false,
+            progress: Default::default(),
         }
     }
 }
@@ -172,6 +174,10 @@ impl Raft {
                 self.on_forwarded_proposals(from, ballot, proposals);
             }
             Message::Errand(Errand::Read { ballot, mode, ids }) => self.on_forwarded_reads(from, ballot, mode, ids),
+            Message::Errand(Errand::ChangeMembership { id, .. } | Errand::TransferLeadership { id, .. }) => {
+                let refused = vec![consensus_api::Refused { id, reason: consensus_api::Refusal::NotReady }];
+                self.send(from, Message::Errand(Errand::Refuse { refused }));
+            }
             Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
             Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),
         }

@@ -59,10 +59,10 @@ impl Raft {
             log.writer.set_hard_state(HardState { ballot, pledge }.encode());
         }
         let ballot_write = log.dependency();
-        let alone = recovered.membership.quorums().reached(|node| node == config.node);
+        let alone = recovered.membership.latest.quorums().reached(|node| node == config.node);
         let mut raft = Raft {
             now,
-            membership: recovered.membership,
+            membership: recovered.membership.latest,
             ballot,
             ballot_write,
             writes_durable: WriteId(0),

@@ -6,9 +6,7 @@
 //!           probes at its base, every interval  ◀── Matched: the snapshot has arrived ──
 //! ```
 
-use std::sync::Arc;
-
-use consensus_api::{LogPosition, LogTime, Membership, NodeId, SendSnapshot};
+use consensus_api::{AppliedMembership, LogPosition, LogTime, NodeId, SendSnapshot};
 
 use crate::Raft;
 use crate::message::Append;
@@ -45,7 +43,7 @@ impl Raft {
 
     /// Tables that somebody sent have replaced the own ones, and stand for the log up to `base`. The driver has trimmed
     /// the log store that far; what follows is kept if the entry at `base` is the snapshot's, and removed if it is not.
-    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: Arc<Membership>) {
+    pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: AppliedMembership) {
         if base.index <= self.log.base().index || base.index < self.delivery.applied() {
             return;
         }
@@ -56,7 +54,7 @@ impl Raft {
             self.adopt(self.ballot.round + 1);
         }
         self.log.install(base, time);
-        self.membership = membership;
+        self.membership = membership.latest;
         self.delivery.restart_after(base.index);
         // What the same batch handed out before belongs to the tables that were replaced.
         self.effects.committed.clear();

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use bincode::Decode;
 use bytes::Bytes;
+use consensus_api::membership::VOID_REPLY;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    AppliedState, Ballot, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine, TableBatch, TableRead,
-    Tables, codec,
+    AppliedMembership, AppliedState, Ballot, LogIndex, LogPosition, Membership, Payload, SharedEntry, StateMachine,
+    TableBatch, TableRead, Tables, codec,
 };
 
 use crate::digest;
@@ -84,17 +85,18 @@ impl<T: Tables> KvMachine<T> {
     /// # Errors
     /// [`KvError::AlreadyFounded`] where the machine has other members or has applied entries without any.
     pub fn found(&mut self, membership: Arc<Membership>) -> Result<(), KvError> {
+        let founded = AppliedMembership::founded(membership);
         match &self.applied.membership {
-            Some(present) if *present == membership => return Ok(()),
+            Some(present) if *present == founded => return Ok(()),
             // No entry is ever chosen under ballot zero: nothing of a log was applied since the beginning.
             None if self.applied.position.ballot == Ballot::ZERO => {}
             _ => return Err(KvError::AlreadyFounded),
         }
         let mut batch = TableBatch::default();
-        batch.put(META, MEMBERS_KEY, codec::encode(&*membership)?);
+        batch.put(META, MEMBERS_KEY, codec::encode(&founded)?);
         self.tables.write(batch).map_err(KvError::tables)?;
         self.tables.flush().map_err(KvError::tables)?;
-        self.applied.membership = Some(membership);
+        self.applied.membership = Some(founded);
         Ok(())
     }
 
@@ -132,7 +134,7 @@ impl<T: Tables> KvMachine<T> {
         if let Some(membership) = &next.membership
             && Some(membership) != self.applied.membership.as_ref()
         {
-            batch.put(META, MEMBERS_KEY, codec::encode(&**membership)?);
+            batch.put(META, MEMBERS_KEY, codec::encode(membership)?);
         }
         self.tables.write(batch).map_err(KvError::tables)?;
         self.applied = next;
@@ -180,8 +182,9 @@ impl<T: Tables> StateMachine for KvMachine<T> {
                 Payload::Command { data, .. } if data.0.is_empty() => Bytes::new(),
                 Payload::Command { data, .. } => executor.run(&data.0)?.encode()?,
                 Payload::Membership { membership, .. } | Payload::StopSign { membership, .. } => {
-                    next.membership = Some(membership.clone());
-                    Bytes::new()
+                    let founded = next.membership.get_or_insert_with(|| AppliedMembership::founded(Arc::default()));
+                    let is_void = !founded.take(entry.index, membership);
+                    Bytes::from_static(if is_void { VOID_REPLY } else { b"" })
                 }
                 Payload::Noop | Payload::Tick => Bytes::new(),
             });
@@ -263,12 +266,12 @@ where
     let record = |key| tables.get(META, key).map_err(KvError::tables);
     let progress: Progress = decode_record(PROGRESS_KEY, record(PROGRESS_KEY)?)?.unwrap_or_default();
     let position: LogPosition = decode_record(POSITION_KEY, record(POSITION_KEY)?)?.unwrap_or_default();
-    let membership: Option<Membership> = decode_record(MEMBERS_KEY, record(MEMBERS_KEY)?)?;
+    let membership: Option<AppliedMembership> = decode_record(MEMBERS_KEY, record(MEMBERS_KEY)?)?;
     if position.index != progress.index {
         let reason = format!("it says {}, the progress {}", position.index, progress.index);
         return Err(KvError::damaged("the applied position", reason));
     }
-    let applied = AppliedState { position, log_time: progress.log_time, membership: membership.map(Arc::new) };
+    let applied = AppliedState { position, log_time: progress.log_time, membership };
     Ok((applied, progress.revision))
 }
 

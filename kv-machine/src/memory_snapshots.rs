@@ -242,7 +242,11 @@ fn written(contents: &Contents) -> Result<Kept, MemorySnapshotError> {
         let name = format!("{:06}", files.len());
         files.push(SnapshotFile { name, bytes: file.len() as u64, checksum: Sha256::digest(file).into() });
     }
-    let membership = applied.membership.as_deref().filter(|_| !is_planted(Bug::SnapshotLacksMembership));
+    let membership = applied
+        .membership
+        .as_ref()
+        .map(|applied| &*applied.latest)
+        .filter(|_| !is_planted(Bug::SnapshotLacksMembership));
     let membership = membership.cloned().unwrap_or_default();
     let (position, log_time) = (applied.position, applied.log_time);
     let mut manifest = SnapshotManifest { id: SnapshotId(0), position, log_time, membership, files };

@@ -28,7 +28,7 @@ pub const CHANGES: Table = Table(3);
 
 /// Holds a [`Progress`].
 pub const PROGRESS_KEY: &[u8] = b"progress";
-/// Holds a [`consensus_api::Membership`].
+/// Holds a [`consensus_api::AppliedMembership`].
 pub const MEMBERS_KEY: &[u8] = b"members";
 /// Holds a [`consensus_api::LogPosition`].
 pub const POSITION_KEY: &[u8] = b"local/position";

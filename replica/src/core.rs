@@ -11,11 +11,12 @@
 //! until the tables have applied its index.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{
-    Engine, Input, LogIndex, MonoTime, Outgoing, ReadBack, Refusal, Refused, RequestId, RoleChange, SendSnapshot,
-    SharedEntry, Write, WriteId,
+    Engine, Input, LogIndex, Membership, MonoTime, Outgoing, ReadBack, Refusal, Refused, RequestId, RoleChange,
+    SendSnapshot, SharedEntry, Write, WriteId,
 };
 
 /// The most messages that wait for the disk. A disk that hangs finishes no write, and peers ask all the same; beyond this
@@ -55,6 +56,8 @@ pub struct Actions<M> {
     pub snapshots: Vec<SendSnapshot>,
     /// The node's new part.
     pub role: Option<RoleChange>,
+    /// Whom to be in touch with from now on.
+    pub contacts: Option<Arc<Membership>>,
 }
 
 /// Who sees to the actions: threads, sockets and a disk in service, the world in simulation.
@@ -64,6 +67,8 @@ pub trait Outlet<M> {
 
     /// The node's part has changed.
     fn change_role(&mut self, change: RoleChange) -> Result<(), Self::Stop>;
+    /// These are to be in touch with, and nobody else; before anything is sent to them.
+    fn change_contacts(&mut self, contacts: &Membership) -> Result<(), Self::Stop>;
     /// To be written.
     fn write(&mut self, write: Write) -> Result<(), Self::Stop>;
     /// To be sent.
@@ -84,9 +89,12 @@ impl<M> Actions<M> {
     /// Hands everything out in the one order that service and simulation share. The write goes to the disk before the
     /// messages are encoded, so that a leader's disk and its followers' work side by side.
     pub fn hand_out<O: Outlet<M>>(self, outlet: &mut O) -> Result<(), O::Stop> {
-        let Actions { write, messages, apply, reads, refused, read_back, snapshots, role } = self;
+        let Actions { write, messages, apply, reads, refused, read_back, snapshots, role, contacts } = self;
         if let Some(change) = role {
             outlet.change_role(change)?;
+        }
+        if let Some(contacts) = contacts {
+            outlet.change_contacts(&contacts)?;
         }
         if let Some(write) = write {
             outlet.write(write)?;
@@ -166,6 +174,7 @@ impl<E: Engine> Core<E> {
             read_back: effects.read_back,
             snapshots: effects.snapshots,
             role: effects.role,
+            contacts: effects.contacts,
         }
     }
 

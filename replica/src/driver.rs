@@ -271,6 +271,12 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
         Ok(())
     }
 
+    fn change_contacts(&mut self, contacts: &Membership) -> Result<(), String> {
+        tracing::info!(members = ?contacts.members.keys().map(|node| node.0).collect::<Vec<_>>(), "contacts");
+        self.transport.set_membership(contacts);
+        Ok(())
+    }
+
     fn write(&mut self, write: Write) -> Result<(), String> {
         self.backlog.written(&write);
         self.changes.send(Change::Write(write)).map_err(|_| gone("writer"))

@@ -9,7 +9,9 @@
 use std::sync::Arc;
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Engine, EngineConfig, Era, LogPosition, LogStore, Membership, MonoTime, Recovered, StateMachine};
+use consensus_api::{
+    AppliedMembership, Engine, EngineConfig, Era, LogPosition, LogStore, Membership, MonoTime, Recovered, StateMachine,
+};
 
 use crate::core::Core;
 use crate::error::ReplicaError;
@@ -60,7 +62,7 @@ pub fn recover<E: Engine, L: LogStore, S: StateMachine>(
             base: log.base(),
             applied: if is_planted(Bug::AppliedAgainAfterRestart) { previous } else { applied.position },
             log_time: applied.log_time,
-            membership: applied.membership.unwrap_or_else(|| Arc::new(founders)),
+            membership: applied.membership.unwrap_or_else(|| AppliedMembership::founded(Arc::new(founders))),
             log: recovered,
         },
         now,

@@ -13,8 +13,8 @@ use std::time::Duration;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Input, LogStore, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot, SharedEntry,
-    StateMachine, Write, codec,
+    Input, LogStore, Membership, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot,
+    SharedEntry, StateMachine, Write, codec,
 };
 use replica::core::Outlet;
 
@@ -308,6 +308,10 @@ impl<P: Protocol> Outlet<P::Message> for Hands<'_, P> {
         }
         self.world.note(Happening::Role(self.id, change));
         if change.role == Role::Leader { self.moment(Moment::NextElected) } else { Ok(()) }
+    }
+
+    fn change_contacts(&mut self, _contacts: &Membership) -> Result<(), Stop> {
+        Ok(())
     }
 
     fn write(&mut self, write: Write) -> Result<(), Stop> {

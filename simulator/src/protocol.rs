@@ -127,6 +127,13 @@ fn errand(errand: &Errand) -> String {
             let mode = if *mode == ReadMode::Index { String::new() } else { format!("{mode:?} ").to_lowercase() };
             format!("Read {ballot} {mode}{}", list(ids, RequestId::to_string))
         }
+        Errand::ChangeMembership { ballot, id, target } => {
+            format!("ChangeMembership {ballot} {id} {}", transcript::members(target))
+        }
+        Errand::TransferLeadership { ballot, id, to } => {
+            let to = to.map_or("the most advanced".to_owned(), |node| node.to_string());
+            format!("TransferLeadership {ballot} {id} to {to}")
+        }
         Errand::Refuse { refused } => {
             format!("Refuse {}", list(refused, |Refused { id, reason }| format!("{id}: {reason}")))
         }

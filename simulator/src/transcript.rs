@@ -7,8 +7,10 @@
 //!     2 → 1 Vote 1.1 granted               a message leaves; one that gets lost is struck out
 //! ```
 
+use std::collections::BTreeSet;
+
 use consensus_api::engine::decode_ballot;
-use consensus_api::{Entry, MonoTime, NodeId, Payload, ReadMode, Role, RoleChange, SharedEntry, Write};
+use consensus_api::{Entry, Membership, MonoTime, NodeId, Payload, ReadMode, Role, RoleChange, SharedEntry, Write};
 use kv_machine::{Batch, Command};
 
 use crate::answers::Means;
@@ -45,10 +47,20 @@ pub fn payload(payload: &Payload) -> String {
     match payload {
         Payload::Noop => "noop".into(),
         Payload::Command { data, .. } => command(&data.0),
-        Payload::Membership { .. } => "membership".into(),
+        Payload::Membership { membership, .. } => format!("members {}", members(membership)),
         Payload::Tick => "tick".into(),
         Payload::StopSign { engine, .. } => format!("stop:{engine}"),
     }
+}
+
+/// Who votes, and who only listens: `v2 1,2,3>2,3,4+5` is version 2, on the way from the first three to the second, with
+/// the learner 5.
+pub fn members(membership: &Membership) -> String {
+    let list = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.0.to_string()).collect::<Vec<_>>().join(",");
+    let Membership { version, voters, outgoing, learners, .. } = membership;
+    let from = if outgoing.is_empty() { String::new() } else { format!("{}>", list(outgoing)) };
+    let with = if learners.is_empty() { String::new() } else { format!("+{}", list(learners)) };
+    format!("v{version} {from}{}{with}", list(voters))
 }
 
 fn entry(entry: &Entry) -> String {

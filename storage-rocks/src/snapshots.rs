@@ -25,7 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use consensus_api::{
-    AppliedState, LogIndex, LogPosition, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead, Tables,
+    AppliedState, LogIndex, LogPosition, LogStore, Membership, SnapshotId, SnapshotManifest, SnapshotStore, TableRead,
+    Tables,
 };
 use rocksdb::checkpoint::Checkpoint;
 
@@ -167,7 +168,7 @@ impl RocksSnapshots {
             return Err(StorageError::rocks("take a snapshot of the tables")(source));
         }
         let applied = self.applied_in(&Generation::open_to_read(taking, &live.names)?, "the snapshot")?;
-        let membership = applied.membership.as_deref().ok_or(StorageError::NotFounded)?.clone();
+        let membership = Membership::clone(&applied.membership.as_ref().ok_or(StorageError::NotFounded)?.latest);
         let newest = self.parts.shelf.kept().into_iter().next();
         let known = newest.as_ref().map(|newest| (self.parts.shelf.place_of(newest.id), newest));
         let known = known.as_ref().map(|(place, newest)| (place.as_path(), &***newest));

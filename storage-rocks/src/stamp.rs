@@ -16,8 +16,8 @@ use crate::error::StorageError;
 use crate::record::{Place, decode};
 
 /// What this build writes and reads. It stands for all that is in the directory, also for what storage does not look into:
-/// 2 had commands outside of batches, and no table of recent changes.
-pub const FORMAT: u32 = 3;
+/// 2 had commands outside of batches, and no table of recent changes; 3 had members without a version.
+pub const FORMAT: u32 = 4;
 
 /// Who wants to open a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use std::thread;
 
 use crate::engine::LogPosition;
 use crate::ids::{Ballot, LogIndex, NodeId, StoreId};
-use crate::membership::{Member, Membership};
+use crate::membership::{AppliedMembership, Member, Membership};
 use crate::snapshot::{SnapshotId, SnapshotManifest, SnapshotStore};
 use crate::state_machine::AppliedState;
 use crate::tables::{Table, TableBatch, TableRead, Tables};
@@ -115,7 +115,7 @@ fn applied(number: u64) -> AppliedState {
     AppliedState {
         position: LogPosition { index: LogIndex(number), ballot: Ballot::new(1 + number / 10, NodeId(1)) },
         log_time: LogTime { millis: 10 * number },
-        membership: Some(Arc::new(Membership::of_voters(members))),
+        membership: Some(AppliedMembership::founded(Arc::new(Membership::of_voters(members)))),
     }
 }
 
@@ -273,7 +273,7 @@ pub fn what_is_taken_while_it_is_written_is_the_state_after_one_batch<D: Snapsho
     for manifest in &taken {
         let expected = applied(manifest.position.index.0);
         assert_eq!((manifest.position, manifest.log_time), (expected.position, expected.log_time));
-        assert_eq!(Some(&manifest.membership), expected.membership.as_deref());
+        assert_eq!(Some(&manifest.membership), expected.membership.as_ref().map(|applied| &*applied.latest));
     }
     assert!(taken.is_sorted_by_key(|manifest| manifest.position.index));
     assert!(taken[0].position.index < taken[3].position.index, "nothing was written meanwhile");

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::engine::encode_ballot;
 use consensus_api::{
-    Ballot, Blob, Effects, Engine, EngineConfig, Entry, Era, Input, Limits, LogIndex, LogPosition, LogTime, Member,
-    Membership, MonoTime, NodeId, Outgoing, Payload, ReadBack, ReadReady, Recovered, RecoveredLog, Refused, RequestId,
-    Role, SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
+    AppliedMembership, Ballot, Blob, Effects, Engine, EngineConfig, Entry, Era, Input, Limits, LogIndex, LogPosition,
+    LogTime, Member, Membership, MonoTime, NodeId, Outgoing, Payload, ReadBack, ReadReady, Recovered, RecoveredLog,
+    Refused, RequestId, Role, SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
 };
 use engine_multipaxos::MultiPaxos;
 use engine_multipaxos::message::{
@@ -69,7 +69,7 @@ impl Disk {
             base: self.base,
             applied: LogPosition { index: self.applied, ballot: runs.get(self.applied).unwrap_or(self.base.ballot) },
             log_time: LogTime::default(),
-            membership: Arc::new(membership),
+            membership: AppliedMembership::founded(Arc::new(membership)),
             log: RecoveredLog {
                 hard_state: self.hard_state.clone(),
                 commit: self.commit,

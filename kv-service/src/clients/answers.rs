@@ -50,11 +50,17 @@ pub(super) fn of_read(error: &RequestError) -> Failure {
 
 fn of_refusal(refusal: &Refusal) -> Failure {
     let why = match refusal {
-        Refusal::NoLeader | Refusal::NotLeader { .. } => Refused::NoLeader,
+        Refusal::NoLeader | Refusal::NotLeader { .. } | Refusal::NotReady | Refusal::TransferFailed { .. } => {
+            Refused::NoLeader
+        }
         Refusal::NoQuorum { .. } => Refused::NoQuorum,
-        Refusal::Busy => Refused::Busy,
+        Refusal::Busy | Refusal::ChangePending | Refusal::LearnerLags { .. } => Refused::Busy,
         Refusal::TooLarge { .. } => Refused::TooLarge,
-        Refusal::Unsupported { .. } => Refused::Unsupported,
+        // A Clerk asks for nothing that these are said to.
+        Refusal::Unsupported { .. }
+        | Refusal::MembershipMoved { .. }
+        | Refusal::InvalidMembership { .. }
+        | Refusal::NotAVoter { .. } => Refused::Unsupported,
     };
     refused(why, refusal.to_string())
 }

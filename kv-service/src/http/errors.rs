@@ -217,7 +217,12 @@ impl ApiError {
     fn of_refusal(refusal: Refusal) -> ApiError {
         let message = refusal.to_string();
         match refusal {
-            Refusal::NoLeader => ApiError::new(ErrorCode::NoLeader, message),
+            Refusal::NoLeader | Refusal::NotReady | Refusal::TransferFailed { .. } => {
+                ApiError::new(ErrorCode::NoLeader, message)
+            }
+            Refusal::InvalidMembership { .. } | Refusal::NotAVoter { .. } => ApiError::bad_input(message),
+            Refusal::MembershipMoved { .. } => ApiError::new(ErrorCode::VersionMismatch, message),
+            Refusal::ChangePending | Refusal::LearnerLags { .. } => ApiError::new(ErrorCode::TooBusy, message),
             Refusal::NotLeader { leader } => ApiError::new(ErrorCode::NoLeader, message).led_by(leader),
             Refusal::NoQuorum { .. } => ApiError::new(ErrorCode::NoQuorum, message),
             Refusal::Busy => ApiError::new(ErrorCode::TooBusy, message),

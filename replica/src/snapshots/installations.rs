@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{AppliedState, Input, LogIndex, LogPosition, Membership};
+use consensus_api::{AppliedMembership, AppliedState, Input, LogIndex, LogPosition, Membership};
 
 /// The installations of one life of a replica, as whoever feeds the engine sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Installations {
         match is_next.then(|| self.waiting.pop_front()).flatten() {
             Some(AppliedState { log_time, membership, .. }) => {
                 self.epoch += 1;
-                Input::SnapshotInstalled { base, log_time, membership: membership.unwrap_or_else(present) }
+                let membership = membership.unwrap_or_else(|| AppliedMembership::founded(present()));
+                Input::SnapshotInstalled { base, log_time, membership }
             }
             None => Input::Trimmed { base },
         }

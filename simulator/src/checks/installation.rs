@@ -5,8 +5,6 @@
 //! What the log has above the snapshot stays: it was vouched for. In Raft it goes where the log had another entry than
 //! the snapshot's last, and there alone (§7, "retain any following entries").
 
-use std::sync::Arc;
-
 use consensus_api::{AppliedState, Membership, NodeId, SnapshotManifest};
 
 use super::{Passage, Violation};
@@ -34,7 +32,7 @@ impl Installation {
         if state.position != manifest.position || state.log_time != manifest.log_time {
             return broken(format!("is said to be {:?}, and the tables say {:?}", manifest.position, state.position));
         }
-        let named = [Some(&manifest.membership), state.membership.as_ref().map(Arc::as_ref)];
+        let named = [Some(&manifest.membership), state.membership.as_ref().map(|applied| &*applied.latest)];
         if named.iter().any(|named| *named != Some(members)) {
             return broken(format!("names the members {named:?}, and {members:?} they are"));
         }

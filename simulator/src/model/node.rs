@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use consensus_api::membership::Member;
 use consensus_api::{
-    Ballot, Blob, EngineConfig, EngineError, Era, Input, Limits, LogIndex, LogPosition, LogTime, Membership, MonoTime,
-    NodeId, Outgoing, Recovered, RequestId, Role, StoreId, Timing, Write,
+    AppliedMembership, Ballot, Blob, EngineConfig, EngineError, Era, Input, Limits, LogIndex, LogPosition, LogTime,
+    Membership, MonoTime, NodeId, Outgoing, Recovered, RequestId, Role, StoreId, Timing, Write,
 };
 use replica::core::Core;
 
@@ -107,7 +107,7 @@ impl<P: Protocol> Node<P> {
             base: LogPosition::default(),
             applied: LogPosition::default(),
             log_time: LogTime::default(),
-            membership: Arc::new(founders()),
+            membership: AppliedMembership::founded(Arc::new(founders())),
             log: self.platter.recover(),
         };
         let engine = P::recover(config(self.id, self.boot), recovered, NOW)?;

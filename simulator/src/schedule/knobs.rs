@@ -261,6 +261,7 @@ fn limits(random: &mut SeededRandom) -> Limits {
         peer_bytes_max: one_of(random, [1000, 1 << 20]),
         peer_messages_max: one_of(random, [1, 4, 64]),
         open_entries_max: one_of(random, open_entries_max),
+        reconfiguration_window: 8,
         open_bytes_max: one_of(random, [2000, 1 << 20]),
         window_bytes_max: one_of(random, [0, 1000, 1 << 20]),
         unapplied_bytes_max: one_of(random, [200, 4000, 1 << 20]),

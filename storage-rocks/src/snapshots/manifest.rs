@@ -150,7 +150,7 @@ fn known_checksum((directory, manifest): (&Path, &SnapshotManifest), name: &str,
 /// Makes sure that the tables in a snapshot have come to where the manifest says, or tells that they have not.
 pub(crate) fn check_applied(manifest: &SnapshotManifest, found: &AppliedState) -> Result<(), String> {
     let says = (manifest.position, manifest.log_time, Some(&manifest.membership));
-    if (found.position, found.log_time, found.membership.as_deref()) != says {
+    if (found.position, found.log_time, found.membership.as_ref().map(|found| &*found.latest)) != says {
         return Err(format!("its tables have come to {}, its manifest says otherwise", found.position.index));
     }
     Ok(())

@@ -1,0 +1,183 @@
+//! What may be asked for of the members, and by which steps it is reached: the same under every engine.
+//!
+//! ```text
+//!   target ──next_step──▶ newcomers as learners ──they catch up──▶ the target itself
+//!                               │                                      │
+//!                               ▼ check                                ▼ check, and each new voter has caught up
+//!                           one change                             one change
+//! ```
+//!
+//! A change names the version of the members that it is meant for, and is refused or void where they have changed
+//! meanwhile. How one change comes into force is the engine's.
+
+use std::collections::BTreeSet;
+
+use crate::engine::Refusal;
+use crate::ids::NodeId;
+use crate::membership::Membership;
+
+/// The most members of a cluster, learners included.
+pub const MEMBERS_MAX: usize = 32;
+/// The longest address of a member, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 300;
+/// By how many entries a learner may be behind what is committed and still become a voter: so few that it has them
+/// within a few round trips. Until then it would count for the size of a quorum and not help to reach it.
+pub const LEARNER_LAG_MAX: u64 = 1024;
+
+/// Whether `target` may follow `present` in one change, as far as the two tell.
+///
+/// # Errors
+/// [`Refusal::MembershipMoved`] where it was meant for other members, and [`Refusal::InvalidMembership`].
+pub fn check(present: &Membership, target: &Membership) -> Result<(), Refusal> {
+    if target.version != present.version {
+        return Err(Refusal::MembershipMoved { asked: target.version, present: present.version });
+    }
+    let invalid = |reason: String| Err(Refusal::InvalidMembership { reason });
+    if target.is_joint() {
+        return invalid("who votes until the change is done is for the engine to say".into());
+    }
+    if target.voters.is_empty() {
+        return invalid("the last voter cannot be removed; add another one first".into());
+    }
+    if let Some(node) = target.voters.intersection(&target.learners).next() {
+        return invalid(format!("node {node} is both a voter and a learner"));
+    }
+    let named: BTreeSet<NodeId> = target.voters.union(&target.learners).copied().collect();
+    if !named.iter().eq(target.members.keys()) || named.contains(&NodeId::NONE) {
+        return invalid("every voter and learner has an id from 1 on and an address, and nobody else has".into());
+    }
+    if named.len() > MEMBERS_MAX {
+        return invalid(format!("{} members, over the limit of {MEMBERS_MAX}", named.len()));
+    }
+    check_places(present, target)
+}
+
+/// Where members are, and on which disk: addresses differ, and whoever votes keeps its disk.
+fn check_places(present: &Membership, target: &Membership) -> Result<(), Refusal> {
+    let mut addresses = BTreeSet::new();
+    for (node, member) in &target.members {
+        let address = &member.address;
+        let is_address = address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) && address.len() <= ADDRESS_BYTES_MAX
+        });
+        if !is_address {
+            let reason = format!("\"{}\" of node {node} is no host:port", address.escape_debug());
+            return Err(Refusal::InvalidMembership { reason });
+        }
+        if !addresses.insert(address) {
+            let reason = format!("node {node} has the address {address} of another one");
+            return Err(Refusal::InvalidMembership { reason });
+        }
+        let before = present.members.get(node);
+        if before.is_some_and(|before| before.store != member.store) && present.is_voter(*node) {
+            let reason = format!(
+                "node {node} votes, and would come back with another disk that has forgotten what it promised; remove it first, and then add it as a learner"
+            );
+            return Err(Refusal::InvalidMembership { reason });
+        }
+    }
+    Ok(())
+}
+
+/// Who would vote in `target` and does not in `present`.
+pub fn new_voters<'a>(present: &'a Membership, target: &'a Membership) -> impl Iterator<Item = NodeId> + 'a {
+    target.voters.difference(&present.voters).copied()
+}
+
+/// The next change on the way from `present` to `target`; `None` where that is reached. Whoever is to vote and is no
+/// member yet, or one with another disk, becomes a learner first.
+pub fn next_step(present: &Membership, target: &Membership) -> Option<Membership> {
+    if present.names_the_same(target) {
+        return None;
+    }
+    let is_known = |node: &NodeId| {
+        let store = |membership: &Membership| membership.members.get(node).map(|member| member.store);
+        store(present).is_some_and(|known| store(target) == Some(known))
+    };
+    let newcomers: BTreeSet<NodeId> = target.voters.iter().filter(|node| !is_known(node)).copied().collect();
+    if newcomers.iter().all(|node| present.is_voter(*node)) {
+        return Some(Membership { version: present.version, ..target.clone() });
+    }
+    let mut step = present.clone();
+    for node in newcomers.iter().filter(|node| !present.is_voter(**node)) {
+        step.learners.insert(*node);
+        step.members.extend(target.members.get(node).map(|member| (*node, member.clone())));
+    }
+    Some(step)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, clippy::unwrap_used)]
+
+    use super::*;
+    use crate::ids::StoreId;
+    use crate::membership::Member;
+
+    fn member(node: u64) -> (NodeId, Member) {
+        (NodeId(node), Member { address: format!("127.0.0.1:{node}"), store: StoreId(node.into()) })
+    }
+
+    fn of(voters: &[u64], learners: &[u64]) -> Membership {
+        let mut membership = Membership::of_voters(voters.iter().copied().map(member));
+        membership.learners = learners.iter().copied().map(NodeId).collect();
+        membership.members.extend(learners.iter().copied().map(member));
+        membership
+    }
+
+    fn reason(target: &Membership) -> String {
+        check(&of(&[1, 2, 3], &[]), target).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn any_set_of_voters_and_learners_with_addresses_may_follow_any_other() {
+        for (voters, learners) in [(&[1][..], &[][..]), (&[4, 5, 6, 7], &[1, 2]), (&[1, 2, 3], &[4])] {
+            assert_eq!(check(&of(&[1, 2, 3], &[]), &of(voters, learners)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        assert!(reason(&of(&[], &[1])).contains("last voter"));
+        assert!(reason(&of(&[1, 2], &[2])).contains("both a voter and a learner"));
+        let change = |change: fn(&mut Membership)| {
+            let mut target = of(&[1, 2], &[4]);
+            change(&mut target);
+            reason(&target)
+        };
+        assert!(change(|target| target.version = 7).contains('7'));
+        assert!(change(|target| target.outgoing = target.voters.clone()).contains("for the engine"));
+        assert!(change(|target| target.members.clear()).contains("an address"));
+        assert!(
+            change(|target| target.members.get_mut(&NodeId(4)).unwrap().address = "x".into()).contains("host:port")
+        );
+        assert!(
+            change(|target| target.members.get_mut(&NodeId(4)).unwrap().address = "127.0.0.1:1".into())
+                .contains("of another one")
+        );
+        assert!(
+            change(|target| target.members.get_mut(&NodeId(2)).unwrap().store = StoreId(9)).contains("remove it first")
+        );
+        let many: Vec<u64> = (1..=33).collect();
+        assert!(reason(&of(&many, &[])).contains("over the limit"));
+    }
+
+    #[test]
+    fn whoever_is_to_vote_is_a_learner_first() {
+        let (present, target) = (of(&[1, 2, 3], &[]), of(&[1, 3, 7], &[]));
+        let first = next_step(&present, &target).unwrap();
+        assert_eq!(first, of(&[1, 2, 3], &[7]));
+        assert_eq!(next_step(&first, &target).unwrap(), target);
+        assert_eq!(next_step(&target, &target), None);
+    }
+
+    #[test]
+    fn a_learner_with_another_disk_is_known_anew() {
+        let present = of(&[1], &[2]);
+        let mut target = of(&[1, 2], &[]);
+        target.members.get_mut(&NodeId(2)).unwrap().store = StoreId(22);
+        let first = next_step(&present, &target).unwrap();
+        assert_eq!((first.voters.len(), first.members[&NodeId(2)].store), (1, StoreId(22)));
+        assert_eq!(next_step(&first, &target).unwrap(), target);
+    }
+}
