@@ -89,7 +89,7 @@ impl Disk {
     }
 
     /// The members in the tables, which have applied a part of the log.
-    fn applied_membership(&self, founders: Arc<Membership>) -> AppliedMembership {
+    pub fn applied_membership(&self, founders: Arc<Membership>) -> AppliedMembership {
         let mut members = self.members.clone().unwrap_or_else(|| AppliedMembership::founded(founders));
         for (index, named) in self.memberships() {
             if index <= self.applied && index > members.since {
@@ -247,6 +247,23 @@ impl Node {
     pub fn propose(&mut self, sequence: u64) {
         let id = RequestId { origin: self.id(), boot: self.config.boot, sequence };
         self.step(Input::Propose { id, data: Blob::from("value") });
+    }
+
+    /// Trims the log as far as the tables have applied it durably.
+    pub fn trim(&mut self, base: LogPosition) {
+        self.disk.members = Some(self.disk.applied_membership(Arc::new(self.members.clone())));
+        self.disk.trim(base);
+        self.step(Input::Trimmed { base });
+    }
+
+    /// A snapshot has arrived, and stands for everything up to `base`.
+    pub fn install(&mut self, base: LogPosition, membership: AppliedMembership) {
+        self.disk.trim(base);
+        self.disk.members = Some(membership.clone());
+        self.disk.applied = base.index;
+        self.applied = base.index;
+        self.committed.clear();
+        self.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
     }
 
     /// Syncs the oldest `count` writes: lets their messages go, and says so to the engine.
