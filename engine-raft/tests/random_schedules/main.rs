@@ -408,13 +408,19 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         ("lease reads", total.lease_reads),
         ("refusals", total.refusals),
         ("read-backs", total.read_backs),
-        ("changes of members", total.changes),
-        ("words to take over", total.transfers),
     ] {
         assert!(count >= SEEDS, "only {count} {what} in {SEEDS} seeds");
     }
     assert!(total.snapshots > 0, "no snapshot was ever installed");
-    assert!(total.joint > 0 && total.wipes > 0, "no change of several voters, or no node that came back blank");
+    // Every other seed, as they go.
+    for (what, count) in [
+        ("changes of members", total.changes),
+        ("changes of several voters", 4 * total.joint),
+        ("words to take over", total.transfers),
+        ("nodes that came back blank", 4 * total.wipes),
+    ] {
+        assert!(count >= SEEDS / 2, "only {count} {what} in {SEEDS} seeds");
+    }
 }
 
 #[test]
