@@ -13,7 +13,7 @@ use consensus_api::{
     SnapshotManifest, SnapshotStore, StoreId, Table, TableBatch, TableRead, Tables, codec,
 };
 use power_loss::Remains;
-use storage_rocks::{RocksSnapshots, RocksTables, StorageError, Store};
+use storage_rocks::{Inspection, RocksSnapshots, RocksTables, StorageError, Store};
 use tempfile::TempDir;
 
 use super::{Disk, copy};
@@ -34,6 +34,11 @@ pub fn applied(
 pub fn stamp(batch: &mut TableBatch, applied: &AppliedState) {
     let encoded = codec::encode(&(applied.position, applied.log_time, applied.membership.clone()));
     batch.put(META, APPLIED, encoded.unwrap());
+}
+
+/// A look into a data directory with such tables.
+pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
+    storage_rocks::inspect(path, super::OPTIONS.tables, applied)
 }
 
 pub fn name_of(id: SnapshotId) -> String {
