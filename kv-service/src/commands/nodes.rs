@@ -114,7 +114,7 @@ pub async fn members(desk: &Desk) -> Result<(), ServiceError> {
     let StatusReply { members, leader_id, .. } = desk.client.status(desk.timeout).await?;
     desk.print_table(&json!({ "members": members }), || {
         let mut table = Table::new([">node", "address", "part", ""]);
-        for MemberReply { id, address, voter } in &members {
+        for MemberReply { id, address, voter, .. } in &members {
             let part = if *voter { "voter" } else { "learner" };
             let mut row: Vec<Cell> = vec![(*id).into(), address.into(), part.into()];
             row.extend((leader_id == Some(*id)).then(|| Cell::toned("leads", Tone::Good)));
