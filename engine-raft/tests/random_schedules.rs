@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::Node;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, NodeId, ReadMode, RequestId, Role, SendSnapshot,
-    SharedEntry,
+    AppliedMembership, Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, NodeId, ReadMode, RequestId,
+    Role, SendSnapshot, SharedEntry,
 };
 use engine_raft::Message;
 
@@ -233,7 +233,7 @@ impl World {
         to.disk.applied = applied;
         to.applied = applied;
         to.committed.clear();
-        let membership = Arc::new(to.members.clone());
+        let membership = AppliedMembership::founded(Arc::new(to.members.clone()));
         to.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
         self.counts.snapshots += 1;
     }

@@ -47,6 +47,12 @@ pub enum ServiceError {
         /// What is wrong there.
         reason: String,
     },
+    /// What is said about joining makes no sense.
+    #[error("cannot join like this: {reason}")]
+    Join {
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A peer that is not `ID=HOST:PORT`.
     #[error("'{found}' is no peer: {reason}; write --peer ID=HOST:PORT, for example --peer 2=127.0.0.1:7002")]
     MalformedPeer {
@@ -154,6 +160,12 @@ pub enum ServiceError {
     /// The cluster cannot be founded, or this node is not of it.
     #[error("cannot found the cluster: {reason}")]
     Founding {
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The cluster does not take this node in, now or later.
+    #[error("cannot join the cluster: {reason}")]
+    Joining {
         /// Why not, and what to do.
         reason: String,
     },
@@ -287,6 +299,7 @@ impl ServiceError {
             | ServiceError::UnknownEngine { .. }
             | ServiceError::ConfigUnreadable { .. }
             | ServiceError::ConfigInvalid { .. }
+            | ServiceError::Join { .. }
             | ServiceError::MalformedPeer { .. }
             | ServiceError::DuplicatePeer { .. }
             | ServiceError::DuplicateAddress { .. }

@@ -147,7 +147,7 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode, ServiceError> {
             let desk = connection.desk()?;
             tokio::select! {
                 outcome = watch::watch(arguments, &desk) => outcome,
-                stopped = stop::requested(false) => stopped.map(drop),
+                stopped = stop::requested() => stopped.map(drop),
             }
         }
         ClientCommand::Lock(At { arguments, connection }) => return lock::run(arguments, &connection.desk()?).await,
