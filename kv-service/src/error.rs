@@ -216,6 +216,9 @@ pub enum ServiceError {
         /// The node.
         node: u64,
     },
+    /// The members are not as they were to be.
+    #[error(transparent)]
+    Members(#[from] crate::commands::members::MembersError),
     /// The lock could not be kept.
     #[error(
         "the lock '{name}' is lost: {reason}; see what the command had done until it was stopped, then run it again"
