@@ -129,6 +129,18 @@ fn a_new_leader_ends_a_change_that_it_finds_half_done_once_its_no_op_is_committe
     assert_eq!(ends.request_id(), Some(request(9, 1_002)), "for whoever asked for the change");
 }
 
+#[test]
+fn what_was_appended_before_a_change_is_counted_by_those_who_vote_now() {
+    let mut node = leader_of(&[1, 2, 3], &[]);
+    node.propose(5);
+    node.change(2, members(1, &[1, 2], &[]));
+    node.sync();
+    acknowledge(&mut node, 3, &[3]);
+    assert_eq!(node.commit(), 2, "3 was there when the entry was appended, and votes no more");
+    acknowledge(&mut node, 3, &[2]);
+    assert_eq!(node.commit(), 3);
+}
+
 // What is asked of a change.
 
 #[test]
@@ -148,22 +160,38 @@ fn no_change_begins_before_the_leader_has_committed_an_entry_of_its_own_term() {
 
 #[test]
 fn of_two_leaders_that_change_the_same_members_only_one_has_a_majority() {
-    // S1 adds S5 and is cut off; S2 removes S1. S1, S4 and S5 were a majority of five, S2 and S3 one of three.
     let mut cluster = Cluster::of(&[1, 2, 3, 4, 5], &[1, 2, 3, 4], config);
     cluster.elect(1);
     cluster.change(1, 1, members(0, &[1, 2, 3, 4], &[5]));
+    // S1 adds S5 in its own log alone.
     cluster.cut = [1].into();
-    cluster.node(1).change(2, members(1, &[1, 2, 3, 4, 5], &[]));
-    cluster.run(300);
-    let second = (2..=4).find(|id| cluster.nodes[id].role() == Role::Leader).expect("elected by the other three");
-    cluster.cut = [1, 4].into();
-    cluster.change(second.min(3), 3, members(1, &[2, 3, 4], &[5]));
-    let committed = cluster.nodes[&2].commit().max(cluster.nodes[&3].commit());
-    cluster.cut = [2, 3].into();
-    cluster.run(1_000);
-    for (id, node) in &cluster.nodes {
-        assert!(node.role() != Role::Leader || node.commit() >= committed || [2, 3].contains(id), "{id} leads as well");
+    cluster.change(1, 2, members(1, &[1, 2, 3, 4, 5], &[]));
+    // S2 is elected by S2, S3 and S4, and reaches S3 alone, with whom it is a majority without S1.
+    cluster.cut = [1, 2].into();
+    cluster.node(2).step(Input::Campaign);
+    cluster.node(2).sync();
+    let request = cluster.node(2).sent_to(3).pop().unwrap();
+    for voter in [3, 4] {
+        cluster.node(voter).hear(2, request.clone());
+        cluster.node(voter).sync();
+        let vote = cluster.node(voter).sent_to(2).pop().unwrap();
+        cluster.node(2).hear(voter, vote);
     }
+    cluster.cut = [1, 4, 5].into();
+    cluster.settle();
+    let committed = cluster.nodes[&2].commit();
+    cluster.change(2, 1, members(1, &[2, 3, 4], &[5]));
+    assert_eq!(cluster.nodes[&2].role(), Role::Leader);
+    // S1 is elected by S1, S4 and S5, a majority of five.
+    cluster.cut = [2, 3].into();
+    cluster.node(1).pass(200);
+    for _ in 0..2 {
+        cluster.node(1).step(Input::Campaign);
+        cluster.settle();
+    }
+    assert_eq!((cluster.nodes[&1].role(), cluster.nodes[&1].term()), (Role::Leader, 3));
+    assert_eq!(cluster.nodes[&2].commit(), committed, "so S2 and S3 must not have committed anything");
+    assert_eq!(cluster.node(2).refusals(), [Refusal::NotReady]);
 }
 
 #[test]
@@ -310,6 +338,27 @@ fn whoever_is_removed_and_does_not_answer_is_left_alone_after_two_election_timeo
     };
     assert_eq!(pass(200), [1, 2, 3]);
     assert_eq!(pass(20), [1, 2]);
+}
+
+#[test]
+fn whoever_is_removed_gets_no_snapshot_any_more() {
+    let mut node = without_three();
+    node.apply();
+    node.trim(position(3, 1, 1));
+    let conflict = Conflict { prev: LogIndex(2), x_term: None, x_index: LogIndex::ZERO, x_len: LogIndex(1) };
+    let refuse = |node: &mut Node| {
+        let reply = AppendReply { ballot: ballot(1, 1), outcome: AppendOutcome::Conflict(conflict) };
+        node.hear(3, Message::AppendReply(reply));
+        node.tick(10);
+        std::mem::take(&mut node.snapshots).len()
+    };
+    assert_eq!(refuse(&mut node), 0);
+    node.change(3, members(2, &[1, 2], &[3]));
+    for _ in 0..10 {
+        node.tick(10);
+        acknowledge(&mut node, 3, &[2]);
+    }
+    assert!(refuse(&mut node) > 0, "but as a member it does");
 }
 
 #[test]
