@@ -402,41 +402,6 @@ impl World {
         self.network.clear();
         self.heal(400);
         let leaders = self.nodes.iter().filter(|node| node.role() == Role::Leader).count();
-        if leaders != 1 {
-            eprintln!(
-                "DBG window {} members {:?}",
-                self.window,
-                self.members
-                    .iter()
-                    .map(|(a, m)| (
-                        a.0,
-                        m.version,
-                        m.voters.iter().map(|n| n.0).collect::<Vec<_>>(),
-                        m.learners.iter().map(|n| n.0).collect::<Vec<_>>()
-                    ))
-                    .collect::<Vec<_>>()
-            );
-            for n in &self.nodes {
-                let s = n.paxos.status();
-                eprintln!(
-                    "DBG {} {:?} b{} chosen {} last {} base {} v{} {:?} changing {} applied {} tables {} lease {:?} pc {} cq {}",
-                    n.id(),
-                    s.role,
-                    s.ballot,
-                    s.commit_index,
-                    s.last_index,
-                    s.base_index,
-                    s.membership.version,
-                    s.membership.voters.iter().map(|n| n.0).collect::<Vec<_>>(),
-                    s.is_changing,
-                    n.applied,
-                    n.disk.applied,
-                    n.config.timing.lease.is_some(),
-                    n.config.timing.pre_check,
-                    n.config.timing.check_quorum
-                );
-            }
-        }
         assert_eq!(leaders, 1, "one leader once the faults are over");
         let last_before = self.sequence;
         let members = self.members.last().unwrap().1.clone();
