@@ -2,7 +2,8 @@
 //!
 //! A request that is refused because nobody leads is tried again, under a new id, until its time is up: a refusal says
 //! that it was definitely not carried out. One that simply is not answered in time has an unknown outcome, and that is
-//! what the client is told; but a read, which changes nothing, is asked again for as long as there is time.
+//! what the client is told; but a read, which changes nothing, is asked again for as long as there is time. What takes
+//! more than one request has a room of its own: [`members`](crate::members), [`leadership`](crate::leadership).
 
 use std::sync::Arc;
 use std::time::Duration;
