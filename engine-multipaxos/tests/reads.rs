@@ -55,7 +55,7 @@ fn rounds(sent: &[(u64, Message)]) -> Vec<u64> {
 }
 
 fn forced(round: u64, candidate: u64) -> Message {
-    Message::Prepare(Prepare { ballot: ballot(round, candidate), from: LogIndex(1), forced: true })
+    Message::Prepare(Prepare { ballot: ballot(round, candidate), from: LogIndex(1), forced: true, released_by: None })
 }
 
 fn promised(round: u64, candidate: u64, node: &Node) -> Message {
@@ -237,7 +237,7 @@ fn whatever_is_switched_off_a_pledge_holds() {
     node.sent();
     node.hear(3, prepare(ballot(2, 3), 1));
     assert_eq!((node.sent(), node.promised().round), (vec![], 1));
-    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3) }));
+    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3), from: LogIndex(1) }));
     let no = PreCheckReply { ballot: ballot(2, 3), promised: ballot(1, 1), granted: false };
     assert_eq!(node.sent(), [(3, Message::PreCheckReply(no))]);
 }

@@ -63,14 +63,20 @@ pub(crate) struct Retiring {
     member: Member,
     /// The entry that removed it.
     since: LogIndex,
-    /// Until when it is waited for; set once that entry is committed.
-    until: Option<MonoTime>,
+    /// Known once that entry is committed: until when it is waited for, and from which round on the heartbeats tell it so.
+    told: Option<(MonoTime, u64)>,
+    /// The last round that it has answered since.
+    answered: u64,
 }
 
-impl Progress {
-    /// Whether a peer that retires has the entry that removed it, and was told that it is committed.
-    fn knows(&self, since: LogIndex) -> bool {
-        self.matched >= since && self.told_commit >= since
+impl Retiring {
+    fn new(member: &Member, since: LogIndex) -> Retiring {
+        Retiring { member: member.clone(), since, told: None, answered: 0 }
+    }
+
+    /// It has answered the heartbeats of this round.
+    pub(crate) fn answered(&mut self, round: u64) {
+        self.answered = self.answered.max(round);
     }
 }
 
@@ -80,11 +86,16 @@ impl Raft {
         planted::quorums(&self.membership)
     }
 
-    /// Whether this node may campaign. Whether it may *vote* is another question, and is never asked: a candidate may
-    /// know of a membership in which this node votes while this node does not know of it yet, and its vote is as good
-    /// as its durable state (thesis §4.2.1).
+    /// Whether this node may campaign: it is a voter by the members in force, or by others that its log would fall back to.
+    /// A leader of two that has removed itself and stopped before that was committed holds the longer log, so the other one
+    /// is not elected without its vote, and does not get it: it has to lead once more, to commit its own removal (thesis
+    /// §4.2.2).
+    ///
+    /// Whether it may *vote* is another question, and is never asked: a candidate may know of a membership in which this
+    /// node votes while this node does not know of it yet, and its vote is as good as its durable state (thesis §4.2.1).
     pub(crate) fn is_voter(&self) -> bool {
-        self.membership.is_voter(self.config.node)
+        let me = self.config.node;
+        self.membership.is_voter(me) || self.log.members().iter().any(|members| members.is_voter(me))
     }
 
     /// Whether a change of members is under way.
@@ -121,7 +132,7 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether `node` may become a voter: it is a learner, of the same disk, and would not hold up the others.
+    /// Whether `node` may become a voter: it is a learner, of the same disk, and answers, and would not hold up the others.
     fn check_learner(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
         let present = &self.membership;
         if !present.learners.contains(&node) || present.members.get(&node) != target.members.get(&node) {
@@ -129,9 +140,13 @@ impl Raft {
                 format!("node {node} is to vote and is no learner at that address yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let matched = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
+        let progress = leader.peers.get(&node);
+        let is_heard = progress.is_some_and(|progress| {
+            progress.matched > LogIndex::ZERO && !progress.is_silent(self.now, &self.config.timing)
+        });
+        let matched = progress.map_or(LogIndex::ZERO, |progress| progress.matched);
         let behind = self.log.commit().0.saturating_sub(matched.0);
-        if behind > LEARNER_LAG_MAX { Err(Refusal::LearnerLags { node, behind }) } else { Ok(()) }
+        if is_heard && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
     }
 
     fn append_members(&mut self, id: RequestId, members: Membership) {
@@ -186,13 +201,14 @@ impl Raft {
         let mut last = Membership::clone(latest);
         (last.version, last.outgoing) = (latest.version + 1, Default::default());
         last.members.retain(|node, _| last.voters.contains(node) || last.learners.contains(node));
-        // It is in memory unless this node has restarted since, and holds more of the log above it than that has room for.
-        // Then whoever asked is not told, and looks at the members.
+        // It is in memory unless this node has restarted since, and holds more of the log above it than that has room for,
+        // or none of it. Then the entry has a name that is nobody's, and whoever asked looks at the members.
+        let nobodys = RequestId { origin: NodeId::NONE, boot: self.ballot.round, sequence: at.0 };
         let id = self.log.window().get(at).and_then(|entry| match entry.payload {
             Payload::Membership { id, .. } => Some(id),
             _ => None,
         });
-        self.append_members(id.unwrap_or_default(), last);
+        self.append_members(id.unwrap_or(nobodys), last);
     }
 
     /// A leader that votes no more leads until those who do have committed that: only then is there nobody else who would
@@ -214,7 +230,7 @@ impl Raft {
             self.membership.peers_of(me).map(|peer| (peer, fresh.clone())).collect();
         let since = log.latest().0;
         for (node, member) in log.iter().flat_map(|membership| &membership.members).filter(|(node, _)| **node != me) {
-            let retiring = Some(Retiring { member: member.clone(), since, until: None });
+            let retiring = Some(Retiring::new(member, since));
             peers.entry(*node).or_insert_with(|| Progress { retiring, ..fresh.clone() });
         }
         peers
@@ -225,13 +241,13 @@ impl Raft {
         let (now, commit) = (self.now, self.log.commit());
         let patience = self.config.timing.election_timeout * RETIRING_TIMEOUTS;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let before = leader.peers.len();
+        let (before, next_round) = (leader.peers.len(), leader.reads.round() + 1);
         leader.peers.retain(|_, progress| {
             let Some(retiring) = progress.retiring.as_mut().filter(|retiring| commit >= retiring.since) else {
                 return true;
             };
-            let (since, until) = (retiring.since, *retiring.until.get_or_insert(now + patience));
-            now < until && !progress.knows(since)
+            let (until, round) = *retiring.told.get_or_insert((now + patience, next_round));
+            now < until && (progress.matched < retiring.since || retiring.answered < round)
         });
         self.contacts_due |= leader.peers.len() < before;
     }
@@ -288,7 +304,7 @@ impl Leader {
     ) {
         for (node, progress) in &mut self.peers {
             if let Some(member) = before.members.get(node).filter(|_| !present.contains(*node)) {
-                progress.retiring.get_or_insert(Retiring { member: member.clone(), since, until: None });
+                progress.retiring.get_or_insert(Retiring::new(member, since));
             }
         }
         for node in present.peers_of(me) {

@@ -135,6 +135,9 @@ impl Raft {
         let Some(progress) = leader.peers.get_mut(&from).filter(|_| was_asked || takes_any) else { return };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
+        if let Some(retiring) = &mut progress.retiring {
+            retiring.answered(reply.round);
+        }
         leader.reads.acknowledge(from, reply.round);
         leader.lease.answered((from, reply.round), reply.pledge, sender.now, me, planted::quorums(&membership));
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus_api::{
-    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, Role, StateMachine, Transport,
+    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport,
 };
 use kv_machine::{KvMachine, KvReader, schema};
 use replica::{Parts, Replica, ReplicaConfig};
@@ -97,10 +97,11 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
             outcome = replica.stopped() => outcome.map_err(|reason| ServiceError::Stopped { reason }),
             reason = stop.requested() => {
                 tracing::info!(?reason, "stopping");
-                // The whole local cluster stops with its supervisor, and there is nobody to hand over to.
+                // The whole local cluster stops with its supervisor, and there is nobody to hand over to. Otherwise clients
+                // are served until another one leads.
                 if reason != StopReason::ParentGone {
                     tokio::select! {
-                        () = hand_over(&*replica, &config) => {}
+                        () = replica.step_aside(parting_time(&config)) => {}
                         again = stop.requested() => tracing::info!(reason = ?again, "stopping at once"),
                     }
                 }
@@ -151,19 +152,9 @@ async fn enter(
     }
 }
 
-/// Lets another node lead before this one stops, so that nobody has to miss it first. Clients are served meanwhile.
-async fn hand_over(log: &dyn ReplicatedLog, config: &NodeConfig) {
-    const PATIENCE_MIN: Duration = Duration::from_secs(1);
-    let status = log.status().engine;
-    let is_alone = status.membership.all_voters().all(|voter| voter == config.node);
-    if status.role != Role::Leader || is_alone {
-        return;
-    }
-    let patience = PATIENCE_MIN.max(2 * config.timing.election_timeout);
-    match log.transfer_leadership(None, patience).await {
-        Ok(()) => tracing::info!(leader = ?log.status().engine.leader, "leadership handed over"),
-        Err(error) => tracing::warn!(%error, "leadership not handed over, the others will miss this node"),
-    }
+/// How long a leader that stops tries to hand over: two attempts, or whatever an operator does not notice.
+fn parting_time(config: &NodeConfig) -> Duration {
+    Duration::from_secs(1).max(2 * config.timing.election_timeout)
 }
 
 fn certificates(config: &NodeConfig) -> Result<NodeTls, ServiceError> {

@@ -10,6 +10,7 @@ mod commands;
 mod flood;
 mod harness;
 mod http_api;
+mod join;
 mod kills;
 #[cfg(target_os = "linux")]
 mod linearizable;

@@ -36,6 +36,7 @@ impl Protocol for MultiPaxos {
             | Message::Learned(_)
             | Message::ReadQuery(_)
             | Message::ReadReport(_)
+            | Message::HandOver(_)
             | Message::Errand(_) => Vouched::nothing(),
         }
     }
@@ -52,13 +53,14 @@ impl Protocol for MultiPaxos {
 
     fn describe(message: &Message) -> String {
         match message {
-            Message::PreCheck(it) => format!("PreCheck {}", it.ballot),
+            Message::PreCheck(it) => format!("PreCheck {} from={}", it.ballot, it.from),
             Message::PreCheckReply(it) => {
                 format!("PreCheckReply {} {} (at {})", it.ballot, granted(it.granted), it.promised)
             }
             Message::Prepare(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                format!("Prepare {} from={}{forced}", it.ballot, it.from)
+                let released = it.released_by.map_or_else(String::new, |leader| format!(" released by {leader}"));
+                format!("Prepare {} from={}{forced}{released}", it.ballot, it.from)
             }
             Message::Promise(it) => {
                 let next = it.next.map_or_else(|| "last page".to_owned(), |next| format!("next={next}"));
@@ -89,6 +91,7 @@ impl Protocol for MultiPaxos {
             Message::ReadReport(it) => {
                 format!("ReadReport round={} accepted={} chosen={}", it.round, it.accepted_through, it.chosen_through)
             }
+            Message::HandOver(it) => format!("HandOver {}", it.ballot),
             Message::Errand(it) => errand(it),
         }
     }
