@@ -15,6 +15,7 @@ mod kills;
 #[cfg(target_os = "linux")]
 mod linearizable;
 mod load;
+mod members;
 mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;
