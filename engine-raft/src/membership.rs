@@ -134,10 +134,10 @@ impl Raft {
 
     /// Whether `node` may become a voter: it is a learner, of the same disk, and answers, and would not hold up the others.
     fn check_learner(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
-        let present = &self.membership;
-        if !present.learners.contains(&node) || present.members.get(&node) != target.members.get(&node) {
+        let store = |membership: &Membership| membership.members.get(&node).map(|member| member.store);
+        if !self.membership.learners.contains(&node) || store(&self.membership) != store(target) {
             let reason =
-                format!("node {node} is to vote and is no learner at that address yet; add it as a learner first");
+                format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
         let progress = leader.peers.get(&node);
