@@ -101,6 +101,8 @@ pub struct MultiPaxos {
     detector: FailureDetector,
     // What this node owes to leaders that hold leases.
     pledge: Pledge,
+    // Until when it owes something to leaders before the one that it follows.
+    owed_until: MonoTime,
     timekeeper: Timekeeper,
     admitted: Admitted,
     errands: Errands,

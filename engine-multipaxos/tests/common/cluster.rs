@@ -1,4 +1,4 @@
-//! Nodes that talk to each other over a network without faults, but for nodes that are switched off.
+//! Nodes that talk to each other over a network that loses what it is told to; each may be switched off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use super::*;
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub off: BTreeSet<u64>,
+    /// What the network loses, from whom and to whom.
+    pub loses: Box<dyn Fn(u64, u64, &Message) -> bool>,
     /// What each node has applied.
     pub applied: BTreeMap<u64, Vec<SharedEntry>>,
     network: VecDeque<(u64, u64, Message)>,
@@ -26,6 +28,7 @@ impl Cluster {
         Cluster {
             nodes: (1..=count).map(node).collect(),
             off: BTreeSet::new(),
+            loses: Box::new(|_, _, _| false),
             applied: BTreeMap::new(),
             network: VecDeque::new(),
             sequence: 0,
@@ -80,7 +83,8 @@ impl Cluster {
                 }
             }
             while let Some((from, to, message)) = self.network.pop_front() {
-                if !self.off.contains(&from) && !self.off.contains(&to) {
+                let is_lost = (self.loses)(from, to, &message);
+                if !is_lost && !self.off.contains(&from) && !self.off.contains(&to) {
                     self.node(to).hear(from, message);
                     self.settle(to);
                 }
