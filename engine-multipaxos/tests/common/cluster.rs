@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::*;
 
+/// Whether a message is lost: from whom, to whom, and what it says.
+pub type Loss = Box<dyn Fn(u64, u64, &Message) -> bool>;
+
 /// A few nodes, of which some are members.
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub off: BTreeSet<u64>,
     /// What the network loses, from whom and to whom.
-    pub loses: Box<dyn Fn(u64, u64, &Message) -> bool>,
+    pub loses: Loss,
     /// What each node has applied.
     pub applied: BTreeMap<u64, Vec<SharedEntry>>,
     network: VecDeque<(u64, u64, Message)>,
