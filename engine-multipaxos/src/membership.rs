@@ -24,13 +24,14 @@
 //!
 //! ```text
 //!   1 leads {1, 2, 3} in 1.1    proposes {4, 5, 6} at t; 1 alone accepts it, and the network holds the rest back
-//!   3 leads in 2.3              by 2 and 3, which have nothing at t: a no-op at t and a command at s = t+1, where 3 and 2
-//!                               accept the command, which is chosen and acknowledged, and only 3 the no-op
-//!   1 leads in 3.1              by 1 and 2: must propose its change again at t, 2's command at s, under 3.1
+//!   3 leads in 2.3              by 2 and 3, which have nothing at t: proposes a no-op there, which reaches nobody else, and
+//!                               a command at s = t+1, which 2 accepts too: it is chosen
+//!   1 leads in 3.1              by 1 and 2: must propose its change at t again, and 3's command at s; 1 and 2 accept both,
+//!                               and the command is acknowledged
 //! ```
 //!
-//! Now {4, 5, 6} is chosen at t, by 1 and 2. With a barrier they decide at s, of which they know nothing: whoever they
-//! elect fills s anew, though its command was acknowledged. By the window s belongs to {1, 2, 3}, whatever becomes of t.
+//! With a barrier {4, 5, 6} decide behind t, and know nothing of s: whoever they elect next fills it anew. There was nothing
+//! that 1 could have kept closed, for others had opened s. By the window s belongs to {1, 2, 3}, whatever becomes of t.
 //!
 //! **Why it is safe.** Slot by slot it is Paxos among config(s), if each ballot that proposes in s has the promises of a
 //! quorum of config(s). A leader is elected when it knows everything through P to be chosen, by a quorum of each
@@ -43,7 +44,7 @@
 //! choose something that the read would miss chooses it there first ([`reads`](crate::reads)). Leases and check-quorum
 //! by that of the first slot that is not chosen.
 //!
-//! **What it costs.** At most α slots are open at a time, at a leader's whole pace α per round trip; and a change where
+//! **What it costs.** At most α slots are open at a time, so that no more are chosen in a round trip; and a change where
 //! nobody writes takes up to α no-ops. They leave room for clients, who are never refused because of them.
 //!
 //! And whoever is removed must run until a majority of those who follow knows all up to t+α−1 to be chosen, for its own
