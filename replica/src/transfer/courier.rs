@@ -126,13 +126,13 @@ impl<N: SnapshotStore> Courier<N> {
     /// From now on only these are peers: what was on its way to others ends, and nothing is kept for them any more.
     pub fn stay_with(&mut self, contacts: &Membership) {
         let stays = |peer: &NodeId| contacts.members.contains_key(peer);
-        for (peer, sending) in self.sending.extract_if(.., |peer, _| !stays(peer)) {
-            tracing::info!(
-                to = peer.0,
-                index = sending.manifest().position.index.0,
-                "snapshot given up: the peer has left"
-            );
-        }
+        self.sending.retain(|peer, sending| {
+            if !stays(peer) {
+                let index = sending.manifest().position.index.0;
+                tracing::info!(to = peer.0, index, "snapshot given up: the peer has left");
+            }
+            stays(peer)
+        });
         self.resting.retain(|peer, _| stays(peer));
     }
 
