@@ -60,7 +60,9 @@ async fn become_voter(log: &dyn ReplicatedLog, identity: Identity) {
             Next::Gone => return,
             Next::Wait => {}
             Next::Ask(target) => match log.change_membership(Arc::new(target), PROMOTION_PATIENCE).await {
-                Ok(_) | Err(RequestError::Stopped { .. }) => {}
+                // Seen at once, and not at the next look.
+                Ok(_) => continue,
+                Err(RequestError::Stopped { .. }) => return,
                 Err(error) => {
                     let error = error.to_string();
                     if error != said {

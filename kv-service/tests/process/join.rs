@@ -24,6 +24,15 @@ async fn until(cluster: &Cluster, id: u64, stands: impl Fn(&MembersReply) -> boo
     }
 }
 
+/// Waits until the node has logged this.
+async fn until_said(cluster: &Cluster, id: u64, words: &str) {
+    let since = Instant::now();
+    while !cluster.log_of(id).contains(words) {
+        assert!(since.elapsed() < PATIENCE, "node {id} does not say \"{words}\"; {}", cluster.logs());
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 fn member(members: &MembersReply, id: u64) -> Option<&MemberReply> {
     members.members.iter().find(|member| member.id == id)
 }
@@ -80,7 +89,7 @@ async fn a_node_that_joins_votes_by_itself_and_carries_the_cluster_when_two_old_
         assert_eq!(member(&members, 4).unwrap().address, format!("127.0.0.1:{}", cluster.nodes[&4].listen));
         assert_eq!(cluster.client(&[4]).get("k").await.unwrap().as_deref(), Some("before"), "{engine}");
         assert!(cluster.client(&[4]).is_ready().await);
-        assert_eq!(cluster.log_of(4).matches("this node votes").count(), 1, "{}", cluster.logs());
+        until_said(&cluster, 4, "this node votes").await;
 
         let leader = cluster.leader().await;
         let mut others = (1..=3).filter(|id| *id != leader);
@@ -249,17 +258,14 @@ async fn to_ask_twice_for_the_same_place_is_to_ask_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_removed_says_so_once_and_is_not_ready_and_answers_what_it_can() {
     for engine in ENGINES {
-        let mut cluster = Cluster::start(engine, 3).await;
+        let cluster = Cluster::start(engine, 3).await;
         cluster.client(&[1]).put("k", "v").await.unwrap();
         cluster.digests().await;
         let leader = cluster.leader().await;
         let gone = if leader == 3 { 2 } else { 3 };
         removed(&cluster.client(&[leader]), gone).await;
-        let (node, since) = (cluster.http(gone), Instant::now());
-        while !cluster.log_of(gone).contains("no member of the cluster") {
-            assert!(since.elapsed() < PATIENCE, "{engine}: {}", cluster.logs());
-            tokio::time::sleep(GLANCE).await;
-        }
+        until_said(&cluster, gone, "no member of the cluster").await;
+        let node = cluster.http(gone);
         let ready: Value = {
             let answer = ask(&node, "GET", "/health/ready", &[], "");
             assert_eq!(answer.status, 503);
@@ -301,6 +307,20 @@ async fn a_leader_that_is_told_to_stop_hands_over_first() {
         let status = cluster.status(rest[0]).await.unwrap();
         assert!(status.leader_id.is_some_and(|next| next != leader), "{engine}: {status:?}");
         cluster.client(&rest).put("k", "w").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_goes_to_whom_an_operator_names_whichever_node_is_told() {
+    for engine in ENGINES {
+        let cluster = Cluster::start(engine, 3).await;
+        for to in [1, 2, 3, 1] {
+            let told = cluster.client(&[to % 3 + 1]);
+            assert_eq!(told.transfer(Some(to)).await.unwrap().leader_id, Some(to), "{engine}");
+            cluster.client(&[1, 2, 3]).put("k", &to.to_string()).await.unwrap();
+        }
+        let next = cluster.client(&[2]).transfer(None).await.unwrap().leader_id;
+        assert!(next.is_some_and(|next| next != 1), "{engine}: {next:?}");
     }
 }
 
