@@ -31,6 +31,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// The least time for one request of many: a node takes up to its own timeout, and another one may have to be asked.
 const REQUEST_TIMEOUT_LEAST: Duration = Duration::from_secs(20);
 
+const VOTER: &str = "voter";
+const LEARNER: &str = "learner";
+
 /// What is done with the members: shown, unless there is a command. `C` is what each command needs besides.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -220,9 +223,9 @@ fn tone(behind: u64) -> Tone {
 /// What a member's part is called.
 fn part(member: &MemberReply) -> &'static str {
     match (member.voter, member.outgoing) {
-        (true, _) => "voter",
+        (true, _) => VOTER,
         (false, true) => "leaving",
-        (false, false) => "learner",
+        (false, false) => LEARNER,
     }
 }
 
@@ -230,7 +233,8 @@ fn part(member: &MemberReply) -> &'static str {
 async fn reach(goal: &Goal, allowed: Duration, desk: &Desk) -> Result<(), ServiceError> {
     let members = desk.client.members(desk.timeout).await?;
     let until = Instant::now() + allowed;
-    let mut way = Way { goal, desk, until, allowed, members, asked: None, progress: Progress::on_stderr() };
+    let mut way =
+        Way { goal, desk, until, allowed, members, trouble: None, asked: None, progress: Progress::on_stderr() };
     while way.round().await? {}
     let Way { members, asked, .. } = way;
     let said = if asked.is_none() { goal.reached_already() } else { goal.reached() };
@@ -245,6 +249,8 @@ struct Way<'a> {
     allowed: Duration,
     /// As they were seen last.
     members: MembersReply,
+    /// Why they could not be seen since.
+    trouble: Option<Waits>,
     /// The last step that was done.
     asked: Option<Step>,
     progress: Progress<Stderr>,
@@ -253,14 +259,17 @@ struct Way<'a> {
 impl Way<'_> {
     /// Does what is missing. False where nothing is.
     async fn round(&mut self) -> Result<bool, ServiceError> {
-        let waits = match self.goal.next(&self.members)? {
-            Next::Done => return Ok(false),
-            Next::Wait(waits) => waits,
-            // A node that shows the members as they were has not heard of the change yet.
-            Next::Ask(step) if self.asked.as_ref() == Some(&step) => Waits::Change,
-            Next::Ask(step) => match self.ask(step).await {
-                Ok(()) => return Ok(true),
-                Err(error) => Waits::after(error)?,
+        let waits = match self.trouble.take() {
+            Some(trouble) => trouble,
+            None => match self.goal.next(&self.members)? {
+                Next::Done => return Ok(false),
+                Next::Wait(waits) => waits,
+                // A node that shows the members as they were has not heard of the change yet.
+                Next::Ask(step) if self.asked.as_ref() == Some(&step) => Waits::Change,
+                Next::Ask(step) => match self.ask(step).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => Waits::after(error)?,
+                },
             },
         };
         self.progress.waits(&waits);
@@ -271,7 +280,7 @@ impl Way<'_> {
         tokio::time::sleep(LOOK_INTERVAL).await;
         match self.desk.client.members(self.desk.timeout).await {
             Ok(members) => self.members = members,
-            Err(error) => self.progress.waits(&Waits::after(error)?),
+            Err(error) => self.trouble = Some(Waits::after(error)?),
         }
         Ok(true)
     }
@@ -300,11 +309,11 @@ impl Way<'_> {
 
 /// Who votes and who learns, in a line.
 fn summary(reply: &MembersReply) -> String {
-    let ids = |voter: bool| -> Vec<String> {
-        let those = reply.members.iter().filter(|member| member.voter == voter && !(member.outgoing && !voter));
+    let ids = |wanted: &str| -> Vec<String> {
+        let those = reply.members.iter().filter(|member| part(member) == wanted);
         those.map(|member| member.id.to_string()).collect()
     };
-    let (voters, learners) = (ids(true), ids(false));
+    let (voters, learners) = (ids(VOTER), ids(LEARNER));
     let learners = if learners.is_empty() { String::new() } else { format!(", learners {}", learners.join(" ")) };
     format!("version {}: voters {}{learners}", reply.version, voters.join(" "))
 }
