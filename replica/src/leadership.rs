@@ -173,7 +173,7 @@ mod tests {
     }
 
     /// During a transfer the leader takes nothing new, and says who will lead.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_proposal_that_comes_during_a_transfer_goes_to_the_next_leader_at_once_and_asks_no_more_than_it_must() {
         let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let proposal = replica.propose(Bytes::from("x"), PATIENCE);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// The refusal of the old leader may arrive after the news of the next one.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_that_comes_behind_the_next_leader_costs_no_pause() {
         let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (applied, waited) = tokio::join!(replica.propose(Bytes::from("x"), PATIENCE), async {
