@@ -173,7 +173,7 @@ impl AddArgs {
         let Some(store) = store else {
             return Err(ServiceError::Usage(format!(
                 "whoever adds node {id} says which data directory it has: start the node with --join HTTP_ADDRESS, which does all \
-                 of this by itself, or give --store HEX, which the node says when it starts and 'kv-service inspect DIR' shows"
+                 of this by itself, or give --store HEX, which 'kv-service inspect DIR' shows"
             )));
         };
         Ok(Goal::Add { id, address, store, learner })
