@@ -60,7 +60,7 @@ use std::sync::Arc;
 
 use consensus_api::errands::{Errand, Order};
 use consensus_api::membership::Member;
-use consensus_api::membership_change::{LEARNER_LAG_MAX, check, new_voters};
+use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId};
 
@@ -223,8 +223,9 @@ impl MultiPaxos {
         }
         check(latest, target)?;
         for node in new_voters(latest, target) {
-            self.check_newcomer(leader, node, target)?;
+            self.check_learner(leader, node, target)?;
         }
+        check_live(latest, target, |node| node == self.config.node || self.answers(leader, node))?;
         if !self.may_propose() {
             return Err(Refusal::Busy);
         }
@@ -233,17 +234,24 @@ impl MultiPaxos {
         Ok(())
     }
 
-    /// Who is to vote is a learner now, with the same disk, and has nearly everything.
-    fn check_newcomer(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
+    /// Whether `node` may become a voter: it is a learner, of the same disk, and answers, and would not hold up the others.
+    fn check_learner(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
         let latest = self.latest();
         let store = |membership: &Membership| membership.members.get(&node).map(|member| member.store);
         if !latest.learners.contains(&node) || store(latest) != store(target) {
-            let reason = format!("node {node} is to vote and is no learner yet; add it as a learner first");
+            let reason =
+                format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
         let known = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.known);
         let behind = self.log.chosen_through().0.saturating_sub(known.0);
-        if behind > LEARNER_LAG_MAX { Err(Refusal::LearnerLags { node, behind }) } else { Ok(()) }
+        let is_there = known > LogIndex::ZERO && self.answers(leader, node);
+        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+    }
+
+    /// Whether a peer was heard lately.
+    fn answers(&self, leader: &Leader, node: NodeId) -> bool {
+        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
     }
 
     /// After each step: does what follows if others have a say since, or are about to.

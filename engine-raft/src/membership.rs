@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::errands::Order;
-use consensus_api::membership_change::{LEARNER_LAG_MAX, check, new_voters};
+use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
 
@@ -125,6 +125,7 @@ impl Raft {
         for node in new_voters(&present, target).filter(|node| *node != self.config.node) {
             self.check_learner(leader, node, target)?;
         }
+        check_live(&present, target, |node| node == self.config.node || self.answers(leader, node))?;
         if !self.has_room() {
             return Err(Refusal::Busy);
         }
@@ -140,13 +141,15 @@ impl Raft {
                 format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let progress = leader.peers.get(&node);
-        let is_heard = progress.is_some_and(|progress| {
-            progress.matched > LogIndex::ZERO && !progress.is_silent(self.now, &self.config.timing)
-        });
-        let matched = progress.map_or(LogIndex::ZERO, |progress| progress.matched);
+        let matched = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
         let behind = self.log.commit().0.saturating_sub(matched.0);
-        if is_heard && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+        let is_there = matched > LogIndex::ZERO && self.answers(leader, node);
+        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+    }
+
+    /// Whether a peer was heard lately.
+    fn answers(&self, leader: &Leader, node: NodeId) -> bool {
+        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
     }
 
     fn append_members(&mut self, id: RequestId, members: Membership) {

@@ -171,9 +171,11 @@ impl Course {
 
 /// Whether the same request may be taken a little later.
 pub(crate) fn passes(reason: &Refusal) -> bool {
-    use Refusal::{Busy, ChangePending, LearnerLags, MembershipMoved, NoLeader, NotLeader, NotReady};
+    use Refusal::{Busy, ChangePending, LearnerLags, MembershipMoved, NoLeader, NoLiveMajority, NotLeader, NotReady};
     match reason {
-        NotReady | ChangePending | LearnerLags { .. } | Busy | NoLeader | NotLeader { .. } => true,
+        NotReady | ChangePending | LearnerLags { .. } | NoLiveMajority { .. } | Busy | NoLeader | NotLeader { .. } => {
+            true
+        }
         // It leads no more, and has yet to notice: it knows less than this node.
         MembershipMoved { asked, present } => present < asked,
         _ => false,

@@ -238,6 +238,7 @@ impl ApiError {
             Refusal::InvalidMembership { .. } | Refusal::NotAVoter { .. } => ApiError::bad_input(message),
             Refusal::MembershipMoved { .. } => ApiError::new(ErrorCode::MembersChanged, message),
             Refusal::ChangePending => ApiError::new(ErrorCode::ChangePending, message),
+            Refusal::NoLiveMajority { .. } => ApiError::new(ErrorCode::NoQuorum, message),
             Refusal::LearnerLags { .. } => ApiError::new(ErrorCode::LearnerLags, message),
             Refusal::NotLeader { leader } => ApiError::new(ErrorCode::NoLeader, message).led_by(leader),
             Refusal::NoQuorum { .. } => ApiError::new(ErrorCode::NoQuorum, message),
