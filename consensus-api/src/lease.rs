@@ -134,6 +134,11 @@ impl Lease {
         self.end = MonoTime::default();
     }
 
+    /// Nothing is known of this node any more: it comes back with another disk, which knows of no pledge.
+    pub fn forget(&mut self, node: NodeId) {
+        self.pledged_until.remove(&node);
+    }
+
     /// Others vote from now on: counts the same pledges by these quorums.
     pub fn recount(&mut self, me: NodeId, quorums: Quorums<'_>) {
         self.end = MonoTime::default();

@@ -92,6 +92,11 @@ impl MembershipLog {
         open.unwrap_or((self.settled.since, &self.settled.latest))
     }
 
+    /// All that may come to be the last ones of the log, as some of its end is removed: the settled ones, and the open.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Membership>> + '_ {
+        std::iter::once(&self.settled.latest).chain(self.open.values())
+    }
+
     /// Whether an entry names members that is not settled.
     pub fn has_open(&self) -> bool {
         !self.open.is_empty()

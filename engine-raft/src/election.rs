@@ -27,7 +27,8 @@ use consensus_api::{Ballot, LogClock, LogPosition, MonoTime, NodeId, Payload, Ta
 
 use crate::Raft;
 use crate::message::{Message, Nack, PreVote, PreVoteReply, RequestVote, Vote};
-use crate::role::{Leader, Progress, RoleState};
+use crate::planted;
+use crate::role::{Leader, RoleState};
 
 impl Raft {
     /// Steps down if no quorum was heard for an election timeout. Called before an input is looked at, so that a
@@ -51,13 +52,15 @@ impl Raft {
         let (alone, is_bound) = (self.decides_alone(), self.pledge.binds(self.config.node, self.now));
         let due = match &self.role {
             RoleState::Leader(_) => false,
-            RoleState::Follower { .. } if alone => true,
-            _ => !alone && self.is_voter() && self.detector.suspects(self.now) && !is_bound,
+            // It waits for its own vote, and for nothing else.
+            RoleState::Candidate { .. } if alone => false,
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if alone => true,
+            _ => self.is_voter() && self.detector.suspects(self.now) && !is_bound,
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
         } else if due {
-            self.campaign(false);
+            self.campaign(false, None);
         }
         self.ask_for_votes();
         self.count_own_vote();
@@ -68,7 +71,8 @@ impl Raft {
         self.detector.deadline().max(self.pledge.until())
     }
 
-    /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
+    /// Whether this node is a quorum by itself: then it asks nobody, and campaigns at once, unless it hears a leader: one
+    /// that it is about to be left by has yet to hand over.
     pub(crate) fn decides_alone(&self) -> bool {
         self.quorums().reached(|node| node == self.config.node)
     }
@@ -90,14 +94,15 @@ impl Raft {
     }
 
     /// Asks the voters for their votes in a new term. The own vote counts, and the question leaves, once it is durable.
-    pub(crate) fn campaign(&mut self, forced: bool) {
+    /// `released_by` is who has handed over to this node.
+    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<NodeId>) {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
         self.detector.rearm(self.now + self.patience(forced));
         self.become_follower(None);
         self.set_ballot(Ballot::new(self.ballot.round + 1, self.config.node));
-        self.role = RoleState::Candidate { tally: Tally::default(), forced, resend_at: self.now };
+        self.role = RoleState::Candidate { tally: Tally::default(), forced, released_by, resend_at: self.now };
         self.ask_for_votes();
     }
 
@@ -111,18 +116,17 @@ impl Raft {
     /// wait for a whole timeout would make one lost message as costly as a lost election.
     fn ask_for_votes(&mut self) {
         let (now, last, ballot) = (self.now, self.log.last(), self.ballot);
-        let RoleState::Candidate { forced, resend_at, .. } = &mut self.role else { return };
+        let RoleState::Candidate { forced, released_by, resend_at, .. } = &mut self.role else { return };
         if now >= *resend_at {
             *resend_at = now + self.config.timing.heartbeat_interval;
-            let request = RequestVote { ballot, last, forced: *forced };
+            let request = RequestVote { ballot, last, forced: *forced, released_by: *released_by };
             self.ask_voters(self.ballot_write, Message::RequestVote(request));
         }
     }
 
     fn ask_voters(&mut self, after: WriteId, question: Message) {
-        let me = self.config.node;
-        let voters: Vec<NodeId> = self.membership.all_voters().filter(|node| *node != me).collect();
-        for voter in voters {
+        let (me, membership) = (self.config.node, self.membership.clone());
+        for voter in planted::asked(&membership).filter(|node| *node != me) {
             self.send_after(voter, after, question.clone());
         }
     }
@@ -142,7 +146,8 @@ impl Raft {
     /// Counts an answer, or learns from it that the own term is too low to be elected in, and asks about a higher one
     /// at once. That ends: each time, somebody's term must have risen in between.
     pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, reply: PreVoteReply) {
-        let quorums = self.membership.quorums();
+        let quorums = planted::quorums(&self.membership);
+        let voter = planted::counted_as(&self.membership, self.config.node, from);
         let RoleState::PreCandidate { ballot, tally } = &mut self.role else { return };
         if reply.ballot != *ballot {
             return;
@@ -152,9 +157,9 @@ impl Raft {
             self.adopt(reply.promised.round);
             return self.ask_around();
         }
-        tally.record(from, reply.granted);
+        tally.record(voter, reply.granted);
         match tally.verdict(quorums) {
-            Verdict::Won => self.campaign(false),
+            Verdict::Won => self.campaign(false, None),
             Verdict::Lost => self.become_follower(None),
             Verdict::Open => {}
         }
@@ -169,6 +174,10 @@ impl Raft {
         }
         if request.ballot.round < self.ballot.round {
             return self.send_nack(from, request.ballot);
+        }
+        if let Some(leader) = request.released_by.filter(|_| request.ballot.round > self.ballot.round) {
+            // In the term of the request that leader might be heard again, and rely on what it is told from then on.
+            self.pledge.release(leader, self.now);
         }
         let is_bound = self.pledge.binds_in(request.forced, from, self.now);
         if is_bound && request.ballot != self.ballot {
@@ -208,9 +217,10 @@ impl Raft {
     }
 
     fn count_vote(&mut self, from: NodeId, granted: bool) {
-        let quorums = self.membership.quorums();
+        let quorums = planted::quorums(&self.membership);
+        let voter = planted::counted_as(&self.membership, self.config.node, from);
         let RoleState::Candidate { tally, .. } = &mut self.role else { return };
-        tally.record(from, granted);
+        tally.record(voter, granted);
         match tally.verdict(quorums) {
             Verdict::Won => self.become_leader(),
             Verdict::Lost => self.become_follower(None),
@@ -239,13 +249,12 @@ impl Raft {
         assert!(self.ballot.node == self.config.node, "leads in a ballot of {}", self.ballot.node);
         assert!(self.allegiance.leader.is_none(), "two leaders in term {}", self.ballot.round);
         let next = self.log.last_index().next();
-        let progress = Progress::new(next, self.now);
-        let peers = self.membership.peers_of(self.config.node).map(|peer| (peer, progress.clone())).collect();
+        let peers = self.first_peers(next);
         self.role = RoleState::Leader(Box::new(Leader {
             peers,
             contact: QuorumContact::new(self.now),
             reads: ReadQueue::default(),
-            lease: Lease::new(&self.config.timing, self.config.node, self.membership.quorums()),
+            lease: Lease::new(&self.config.timing, self.config.node, planted::quorums(&self.membership)),
             clock: LogClock::start(self.log.time(), self.now),
             epoch_start: next,
             heartbeat_at: self.now,
@@ -253,6 +262,7 @@ impl Raft {
             durable: self.log.durable_through(),
             open: Default::default(),
             open_bytes: 0,
+            transfer: None,
         }));
         self.allegiance.leader = Some(self.config.node);
         self.admitted = (self.ballot, Default::default());
@@ -303,6 +313,7 @@ impl Raft {
             }
             self.refuse_reads(led.reads.abandon(), leader);
             self.detector.rearm(self.now);
+            self.contacts_due = true;
         }
     }
 

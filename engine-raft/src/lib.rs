@@ -9,7 +9,8 @@
 //!   │ catch_up.rs     conflict back-off, entries that are read back          │
 //!   │ proposals.rs    commands, direct and forwarded; ticks                  │
 //!   │ reads.rs        read rounds, leases  snapshot.rs  what is trimmed      │
-//!   │ membership.rs   who takes part       recovery.rs  the way back         │
+//!   │ membership.rs   who takes part       transfer.rs  handing over         │
+//!   │ recovery.rs     the way back                                           │
 //!   │ role.rs · log.rs · message.rs        what all of them work on          │
 //!   └────────────────────────────────────┬───────────────────────────────────┘
 //!                                        │ take_effects
@@ -22,9 +23,8 @@
 //! - entries are accepted only behind the entry that the leader has before them (log matching);
 //! - only a node whose log is up to date is elected (election restriction), so entries move from leaders to followers
 //!   alone, and a new leader has nothing to learn;
-//! - entries keep the term in which they were first appended, and are committed only through one of the present term.
-//!
-//! Caveats: members do not change and leadership is not transferred on request yet.
+//! - entries keep the term in which they were first appended, and are committed only through one of the present term;
+//! - the last members that a node's log names are in force there at once, committed or not.
 
 mod catch_up;
 mod election;
@@ -39,12 +39,14 @@ mod recovery;
 mod replication;
 mod role;
 mod snapshot;
+mod transfer;
 
 use std::sync::Arc;
 
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
-use consensus_api::errands::{Errand, Errands, Proposal};
+use consensus_api::errands::{Errand, Errands, Order, Proposal};
+use consensus_api::hand_over::Transfer;
 use consensus_api::lease::Pledge;
 use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
@@ -64,7 +66,11 @@ pub struct Raft {
     config: EngineConfig,
     // The latest reading that a step came with.
     now: MonoTime,
+    // The last members that the log names.
     membership: Arc<Membership>,
+    // With whom the driver was last told to be in touch, and whether that may have changed.
+    contacts: Arc<Membership>,
+    contacts_due: bool,
     // The term, and the vote in it.
     ballot: Ballot,
     // The write that makes `ballot` durable.
@@ -105,9 +111,9 @@ impl Engine for Raft {
             Input::Propose { id, data } => self.on_propose(Proposal { id, data }),
             Input::Read { id, mode } => self.on_read(id, mode),
             Input::KeepTime { every } => self.on_keep_time(every),
-            Input::ChangeMembership { id, .. } => self.on_change_membership(id),
-            Input::TransferLeadership { id, .. } => self.on_transfer_leadership(id),
-            Input::Campaign => self.campaign(true),
+            Input::ChangeMembership { id, target } => self.on_change_membership(id, target),
+            Input::TransferLeadership { id, to } => self.on_transfer_leadership(id, to),
+            Input::Campaign => self.campaign(true, None),
             Input::Persisted { write } => self.on_persisted(write),
             Input::Applied { through } => self.delivery.applied_through(through),
             Input::EntriesRead { id, entries } => self.on_entries_read(id, entries),
@@ -116,8 +122,10 @@ impl Engine for Raft {
             }
             Input::Trimmed { base } => self.on_trimmed(base),
         }
+        self.mind_members();
         self.check_election_timer();
         self.check_heartbeat_timer();
+        self.check_transfer_timer();
         self.keep_time();
     }
 
@@ -127,6 +135,7 @@ impl Engine for Raft {
         self.send_errands();
         self.deliver();
         self.report_role();
+        self.report_contacts();
         self.effects.write = self.log.take_write();
         self.log.evict(self.config.limits.window_bytes_max);
         std::mem::take(&mut self.effects)
@@ -134,11 +143,14 @@ impl Engine for Raft {
 
     fn deadline(&self) -> MonoTime {
         match &self.role {
-            RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
-            RoleState::Follower { .. } if self.decides_alone() => self.now,
+            RoleState::Leader(leader) => {
+                let transfer = leader.transfer.as_ref().map_or(MonoTime::NEVER, Transfer::deadline);
+                leader.heartbeat_at.min(self.tick_deadline(leader)).min(transfer)
+            }
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if self.decides_alone() => self.now,
             RoleState::Candidate { resend_at, .. } if self.decides_alone() => (*resend_at).max(self.pledge.until()),
             RoleState::Candidate { resend_at, .. } => self.election_deadline().min(*resend_at),
-            _ if self.is_voter() && !self.decides_alone() => self.election_deadline(),
+            _ if self.is_voter() => self.election_deadline(),
             _ => MonoTime::NEVER,
         }
     }
@@ -152,8 +164,8 @@ impl Engine for Raft {
             last_index: self.log.last_index(),
             base_index: self.log.base().index,
             membership: self.membership.clone(),
-            is_changing: false,
-            progress: Default::default(),
+            is_changing: self.is_changing(),
+            progress: self.progress(),
         }
     }
 }
@@ -170,13 +182,16 @@ impl Raft {
             Message::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat),
             Message::HeartbeatReply(reply) => self.on_heartbeat_reply(from, reply),
             Message::Nack(nack) => self.on_nack(nack),
+            Message::HandOver(word) => self.on_hand_over(from, word),
             Message::Errand(Errand::Propose { ballot, proposals }) => {
                 self.on_forwarded_proposals(from, ballot, proposals);
             }
             Message::Errand(Errand::Read { ballot, mode, ids }) => self.on_forwarded_reads(from, ballot, mode, ids),
-            Message::Errand(Errand::ChangeMembership { id, .. } | Errand::TransferLeadership { id, .. }) => {
-                let refused = vec![consensus_api::Refused { id, reason: consensus_api::Refusal::NotReady }];
-                self.send(from, Message::Errand(Errand::Refuse { refused }));
+            Message::Errand(Errand::ChangeMembership { ballot, id, target }) => {
+                self.on_forwarded_order(from, ballot, id, Order::ChangeMembership(target));
+            }
+            Message::Errand(Errand::TransferLeadership { ballot, id, to }) => {
+                self.on_forwarded_order(from, ballot, id, Order::TransferLeadership(to));
             }
             Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
             Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),

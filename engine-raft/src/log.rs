@@ -11,13 +11,14 @@
 //!
 //! Invariants, asserted where they could break: base ≤ commit ≤ last; there are no holes; terms never decrease along
 //! the log; an entry at or below the commit index is never replaced or removed; two entries with one index and one
-//! term are the same entry (paper figure 3, Log Matching).
+//! term are the same entry (paper figure 3, Log Matching); members that an entry names follow those named before.
 
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::log_writer::LogWriter;
+use consensus_api::membership_log::MembershipLog;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::window::EntryWindow;
-use consensus_api::{Ballot, LogIndex, LogPosition, LogTime, SharedEntry, Write, WriteId};
+use consensus_api::{AppliedMembership, Ballot, LogIndex, LogPosition, LogTime, Payload, SharedEntry, Write, WriteId};
 
 /// The log of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,9 @@ pub(crate) struct Log {
     commit: LogIndex,
     // The highest stamp of any entry that was ever here, those since truncated included: a leader's clock starts at it.
     time: LogTime,
+    members: MembershipLog,
+    // Whether anything has happened to them since that was last asked.
+    members_moved: bool,
     pub(crate) writer: LogWriter,
 }
 
@@ -39,8 +43,11 @@ impl Log {
         tail: Vec<SharedEntry>,
         commit: LogIndex,
         time: LogTime,
+        mut members: MembershipLog,
     ) -> Log {
-        let mut log = Log { base, ballots, window: EntryWindow::default(), commit, time, writer: LogWriter::default() };
+        members.settle(commit);
+        let (window, writer) = (EntryWindow::default(), LogWriter::default());
+        let mut log = Log { base, ballots, window, commit, time, members, members_moved: true, writer };
         for entry in tail {
             log.time = log.time.max(entry.log_time);
             log.window.insert(entry);
@@ -58,6 +65,16 @@ impl Log {
 
     pub(crate) fn time(&self) -> LogTime {
         self.time
+    }
+
+    /// The entries that name members.
+    pub(crate) fn members(&self) -> &MembershipLog {
+        &self.members
+    }
+
+    /// Whether other members may have been named, or settled, since this was last asked.
+    pub(crate) fn take_members_moved(&mut self) -> bool {
+        std::mem::take(&mut self.members_moved)
     }
 
     pub(crate) fn window(&self) -> &EntryWindow {
@@ -116,12 +133,22 @@ impl Log {
         let last = self.last();
         assert!(entry.index == last.index.next(), "a hole in the log: {} after {}", entry.index, last.index);
         assert!(entry.ballot.round >= last.ballot.round, "terms decrease along the log at {}", entry.index);
+        if let Payload::Membership { membership, .. } = &entry.payload {
+            let (next, before) = (membership.version, self.members.latest().1.version);
+            assert!(
+                next == before + 1,
+                "members of version {next} follow those of version {before} at {}",
+                entry.index
+            );
+        }
         self.put(entry);
     }
 
     fn put(&mut self, entry: SharedEntry) {
         self.time = self.time.max(entry.log_time);
         self.ballots.set(entry.index, entry.ballot);
+        self.members_moved |= self.members.has_open() || matches!(entry.payload, Payload::Membership { .. });
+        self.members.put(&entry);
         self.window.insert(entry.clone());
         self.writer.put(entry);
     }
@@ -150,6 +177,8 @@ impl Log {
     pub(crate) fn truncate(&mut self, index: LogIndex) {
         assert!(index > self.commit, "{index} is committed (through {}) and must not be removed", self.commit);
         self.ballots.remove_from(index);
+        self.members_moved |= self.members.has_open();
+        self.members.remove_from(index);
         self.window.remove_from(index);
         self.writer.remove_from(index);
     }
@@ -159,6 +188,7 @@ impl Log {
         let last = self.last_index();
         assert!(index <= last, "{index} committed beyond the last entry {last}");
         self.commit = self.commit.max(index);
+        self.members_moved |= self.members.settle(self.commit);
     }
 
     /// The store no longer holds anything up to `base`.
@@ -171,16 +201,19 @@ impl Log {
 
     /// A snapshot stands in for everything up to `base`. What follows is kept only if the entry at `base` is the
     /// snapshot's: only then was it appended to the same prefix.
-    pub(crate) fn install(&mut self, base: LogPosition, time: LogTime) {
+    pub(crate) fn install(&mut self, base: LogPosition, time: LogTime, members: AppliedMembership) {
         let is_same = self.ballot_at(base.index).map(|ballot| ballot.round) == Some(base.ballot.round);
         let contradicts = !is_same && !is_planted(Bug::InstallationKeepsSuffix);
         if contradicts || is_planted(Bug::InstallationDropsSuffix) {
             assert!(is_same || base.index > self.commit, "a snapshot at {} contradicts a committed entry", base.index);
             self.window.remove_from(LogIndex::ZERO);
             self.ballots.remove_from(LogIndex::ZERO);
+            self.members.remove_from(LogIndex::ZERO);
             self.writer.remove_from(base.index.next());
         }
         self.commit = self.commit.max(base.index);
+        self.members.install(members, base.index);
+        self.members_moved = true;
         self.trim(base);
         self.time = self.time.max(time);
     }

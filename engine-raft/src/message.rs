@@ -9,8 +9,9 @@
 //!             ◀─AppendReply───
 //!             ──Heartbeat────▶            I lead; so much is committed
 //!             ◀─HeartbeatReply             you led when I heard that        (thesis §6.4)
+//!             ──HandOver─────▶            lead in my place, now             (thesis §3.10)
 //!   anyone    ◀─Nack──────────            your ballot is over
-//!   follower  ◀─Errand───────▶ leader     forwarded proposals and reads
+//!   follower  ◀─Errand───────▶ leader     forwarded proposals, reads, and an operator's orders
 //! ```
 //!
 //! Every message names the ballot that it belongs to, and a reply the one that it answers: a reply counts for that
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
-use consensus_api::{Ballot, Lane, LogIndex, LogPosition, SharedEntry};
+use consensus_api::hand_over::HandOver;
+use consensus_api::{Ballot, Lane, LogIndex, LogPosition, NodeId, SharedEntry};
 
 /// Everything that Raft nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -44,6 +46,8 @@ pub enum Message {
     HeartbeatReply(HeartbeatReply),
     /// Answers a message of a term that is over.
     Nack(Nack),
+    /// Asks a voter to lead in the sender's place.
+    HandOver(HandOver),
     /// Carries requests between a follower and its leader.
     Errand(Errand),
 }
@@ -60,7 +64,8 @@ impl Message {
             | Message::Vote(_)
             | Message::Heartbeat(_)
             | Message::HeartbeatReply(_)
-            | Message::Nack(_) => Lane::Control,
+            | Message::Nack(_)
+            | Message::HandOver(_) => Lane::Control,
         }
     }
 }
@@ -94,6 +99,8 @@ pub struct RequestVote {
     pub last: LogPosition,
     /// Somebody in charge wants this election: voters answer even though they hear a leader (thesis §4.2.3).
     pub forced: bool,
+    /// The leader that has handed over to this candidate: what voters have pledged to it they owe no more.
+    pub released_by: Option<NodeId>,
 }
 
 /// The answer to a [`RequestVote`] of the voter's own term. Leaves once the vote is durable.

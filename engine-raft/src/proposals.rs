@@ -1,4 +1,5 @@
-//! How a command gets into the log: at the leader directly, from elsewhere by an errand to it.
+//! How a request gets to the leader, and a command into its log: at the leader directly, from elsewhere by an errand to
+//! it.
 //!
 //! ```text
 //!   Propose ──▶ leads? ──yes──▶ room? ──yes──▶ appended, in memory and to the pending write
@@ -17,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::errands::{Admission, Errand, Proposal};
+use consensus_api::errands::{Admission, Errand, Order, Proposal};
 use consensus_api::{Ballot, Entry, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
 
 use crate::Raft;
@@ -61,6 +62,38 @@ impl Raft {
         }
     }
 
+    /// A client of this node wants something that the leader does to the cluster.
+    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.carry_out(id, order),
+            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower forwards such a request of its clients. It is admitted as proposals are.
+    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
+        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
+            return;
+        }
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
+        if let Err(reason) = taken {
+            let refused = vec![Refused { id, reason }];
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        match order {
+            Order::ChangeMembership(target) => self.begin_change(id, &target),
+            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
+        }
+    }
+
     /// The leader has refused requests of this node.
     pub(crate) fn on_refusals(&mut self, refused: Vec<Refused>) {
         self.errands.refused(&refused);
@@ -82,6 +115,16 @@ impl Raft {
         self.effects.refused.push(Refused { id, reason });
     }
 
+    /// Tells whoever asked, here or elsewhere, that a request was not carried out.
+    pub(crate) fn refuse_asker(&mut self, refused: Refused) {
+        let origin = refused.id.origin;
+        if origin == self.config.node {
+            self.effects.refused.push(refused);
+        } else {
+            self.send(origin, Message::Errand(Errand::Refuse { refused: vec![refused] }));
+        }
+    }
+
     fn check_size(&self, proposal: &Proposal) -> Result<(), Refusal> {
         let (bytes, limit) = (proposal.data.0.len(), self.config.limits.command_bytes_max);
         if bytes > limit {
@@ -92,6 +135,11 @@ impl Raft {
 
     fn append_command(&mut self, proposal: Proposal) -> Result<(), Refusal> {
         self.check_size(&proposal)?;
+        if let RoleState::Leader(leader) = &self.role
+            && let Some(transfer) = &leader.transfer
+        {
+            return Err(Refusal::NotLeader { leader: Some(transfer.to) });
+        }
         if !self.has_room() {
             return Err(Refusal::Busy);
         }
@@ -99,7 +147,7 @@ impl Raft {
         Ok(())
     }
 
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let limits = &self.config.limits;
         if let RoleState::Leader(leader) = &self.role
             && (leader.open.len() >= limits.open_entries_max || leader.open_bytes >= limits.open_bytes_max)
@@ -116,9 +164,10 @@ impl Raft {
     }
 
     /// When a leader's next tick is due. While something is open there is none: time goes forward with that, and a
-    /// leader that has no quorum does not fill its log with ticks.
+    /// leader that has no quorum does not fill its log with ticks. Nor is there while leadership is handed over.
     pub(crate) fn tick_deadline(&self, leader: &Leader) -> MonoTime {
-        if leader.open.is_empty() { self.timekeeper.deadline() } else { MonoTime::NEVER }
+        let is_idle = leader.open.is_empty() && leader.transfer.is_none();
+        if is_idle { self.timekeeper.deadline() } else { MonoTime::NEVER }
     }
 
     /// Carries the log's time forward, where a leader has appended nothing else for as long as is wanted.

@@ -73,9 +73,9 @@ impl Raft {
         leader.reads.push(id, commit.max(floor), reads_max).map(|()| None)
     }
 
-    /// Ends the lease of this leadership for good. To be called before leadership is handed over: whoever is to lead next
-    /// may be elected by voters that owe this node nothing.
-    pub fn give_up_lease(&mut self) {
+    /// Ends the lease of this leadership for good, before leadership is handed over: whoever is to lead next may be elected
+    /// by voters that owe this node nothing any more.
+    pub(crate) fn give_up_lease(&mut self) {
         if let RoleState::Leader(leader) = &mut self.role {
             leader.lease.give_up();
         }

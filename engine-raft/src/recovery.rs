@@ -2,17 +2,20 @@
 //!
 //! ```text
 //!   hard state ──▶ term and vote          base ≤ applied ≤ commit ≤ last, no holes,
-//!   log        ──▶ ballots, recent entries   terms never decrease and never exceed the term
+//!   log        ──▶ ballots, recent entries   terms never decrease and never exceed the term,
+//!                  entries that name members   each follows the one before
 //! ```
 //!
 //! Everything recovered is durable. The commit index that rode along may be lower than what was known before the stop:
-//! the next leader tells it again. A node starts as a follower without a leader, whatever it was.
+//! the next leader tells it again. A node starts as a follower without a leader, whatever it was, among the last members
+//! that its log names, or that the tables do.
 
 use consensus_api::ballot_runs::BallotRuns;
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
 use consensus_api::errands::Errands;
 use consensus_api::lease::Pledge;
+use consensus_api::membership_log::MembershipLog;
 use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
     Ballot, Effects, EngineConfig, EngineError, HardState, LogIndex, MonoTime, NodeId, Recovered, RoleChange, WriteId,
@@ -39,12 +42,14 @@ impl Raft {
             recovered.log.commit = applied;
             recovered.log.runs = BallotRuns::default();
             recovered.log.tail.clear();
+            recovered.log.memberships.clear();
         }
         recovered.log.runs.trim(recovered.base.index);
         let commit = recovered.log.commit.max(applied);
         validate(&recovered, ballot, commit).map_err(|reason| EngineError::Log { reason })?;
         let base = recovered.base;
-        let mut log = Log::new(base, recovered.log.runs, recovered.log.tail, commit, recovered.log_time);
+        let members = MembershipLog::recovered(recovered.membership, applied, &recovered.log);
+        let mut log = Log::new(base, recovered.log.runs, recovered.log.tail, commit, recovered.log_time, members);
         let ballot = if base.ballot.round > ballot.round {
             // A snapshot was installed, and the term of its last entry not yet written.
             Ballot::new(base.ballot.round, NodeId::NONE)
@@ -59,10 +64,13 @@ impl Raft {
             log.writer.set_hard_state(HardState { ballot, pledge }.encode());
         }
         let ballot_write = log.dependency();
-        let alone = recovered.membership.latest.quorums().reached(|node| node == config.node);
+        let alone = has_always_decided_alone(config.node, &log);
+        let membership = log.members().latest().1.clone();
         let mut raft = Raft {
             now,
-            membership: recovered.membership.latest,
+            contacts: membership.clone(),
+            contacts_due: true,
+            membership,
             ballot,
             ballot_write,
             writes_durable: WriteId(0),
@@ -84,6 +92,13 @@ impl Raft {
         raft.reported = Some(RoleChange { role: raft.role(), leader: None, ballot });
         Ok(raft)
     }
+}
+
+/// Whether nobody else can lead, or have led lately, as far as this log tells: then nothing is owed to anybody. A leader
+/// that has just left this node alone may still hold a lease by it.
+fn has_always_decided_alone(me: NodeId, log: &Log) -> bool {
+    let previous = log.members().settled().previous.iter();
+    log.members().iter().chain(previous).all(|membership| membership.quorums().reached(|node| node == me))
 }
 
 /// Whether a snapshot was installed, and the node stopped before it had removed what followed another entry than the
@@ -131,6 +146,13 @@ fn validate(recovered: &Recovered, ballot: Ballot, commit: LogIndex) -> Result<(
             return Err(format!("term {} after term {term} at {}", run.ballot.round, run.first));
         }
         term = run.ballot.round;
+    }
+    let mut version = recovered.membership.latest.version;
+    for (index, membership) in recovered.log.memberships.iter().filter(|(index, _)| *index > applied) {
+        if membership.version != version + 1 {
+            return Err(format!("members of version {} after version {version} at {index}", membership.version));
+        }
+        version = membership.version;
     }
     if term > ballot.round.max(base.ballot.round) {
         return Err(format!("an entry of term {term}, but the hard state says term {}", ballot.round));

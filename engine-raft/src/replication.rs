@@ -21,6 +21,7 @@ use crate::Raft;
 use crate::catch_up::ReadBacks;
 use crate::log::Log;
 use crate::message::{Append, AppendOutcome, AppendReply, Heartbeat, HeartbeatReply, Message};
+use crate::planted;
 use crate::role::{Leader, Phase, Progress, RoleState};
 
 /// A peer that answers nothing for this many heartbeat intervals has lost what is in flight to it.
@@ -51,12 +52,14 @@ impl Raft {
         Some((leader, sender))
     }
 
-    /// Every interval: reassures everyone, starts a read round, probes anew, and gives up on what was lost.
+    /// Every interval: reassures everyone, starts a read round, probes anew, gives up on what was lost, and lets those go
+    /// who were removed.
     pub(crate) fn check_heartbeat_timer(&mut self) {
-        let Some((leader, sender)) = self.leading() else { return };
-        if sender.now < leader.heartbeat_at {
+        if !matches!(&self.role, RoleState::Leader(leader) if self.now >= leader.heartbeat_at) {
             return;
         }
+        self.let_retire();
+        let Some((leader, sender)) = self.leading() else { return };
         let timing = &sender.config.timing;
         leader.heartbeat_at = sender.now + timing.heartbeat_interval;
         leader.heartbeat_due = true;
@@ -79,7 +82,7 @@ impl Raft {
     pub(crate) fn replicate(&mut self) {
         let (me, membership) = (self.config.node, self.membership.clone());
         let Some((leader, mut sender)) = self.leading() else { return };
-        let reads_wait = leader.reads.wants_round(me, membership.quorums());
+        let reads_wait = leader.reads.wants_round(me, planted::quorums(&membership));
         if reads_wait {
             let round = leader.reads.start_round();
             leader.lease.round_started(round, sender.now);
@@ -94,7 +97,7 @@ impl Raft {
                 sender.send_heartbeat(*peer, progress, round);
             }
         }
-        let confirmed = leader.reads.take_confirmed(me, membership.quorums());
+        let confirmed = leader.reads.take_confirmed(me, planted::quorums(&membership));
         self.answer_reads(confirmed);
     }
 
@@ -132,8 +135,11 @@ impl Raft {
         let Some(progress) = leader.peers.get_mut(&from).filter(|_| was_asked || takes_any) else { return };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
+        if let Some(retiring) = &mut progress.retiring {
+            retiring.answered(reply.round);
+        }
         leader.reads.acknowledge(from, reply.round);
-        leader.lease.answered((from, reply.round), reply.pledge, sender.now, me, membership.quorums());
+        leader.lease.answered((from, reply.round), reply.pledge, sender.now, me, planted::quorums(&membership));
     }
 
     /// The log store has caught up: this node's own copy counts that far.
@@ -143,7 +149,8 @@ impl Raft {
         self.advance_commit();
     }
 
-    /// Commits what a quorum holds durably, if it ends in an entry of the own term.
+    /// Commits what a quorum holds durably, if it ends in an entry of the own term. A leader that votes no more is not
+    /// asked for its own copy.
     ///
     /// An entry of an earlier term is never committed by counting (paper figure 8): a leader of term 4 finds that its
     /// entry of term 2 is on a majority, commits it and stops; the node with an entry of term 3 at that index is elected
@@ -152,8 +159,10 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (me, last) = (self.config.node, self.log.last_index());
         let durable = if is_planted(Bug::OwnCopyBeforeDurable) { last } else { leader.durable };
-        let matched = |node| leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
-        let held = self.membership.quorums().highest(|node| if node == me { durable } else { matched(node) });
+        let membership = &self.membership;
+        let known = |node| leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
+        let matched = |node| known(node).max(planted::stand_in(membership, me, node).map_or(LogIndex::ZERO, known));
+        let held = planted::quorums(membership).highest(|node| if node == me { durable } else { matched(node) });
         let is_own = self.log.ballot_at(held) == Some(self.ballot) || is_planted(Bug::OldEntriesCounted);
         if held <= self.log.commit() || !is_own {
             return;

@@ -16,12 +16,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::flow::InFlight;
+use consensus_api::hand_over::Transfer;
 use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
 use consensus_api::{Ballot, HardState, LogClock, LogIndex, MonoTime, NodeId, ReadBackId, Role, Tally, Timing};
 
 use crate::Raft;
+use crate::membership::Retiring;
 
 /// What a node is, with what it only knows as that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +46,8 @@ pub(crate) enum RoleState {
         tally: Tally,
         /// Somebody in charge wants this election.
         forced: bool,
+        /// The leader that has handed over to this node.
+        released_by: Option<NodeId>,
         /// When to ask again.
         resend_at: MonoTime,
     },
@@ -54,7 +58,7 @@ pub(crate) enum RoleState {
 /// What a leader knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
-    /// How far each peer is.
+    /// How far each peer is: the members, and those who are removed and not told yet.
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     /// When each voter was last heard (check-quorum).
     pub(crate) contact: QuorumContact,
@@ -76,6 +80,8 @@ pub(crate) struct Leader {
     pub(crate) open: VecDeque<(LogIndex, usize)>,
     /// The sum of those sizes.
     pub(crate) open_bytes: usize,
+    /// The attempt to hand over that is under way.
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// What a leader knows of one peer.
@@ -101,6 +107,8 @@ pub(crate) struct Progress {
     pub(crate) told_commit: LogIndex,
     /// The request for entries that it needs and that have left the window.
     pub(crate) reading: Option<ReadBackId>,
+    /// It is no member any more, and is to hear of that.
+    pub(crate) retiring: Option<Retiring>,
 }
 
 /// How entries are sent to one peer.
@@ -139,7 +147,8 @@ pub(crate) struct Allegiance {
 }
 
 impl Progress {
-    /// A peer at the beginning of a leadership: taken to have everything before the leader's first entry.
+    /// A peer at the beginning of a leadership, or of its own membership: taken to have everything up to there, until it
+    /// says otherwise.
     pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
         Progress {
             matched: LogIndex::ZERO,
@@ -149,6 +158,7 @@ impl Progress {
             heard_at: now,
             told_commit: LogIndex::ZERO,
             reading: None,
+            retiring: None,
         }
     }
 
@@ -183,6 +193,12 @@ impl Raft {
             RoleState::PreCandidate { .. } | RoleState::Candidate { .. } => Role::Candidate,
             RoleState::Leader(_) => Role::Leader,
         }
+    }
+
+    /// Up to where a leader knows each peer to have the log.
+    pub(crate) fn progress(&self) -> BTreeMap<NodeId, LogIndex> {
+        let RoleState::Leader(leader) = &self.role else { return BTreeMap::new() };
+        leader.peers.iter().map(|(peer, progress)| (*peer, progress.matched)).collect()
     }
 
     /// Raises the term, or gives the vote in the present one. Durable with the write that

@@ -53,8 +53,8 @@ impl Raft {
         } else if self.shows_term_over(base) {
             self.adopt(self.ballot.round + 1);
         }
-        self.log.install(base, time);
-        self.membership = membership.latest;
+        // Members that the log names above stay in force if their entries do, and else those of the snapshot are.
+        self.log.install(base, time, membership);
         self.delivery.restart_after(base.index);
         // What the same batch handed out before belongs to the tables that were replaced.
         self.effects.committed.clear();

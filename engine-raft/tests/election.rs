@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
@@ -56,7 +55,7 @@ fn a_voter_that_hears_a_leader_helps_nobody_to_depose_it() {
 fn a_forced_election_is_answered_even_while_a_leader_is_heard() {
     let mut node = Node::blank(1);
     node.hear(2, heartbeat(1, 2, 0, 0, 1));
-    let request = RequestVote { ballot: ballot(2, 3), last: nowhere(), forced: true };
+    let request = RequestVote { forced: true, ..asking(2, 3, nowhere()) };
     node.hear(3, Message::RequestVote(request));
     node.sync();
     assert_eq!(node.sent_to(3), [vote(2, 3, true)]);
@@ -116,7 +115,7 @@ fn a_leader_of_an_earlier_term_is_told_and_steps_down() {
 fn a_candidate_that_becomes_the_only_voter_waits_no_longer_than_it_has_pledged() {
     let hard_state = HardState { ballot: ballot(1, 2), pledge: Duration::from_millis(100) }.encode();
     let mut node = Node::with_disk(1, Disk { hard_state: Some(hard_state), ..Disk::default() });
-    let membership = Arc::new(voters(&[1]));
+    let membership = founded(&[1]);
     let (base, log_time) = (position(5, 1, 2), LogTime::default());
     node.step(Input::SnapshotInstalled { base, log_time, membership });
     node.sync();

@@ -11,7 +11,7 @@ use common::*;
 use consensus_api::engine::encode_ballot;
 use consensus_api::errands::Errand;
 use consensus_api::{
-    Engine, EngineConfig, HardState, Input, LeaseTiming, LogIndex, Payload, ReadMode, ReadReady, Refusal, Role,
+    Engine, EngineConfig, HardState, Input, LeaseTiming, LogIndex, NodeId, Payload, ReadMode, ReadReady, Refusal, Role,
 };
 use engine_raft::message::{Message, PreVote, PreVoteReply, RequestVote};
 
@@ -53,7 +53,7 @@ fn rounds(sent: &[(u64, Message)]) -> Vec<u64> {
 }
 
 fn forced(term: u64, candidate: u64) -> Message {
-    Message::RequestVote(RequestVote { ballot: ballot(term, candidate), last: position(1, 1, 1), forced: true })
+    Message::RequestVote(RequestVote { forced: true, ..asking(term, candidate, position(1, 1, 1)) })
 }
 
 /// Node 2 or 3, which has the leader's first entry and has just heard its heartbeat.
@@ -143,7 +143,7 @@ fn no_lease_serves_before_the_own_epoch_has_begun() {
 fn a_leader_that_is_to_hand_over_gives_its_lease_up_and_gets_no_other() {
     let mut node = leasing_leader();
     node.hear(2, pledging_reply(1, 1, 1, 100));
-    node.raft.give_up_lease();
+    node.step(Input::TransferLeadership { id: request(1, 9), to: Some(NodeId(3)) });
     assert!(!is_served(&mut node, 1, ReadMode::Lease));
     let round = *rounds(&node.sent()).last().unwrap();
     node.hear(2, pledging_reply(1, 1, round, 100));

@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use common::{Disk, Node, append, ballot, config, elect, entry, heartbeat, leader, matched, nowhere, position, voters};
+use common::{
+    Disk, Node, append, ballot, config, elect, entry, founded, heartbeat, leader, matched, nowhere, position, voters,
+};
 use consensus_api::engine::encode_ballot;
 use consensus_api::{Engine, Input, LogIndex, LogPosition, LogTime, NodeId, Role, SendSnapshot};
 use engine_raft::Raft;
@@ -38,7 +38,7 @@ fn an_installed_snapshot_keeps_what_follows_its_last_entry_and_removes_what_foll
     for (terms, kept) in [([1, 1, 2, 2], 4), ([1, 1, 1, 1], 3)] {
         let mut node = Node::with_disk(1, Disk::with(&terms, ballot(2, 0), 0));
         let base = position(3, 2, 9);
-        let membership = std::sync::Arc::new(voters(&[1, 2, 3]));
+        let membership = founded(&[1, 2, 3]);
         node.disk.trim(base);
         node.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
         assert_eq!((node.commit(), node.last()), (3, kept));
@@ -79,7 +79,7 @@ fn after_an_installation_a_suffix_behind_another_entry_goes_with_the_first_write
 }
 
 fn snapshot(base: LogPosition) -> Input<Message> {
-    Input::SnapshotInstalled { base, log_time: LogTime::default(), membership: Arc::new(voters(&[1, 2, 3])) }
+    Input::SnapshotInstalled { base, log_time: LogTime::default(), membership: founded(&[1, 2, 3]) }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Disk {
     pub base: LogPosition,
     /// The state machine's own tables: how far they are durable.
     pub applied: LogIndex,
+    /// The members in them, where the log does not tell: it was trimmed, or a snapshot was installed.
+    pub members: Option<AppliedMembership>,
 }
 
 impl Disk {
@@ -67,15 +69,34 @@ impl Disk {
             base: self.base,
             applied: LogPosition { index: self.applied, ballot: runs.get(self.applied).unwrap_or(self.base.ballot) },
             log_time: LogTime::default(),
-            membership: AppliedMembership::founded(Arc::new(membership)),
+            membership: self.applied_membership(Arc::new(membership)),
             log: RecoveredLog {
                 hard_state: self.hard_state.clone(),
                 commit: self.commit,
                 runs,
                 tail,
-                memberships: Vec::new(),
+                memberships: self.memberships(),
             },
         }
+    }
+
+    fn memberships(&self) -> Vec<(LogIndex, Arc<Membership>)> {
+        let naming = self.entries.values().filter_map(|entry| match &entry.payload {
+            Payload::Membership { membership, .. } => Some((entry.index, membership.clone())),
+            _ => None,
+        });
+        naming.collect()
+    }
+
+    /// The members in the tables, which have applied a part of the log.
+    pub fn applied_membership(&self, founders: Arc<Membership>) -> AppliedMembership {
+        let mut members = self.members.clone().unwrap_or_else(|| AppliedMembership::founded(founders));
+        for (index, named) in self.memberships() {
+            if index <= self.applied && index > members.since {
+                members.take(index, &named);
+            }
+        }
+        members
     }
 
     pub fn read(&self, request: ReadBack) -> Vec<SharedEntry> {
@@ -112,6 +133,8 @@ pub struct Node {
     pub refused: Vec<Refused>,
     pub read_back: Vec<ReadBack>,
     pub snapshots: Vec<SendSnapshot>,
+    /// With whom it is in touch, as it was last told.
+    pub contacts: Arc<Membership>,
 }
 
 pub fn timing() -> Timing {
@@ -128,6 +151,11 @@ pub fn voters(ids: &[u64]) -> Membership {
     Membership::of_voters(
         ids.iter().map(|id| (NodeId(*id), Member { address: format!("node-{id}:1"), store: StoreId(u128::from(*id)) })),
     )
+}
+
+/// As a snapshot tells these members, who are the founders.
+pub fn founded(ids: &[u64]) -> AppliedMembership {
+    AppliedMembership::founded(Arc::new(voters(ids)))
 }
 
 pub fn config(id: u64) -> EngineConfig {
@@ -166,6 +194,7 @@ impl Node {
     pub fn on(config: EngineConfig, members: Membership, disk: Disk) -> Node {
         let now = MonoTime::from_micros(1_000_000);
         let raft = Raft::recover(config.clone(), disk.recovered(members.clone()), now).expect("a sound disk");
+        let contacts = raft.status().membership;
         Node {
             raft,
             config,
@@ -182,6 +211,7 @@ impl Node {
             refused: Vec::new(),
             read_back: Vec::new(),
             snapshots: Vec::new(),
+            contacts,
         }
     }
 
@@ -207,6 +237,7 @@ impl Node {
         self.refused.extend(effects.refused);
         self.read_back.extend(effects.read_back);
         self.snapshots.extend(effects.snapshots);
+        self.contacts = effects.contacts.unwrap_or_else(|| self.contacts.clone());
     }
 
     pub fn hear(&mut self, from: u64, message: Message) {
@@ -216,6 +247,23 @@ impl Node {
     pub fn propose(&mut self, sequence: u64) {
         let id = RequestId { origin: self.id(), boot: self.config.boot, sequence };
         self.step(Input::Propose { id, data: Blob::from("value") });
+    }
+
+    /// Trims the log as far as the tables have applied it durably.
+    pub fn trim(&mut self, base: LogPosition) {
+        self.disk.members = Some(self.disk.applied_membership(Arc::new(self.members.clone())));
+        self.disk.trim(base);
+        self.step(Input::Trimmed { base });
+    }
+
+    /// A snapshot has arrived, and stands for everything up to `base`.
+    pub fn install(&mut self, base: LogPosition, membership: AppliedMembership) {
+        self.disk.trim(base);
+        self.disk.members = Some(membership.clone());
+        self.disk.applied = base.index;
+        self.applied = base.index;
+        self.committed.clear();
+        self.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
     }
 
     /// Syncs the oldest `count` writes: lets their messages go, and says so to the engine.
@@ -324,7 +372,12 @@ pub fn matched(term: u64, leader: u64, through: u64) -> Message {
 }
 
 pub fn request_vote(term: u64, candidate: u64, last: LogPosition) -> Message {
-    Message::RequestVote(RequestVote { ballot: ballot(term, candidate), last, forced: false })
+    Message::RequestVote(asking(term, candidate, last))
+}
+
+/// For a vote, of one that nobody has told to campaign.
+pub fn asking(term: u64, candidate: u64, last: LogPosition) -> RequestVote {
+    RequestVote { ballot: ballot(term, candidate), last, forced: false, released_by: None }
 }
 
 pub fn vote(term: u64, candidate: u64, granted: bool) -> Message {

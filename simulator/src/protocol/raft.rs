@@ -30,6 +30,7 @@ impl Protocol for Raft {
             Message::Nack(it) => term(it.promised),
             // They ask and answer what would be, and bind nobody.
             Message::PreVote(_) | Message::PreVoteReply(_) | Message::Errand(_) => Vouched::nothing(),
+            Message::HandOver(it) => Vouched::ballot(it.ballot),
         }
     }
 
@@ -52,7 +53,8 @@ impl Protocol for Raft {
             }
             Message::RequestVote(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                format!("RequestVote {} last={}{forced}", it.ballot, position(it.last))
+                let released = it.released_by.map_or(String::new(), |leader| format!(" released by {leader}"));
+                format!("RequestVote {} last={}{forced}{released}", it.ballot, position(it.last))
             }
             Message::Vote(it) => format!("Vote {} {}", it.ballot, granted(it.granted)),
             Message::Append(it) => {
@@ -74,6 +76,7 @@ impl Protocol for Raft {
             }
             Message::HeartbeatReply(it) => format!("HeartbeatReply {} round={}", it.ballot, it.round),
             Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
+            Message::HandOver(it) => format!("HandOver {}", it.ballot),
             Message::Errand(it) => errand(it),
         }
     }

@@ -1,10 +1,13 @@
 //! Claim: under any schedule of loss, duplication, reordering, partitions, pauses and crashes that forget what was not
-//! synced, three nodes never disagree about what is committed, never lose it, never elect two leaders in a term, never
-//! serve a read from too low an index, never carry out what they refused; and once the faults end, they go on.
+//! synced, while leaders hand over and members change, nodes never disagree about what is committed, never lose it, never
+//! elect two leaders in a term, never serve a read from too low an index, never carry out what they refused; and once the
+//! faults end, they go on, and the members are those that were wanted last.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +16,15 @@ use std::time::Duration;
 use common::Node;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, NodeId, ReadMode, RequestId, Role, SendSnapshot,
-    SharedEntry,
+    Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, Membership, NodeId, ReadMode, RequestId, Role,
+    SendSnapshot, SharedEntry, StoreId,
 };
 use engine_raft::Message;
+use members::Sent;
 
-const NODES: u64 = 3;
+/// The founders of every cluster, and all the nodes that there are where members change.
+const FOUNDERS: u64 = 3;
+const NODES: u64 = 5;
 const STEPS: usize = 2_500;
 const SEEDS: u64 = 600;
 
@@ -32,9 +38,17 @@ struct World {
     /// nothing is assumed of clocks, and each goes by itself.
     rates: Option<Vec<u64>>,
     nodes: Vec<Node>,
-    network: Vec<(u64, u64, Message)>,
+    /// Which disk each has.
+    stores: Vec<StoreId>,
+    network: Vec<Sent>,
     cut: BTreeSet<(u64, u64)>,
     committed: BTreeMap<LogIndex, SharedEntry>,
+    /// Those that the last of these has named.
+    members: Membership,
+    /// The members that are wanted, but for where they are; `None` where they do not change.
+    goal: Option<Membership>,
+    /// Those by whom the leader counted that has committed each of these.
+    counted_by: BTreeMap<LogIndex, Arc<Membership>>,
     leaders: BTreeMap<u64, NodeId>,
     refused: BTreeSet<RequestId>,
     proposed: BTreeSet<RequestId>,
@@ -53,6 +67,10 @@ struct Counts {
     refusals: u64,
     read_backs: u64,
     snapshots: u64,
+    changes: u64,
+    joint: u64,
+    transfers: u64,
+    wipes: u64,
 }
 
 impl World {
@@ -60,8 +78,10 @@ impl World {
         let mut random = SeededRandom::new(seed);
         let leases = seed % 5 < 2;
         let slowest = u64::from(1_000_000 - DRIFT_PPM);
-        let rates = leases.then(|| (0..NODES).map(|_| slowest + random.below(2 * u64::from(DRIFT_PPM) + 1)).collect());
-        let nodes = (1..=NODES)
+        let changes = seed / 60 % 2 == 1;
+        let count = if changes { NODES } else { FOUNDERS };
+        let rates = leases.then(|| (0..count).map(|_| slowest + random.below(2 * u64::from(DRIFT_PPM) + 1)).collect());
+        let nodes = (1..=count)
             .map(|id| {
                 let mut config = common::config(id);
                 config.seed = random.next_u64();
@@ -80,9 +100,13 @@ impl World {
             is_calm: seed.is_multiple_of(2),
             rates,
             nodes,
+            stores: (1..=count).map(|id| StoreId(id.into())).collect(),
             network: Vec::new(),
             cut: BTreeSet::new(),
             committed: BTreeMap::new(),
+            members: common::voters(&[1, 2, 3]),
+            goal: changes.then(|| common::voters(&[1, 2, 3])),
+            counted_by: BTreeMap::new(),
             leaders: BTreeMap::new(),
             refused: BTreeSet::new(),
             proposed: BTreeSet::new(),
@@ -104,6 +128,14 @@ impl World {
         let at = self.one_of(self.nodes.len());
         // Half of the schedules are calm enough for the log to grow.
         let kinds = if self.is_calm { 982 } else { 1_000 };
+        if self.goal.is_some() && self.chance(3) {
+            match self.random.below(20) {
+                0..2 => self.want(),
+                2..15 => self.change(at),
+                15..19 => self.transfer(at),
+                _ => self.wipe(at),
+            }
+        }
         match self.random.below(kinds) {
             0..450 => self.deliver(true),
             450..600 => {
@@ -123,7 +155,8 @@ impl World {
             985..988 => self.tick(at, 150),
             988..990 => self.nodes[at].step(Input::Campaign),
             990..997 => {
-                let (from, to) = (1 + self.random.below(NODES), 1 + self.random.below(NODES));
+                let count = self.nodes.len() as u64;
+                let (from, to) = (1 + self.random.below(count), 1 + self.random.below(count));
                 self.cut.insert((from, to));
             }
             _ => self.cut.clear(),
@@ -137,13 +170,12 @@ impl World {
             return;
         }
         let pick = if faulty { self.one_of(self.network.len()) } else { 0 };
-        let (from, to, message) =
-            if faulty && self.chance(6) { self.network[pick].clone() } else { self.network.remove(pick) };
-        if faulty && (self.cut.contains(&(from, to)) || self.chance(3)) {
+        let sent = if faulty && self.chance(6) { self.network[pick].clone() } else { self.network.remove(pick) };
+        if faulty && (self.cut.contains(&(sent.from, sent.to)) || self.chance(3)) || !self.arrives(&sent) {
             return;
         }
-        let to = (to - 1) as usize;
-        self.nodes[to].hear(from, message);
+        let to = (sent.to - 1) as usize;
+        self.nodes[to].hear(sent.from, sent.message);
         self.settle(to);
     }
 
@@ -208,9 +240,7 @@ impl World {
             && node.unsynced.is_empty()
             && self.committed.get(&applied) == Some(&entry)
         {
-            let base = LogPosition { index: applied, ballot: entry.ballot };
-            node.disk.trim(base);
-            node.step(Input::Trimmed { base });
+            node.trim(LogPosition { index: applied, ballot: entry.ballot });
         }
     }
 
@@ -222,27 +252,23 @@ impl World {
     }
 
     fn install(&mut self, from: usize, snapshot: SendSnapshot) {
-        let applied = self.nodes[from].disk.applied;
+        let disk = &self.nodes[from].disk;
+        let (applied, members) = (disk.applied, disk.applied_membership(Arc::new(self.nodes[from].members.clone())));
         let to = &mut self.nodes[(snapshot.to.0 - 1) as usize];
         if applied < snapshot.at_least || applied <= to.applied || !to.unsynced.is_empty() {
             return;
         }
         let ballot = self.committed[&applied].ballot;
-        let base = LogPosition { index: applied, ballot };
-        to.disk.trim(base);
-        to.disk.applied = applied;
-        to.applied = applied;
-        to.committed.clear();
-        let membership = Arc::new(to.members.clone());
-        to.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
+        to.install(LogPosition { index: applied, ballot }, members);
         self.counts.snapshots += 1;
     }
 
     /// Moves what the node wants done to where it belongs, and checks it.
     fn settle(&mut self, at: usize) {
-        let id = self.nodes[at].id().0;
         let sent = self.nodes[at].sent();
-        self.network.extend(sent.into_iter().map(|(to, message)| (id, to, message)));
+        self.counts.transfers +=
+            sent.iter().filter(|(_, message)| matches!(message, Message::HandOver(_))).count() as u64;
+        self.send(at, sent);
         for snapshot in std::mem::take(&mut self.nodes[at].snapshots) {
             self.install(at, snapshot);
         }
@@ -272,6 +298,10 @@ impl World {
                 self.nodes[at].id()
             });
             assert_eq!(*known, self.nodes[at].id(), "two leaders in term {}", status.ballot.round);
+            let first = self.counted_by.keys().next_back().copied().unwrap_or_default().next();
+            for index in (first.0..=status.commit_index.0).map(LogIndex) {
+                self.counted_by.insert(index, status.membership.clone());
+            }
         }
     }
 
@@ -286,11 +316,15 @@ impl World {
                 assert_eq!(*known, entry, "two entries are committed at {}", entry.index);
                 continue;
             }
-            let holds = |node: &&Node| {
+            let holds = |node: &Node| {
                 node.disk.base.index >= entry.index || node.disk.entries.get(&entry.index) == Some(&entry)
             };
-            let copies = self.nodes.iter().filter(holds).count();
-            assert!(copies >= 2, "{} is committed with {copies} durable copies", entry.index);
+            assert!(
+                self.may_decide(entry.index, holds),
+                "{} is committed without a quorum of durable copies",
+                entry.index
+            );
+            self.note_members(&entry.payload);
             if let Some(id) = entry.payload.request_id() {
                 let again = self.committed.values().any(|other| other.payload.request_id() == Some(id));
                 assert!(!again, "{id} is committed twice");
@@ -306,6 +340,7 @@ impl World {
         self.cut.clear();
         self.network.clear();
         for _ in 0..400 {
+            self.press_on();
             for at in 0..self.nodes.len() {
                 self.nodes[at].sync();
                 self.settle(at);
@@ -324,19 +359,20 @@ impl World {
 
     fn check_liveness(&mut self) {
         self.heal();
-        let leaders = self.nodes.iter().filter(|node| node.role() == Role::Leader).count();
+        let leaders = self.check_members().iter().filter(|node| node.role() == Role::Leader).count();
         assert_eq!(leaders, 1, "one leader once the faults are over");
         for at in 0..self.nodes.len() {
             self.propose(at);
             self.settle(at);
         }
         self.heal();
-        let commits: BTreeSet<u64> = self.nodes.iter().map(Node::commit).collect();
-        let lasts: BTreeSet<u64> = self.nodes.iter().map(Node::last).collect();
+        let members = self.check_members();
+        let commits: BTreeSet<u64> = members.iter().map(|node| node.commit()).collect();
+        let lasts: BTreeSet<u64> = members.iter().map(|node| node.last()).collect();
         assert_eq!(commits, lasts, "everything is committed everywhere");
         assert_eq!(commits.len(), 1);
         let applied = commits.first().copied().unwrap();
-        assert!(self.nodes.iter().all(|node| node.disk.applied.0 == applied), "and applied");
+        assert!(members.iter().all(|node| node.disk.applied.0 == applied), "and applied");
     }
 }
 
@@ -357,6 +393,10 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         total.refusals += world.counts.refusals;
         total.read_backs += world.counts.read_backs;
         total.snapshots += world.counts.snapshots;
+        total.changes += world.counts.changes;
+        total.joint += world.counts.joint;
+        total.transfers += world.counts.transfers;
+        total.wipes += world.counts.wipes;
     }
     println!("{total:?}");
     // Not vacuous: each kind of event took place, on average in every seed or nearly so.
@@ -368,10 +408,13 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         ("lease reads", total.lease_reads),
         ("refusals", total.refusals),
         ("read-backs", total.read_backs),
+        ("changes of members", total.changes),
+        ("words to take over", total.transfers),
     ] {
         assert!(count >= SEEDS, "only {count} {what} in {SEEDS} seeds");
     }
     assert!(total.snapshots > 0, "no snapshot was ever installed");
+    assert!(total.joint > 0 && total.wipes > 0, "no change of several voters, or no node that came back blank");
 }
 
 #[test]
