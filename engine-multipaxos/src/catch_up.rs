@@ -266,6 +266,10 @@ impl MultiPaxos {
                     self.ask_to_learn(from, through);
                 }
             }
+            // As a learner that hears nobody has asked for, page after page.
+            _ if asked.is_none() && learned.chosen_through > self.log.chosen_through() && !self.is_learning() => {
+                self.ask_to_learn(from, learned.chosen_through);
+            }
             _ if asked.is_some() => {
                 if let Some((_, last)) = self.log.missing(self.ballot, self.allegiance.watermark) {
                     self.ask_to_learn(from, last);
@@ -277,15 +281,19 @@ impl MultiPaxos {
 
     /// Takes one chosen value. If its ballot is above the promise it is promised too: a node that knows of a chosen
     /// ballot must not accept below it, and one that leads below it leads no more.
-    fn learn(&mut self, entry: SharedEntry) {
+    pub(crate) fn learn(&mut self, entry: SharedEntry) {
         if entry.ballot > self.ballot {
             self.adopt(entry.ballot);
         }
         let slot = entry.index;
+        let is_foreign = matches!(&self.role, RoleState::Leader(leader)
+            if self.ceiling(leader).is_some_and(|ceiling| slot >= ceiling));
         self.log.learn(entry);
         if let RoleState::Leader(leader) = &mut self.role {
-            // What was chosen below this ballot a quorum of promises has shown, and so it was proposed again.
-            assert!(slot < leader.open.next(), "{slot} is chosen below {}, whose owner did not see it", self.ballot);
+            // What was chosen below this ballot a quorum of promises has shown, so that it was proposed again, or is about
+            // to be; unless it was chosen by members who have yet to promise.
+            let is_seen = slot < leader.open.next() || slot <= leader.epoch_start || is_foreign;
+            assert!(is_seen, "{slot} is chosen below {}, whose owner did not see it", self.ballot);
             leader.open.learnt_through(slot);
             self.log.choose_through(leader.open.close_chosen());
         }

@@ -19,10 +19,11 @@
 use std::time::Duration;
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, MonoTime, NodeId, Tally, Verdict};
+use consensus_api::{Ballot, LogIndex, MonoTime, NodeId, Tally, Verdict};
 
 use crate::MultiPaxos;
-use crate::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
+use crate::gathering::Gathering;
+use crate::message::{LearnRequest, Message, Nack, PreCheck, PreCheckReply, Prepare};
 use crate::role::{Leader, RoleState};
 use crate::takeover::Candidate;
 
@@ -40,7 +41,8 @@ impl MultiPaxos {
     }
 
     fn has_lost_quorum(&self, leader: &Leader) -> bool {
-        leader.contact.lost(self.now, self.config.timing.election_timeout, self.config.node, self.quorums())
+        let present = self.present();
+        leader.contact.lost(self.now, self.config.timing.election_timeout, self.config.node, present.quorums())
     }
 
     /// Campaigns, or asks around first, when the time has come.
@@ -49,12 +51,28 @@ impl MultiPaxos {
         let due = match &self.role {
             RoleState::Leader(_) => false,
             RoleState::Follower { .. } if alone => true,
-            _ => !alone && self.is_voter() && self.detector.suspects(self.now) && !is_bound,
+            _ if !self.is_voter() => return self.check_learners_timer(),
+            _ => !alone && self.detector.suspects(self.now) && !is_bound,
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
         } else if due {
-            self.campaign(false);
+            self.campaign(false, None);
+        }
+    }
+
+    /// A learner that hears no leader asks the voters for what is chosen: it may be the new voters' only way to find out
+    /// that they are, where the old ones know that they are not and campaign no more. Who knows that it is removed has no
+    /// business with that.
+    fn check_learners_timer(&mut self) {
+        if self.is_removed() || !self.detector.suspects(self.now) {
+            return;
+        }
+        self.detector.rearm(self.now);
+        self.become_follower(None);
+        let (from, through) = (self.log.chosen_through().next(), LogIndex(u64::MAX));
+        for voter in self.other_voters() {
+            self.send(voter, Message::LearnRequest(LearnRequest { from, through }));
         }
     }
 
@@ -63,9 +81,9 @@ impl MultiPaxos {
         self.detector.deadline().max(self.pledge.until())
     }
 
-    /// Whether this node is a quorum by itself: then it waits for nobody, and campaigns at once.
+    /// Whether this node is elected by itself: then it waits for nobody, and campaigns at once.
     pub(crate) fn decides_alone(&self) -> bool {
-        self.quorums().reached(|node| node == self.config.node)
+        self.electorate().reached(|node| node == self.config.node)
     }
 
     /// A ballot of this node's own, above every round that it has heard of.
@@ -91,8 +109,8 @@ impl MultiPaxos {
     }
 
     /// Asks the voters for their promises of a new ballot. The own promise counts, and the question leaves, once it is
-    /// durable.
-    pub(crate) fn campaign(&mut self, forced: bool) {
+    /// durable. The leader that has handed over to this node, if one has, has released whoever was bound to it.
+    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<NodeId>) {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
@@ -101,7 +119,8 @@ impl MultiPaxos {
         self.set_ballot(self.next_ballot());
         let resend_at = self.now + self.config.timing.heartbeat_interval;
         let from = self.log.chosen_through().next();
-        let candidate = Candidate::new(self.membership.all_voters(), from, resend_at, forced);
+        let gathering = Gathering::new(self.electorate().voters().into_iter(), from);
+        let candidate = Candidate { gathering, resend_at, forced, released_by };
         self.role = RoleState::Candidate(Box::new(candidate));
         self.ask_for_promises();
     }
@@ -127,7 +146,7 @@ impl MultiPaxos {
     /// each time, somebody's promise must have risen in between.
     pub(crate) fn on_pre_check_reply(&mut self, from: NodeId, reply: PreCheckReply) {
         self.round_seen = self.round_seen.max(reply.promised.round);
-        let quorums = self.membership.quorums();
+        let electorate = self.electorate();
         let RoleState::PreCandidate { ballot, tally } = &mut self.role else { return };
         if reply.ballot != *ballot {
             return;
@@ -136,8 +155,8 @@ impl MultiPaxos {
             return self.ask_around();
         }
         tally.record(from, reply.granted);
-        match tally.verdict(quorums) {
-            Verdict::Won => self.campaign(false),
+        match tally.verdict(electorate.quorums()) {
+            Verdict::Won => self.campaign(false, None),
             Verdict::Lost => self.become_follower(None),
             Verdict::Open => {}
         }
@@ -154,6 +173,9 @@ impl MultiPaxos {
             return self.send_nack(from, prepare.ballot);
         }
         if prepare.ballot > self.ballot {
+            if let Some(leader) = prepare.released_by {
+                self.pledge.release(leader, self.now);
+            }
             if self.pledge.binds_in(prepare.forced, from, self.now) {
                 if prepare.forced {
                     self.pledge.withhold(self.now);
@@ -226,6 +248,7 @@ impl MultiPaxos {
                 self.refuse_open(&led);
             }
             self.refuse_reads(led.reads.abandon(), leader);
+            self.refuse_reads(led.early_reads, leader);
             self.detector.rearm(self.now);
         }
     }

@@ -11,8 +11,10 @@
 //!   │ proposals.rs    commands, direct and forwarded; ticks                  │
 //!   │ reads.rs        read rounds, leases  snapshot.rs  what is trimmed      │
 //!   │ quorum_reads.rs reads that ask no leader                               │
-//!   │ membership.rs   who takes part       recovery.rs  the way back         │
-//!   │ role.rs · log.rs · open_slots.rs · message.rs   what they all work on  │
+//!   │ membership.rs   who decides where    extension.rs  slots of new members│
+//!   │ transfer.rs     handing over         recovery.rs   the way back        │
+//!   │ role.rs · log.rs · open_slots.rs · gathering.rs · message.rs           │
+//!   │                                                what they all work on   │
 //!   └────────────────────────────────────┬───────────────────────────────────┘
 //!                                        │ take_effects
 //!        one write · messages, each with the write it waits for · entries to apply · …
@@ -24,13 +26,19 @@
 //! - each slot is accepted and chosen by itself, in any order, and only applied in order;
 //! - any node may be elected, whatever its log holds: it gathers what may have been chosen from a quorum's promises;
 //! - a new leader proposes the open slots again under its own ballot, so a slot's ballot goes up while its value stays;
-//! - ballots belong to nodes, so votes are never split: the higher ballot wins.
+//! - ballots belong to nodes, so votes are never split: the higher ballot wins;
+//! - members change a window of slots behind the entry that names them, any set of them at once, and each slot is decided
+//!   by one majority.
 //!
-//! Caveats: members do not change and leadership is not transferred on request yet.
+//! Caveats: the window bounds how many slots are open, and is the same at every node for as long as the cluster lives; a
+//! change takes up to a window of no-ops where nobody writes; and of two changes that different leaders have proposed
+//! to the same members one is void.
 
 mod catch_up;
 mod election;
+mod extension;
 mod follower;
+mod gathering;
 mod log;
 mod membership;
 pub mod message;
@@ -44,13 +52,14 @@ mod replication;
 mod role;
 mod snapshot;
 mod takeover;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
-use consensus_api::errands::{Errand, Errands, Proposal};
+use consensus_api::errands::{Errand, Errands, Order, Proposal};
 use consensus_api::lease::Pledge;
 use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
@@ -60,6 +69,7 @@ use consensus_api::{
 
 use crate::catch_up::{Learning, ReadBacks};
 use crate::log::Log;
+use crate::membership::{Electorate, Retiring};
 pub use crate::message::Message;
 use crate::proposals::Admitted;
 use crate::quorum_reads::QuorumReads;
@@ -71,7 +81,12 @@ pub struct MultiPaxos {
     config: EngineConfig,
     // The latest reading that a step came with.
     now: MonoTime,
-    membership: Arc<Membership>,
+    // Who had a say when that was last looked at.
+    followed: Electorate,
+    // Who was removed and may not know it.
+    retiring: BTreeMap<NodeId, Retiring>,
+    // With whom to be in touch, as was last told.
+    contacts: Arc<Membership>,
     // The promise.
     ballot: Ballot,
     // The write that makes `ballot` durable.
@@ -120,9 +135,9 @@ impl Engine for MultiPaxos {
             Input::Propose { id, data } => self.on_propose(Proposal { id, data }),
             Input::Read { id, mode } => self.on_read(id, mode),
             Input::KeepTime { every } => self.on_keep_time(every),
-            Input::ChangeMembership { id, .. } => self.on_change_membership(id),
-            Input::TransferLeadership { id, .. } => self.on_transfer_leadership(id),
-            Input::Campaign => self.campaign(true),
+            Input::ChangeMembership { id, target } => self.on_change_membership(id, target),
+            Input::TransferLeadership { id, to } => self.on_transfer_leadership(id, to),
+            Input::Campaign => self.campaign(true, None),
             Input::Persisted { write } => self.on_persisted(write),
             Input::Applied { through } => self.delivery.applied_through(through),
             Input::EntriesRead { id, entries } => self.on_entries_read(id, entries),
@@ -133,6 +148,8 @@ impl Engine for MultiPaxos {
         }
         self.check_election_timer();
         self.check_resend_timer();
+        self.follow_members();
+        self.check_transfer_timer();
         self.check_heartbeat_timer();
         self.keep_time();
     }
@@ -153,17 +170,24 @@ impl Engine for MultiPaxos {
 
     fn deadline(&self) -> MonoTime {
         let of_role = match &self.role {
-            RoleState::Leader(leader) => leader.heartbeat_at.min(self.tick_deadline(leader)),
+            RoleState::Leader(leader) => {
+                leader.heartbeat_at.min(self.tick_deadline(leader)).min(self.transfer_deadline())
+            }
             RoleState::Follower { .. } if self.decides_alone() => self.now,
             RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at.max(self.pledge.until()),
             RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
-            _ if self.is_voter() => self.election_deadline(),
-            _ => MonoTime::NEVER,
+            _ if self.is_removed() => MonoTime::NEVER,
+            _ => self.election_deadline(),
         };
-        of_role.min(self.quorum_reads.deadline(self.config.timing.heartbeat_interval))
+        let of_reads = self.quorum_reads.deadline(self.config.timing.heartbeat_interval);
+        of_role.min(of_reads).min(self.retirement_deadline())
     }
 
     fn status(&self) -> EngineStatus {
+        let progress = match &self.role {
+            RoleState::Leader(leader) => leader.peers.iter().map(|(peer, progress)| (*peer, progress.known)).collect(),
+            _ => BTreeMap::new(),
+        };
         EngineStatus {
             role: self.role(),
             leader: self.leader(),
@@ -171,9 +195,9 @@ impl Engine for MultiPaxos {
             commit_index: self.log.chosen_through(),
             last_index: self.log.last_index(),
             base_index: self.log.base().index,
-            membership: self.membership.clone(),
-            is_changing: false,
-            progress: Default::default(),
+            membership: self.present(),
+            is_changing: self.is_changing(),
+            progress,
         }
     }
 }
@@ -198,9 +222,12 @@ impl MultiPaxos {
                 self.on_forwarded_proposals(from, ballot, proposals);
             }
             Message::Errand(Errand::Read { ballot, mode, ids }) => self.on_forwarded_reads(from, ballot, mode, ids),
-            Message::Errand(Errand::ChangeMembership { id, .. } | Errand::TransferLeadership { id, .. }) => {
-                let refused = vec![consensus_api::Refused { id, reason: consensus_api::Refusal::NotReady }];
-                self.send(from, Message::Errand(Errand::Refuse { refused }));
+            Message::HandOver(word) => self.on_hand_over(from, word),
+            Message::Errand(Errand::ChangeMembership { ballot, id, target }) => {
+                self.on_forwarded_order(from, ballot, id, Order::ChangeMembership(target));
+            }
+            Message::Errand(Errand::TransferLeadership { ballot, id, to }) => {
+                self.on_forwarded_order(from, ballot, id, Order::TransferLeadership(to));
             }
             Message::Errand(Errand::Refuse { refused }) => self.on_refusals(refused),
             Message::Errand(Errand::ReadIndex { ready }) => self.on_read_indexes(ready),

@@ -17,11 +17,16 @@
 //!   the leader that counted the quorum, where a watermark tells it, and by induction wherever one of these is copied
 //!   from. So a copied value may replace a lower ballot's, whatever that said, and never contradicts a higher one's.
 
+use std::sync::Arc;
+
 use consensus_api::ballot_runs::{BallotRuns, Run};
 use consensus_api::log_writer::LogWriter;
+use consensus_api::membership_log::MembershipLog;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::window::EntryWindow;
-use consensus_api::{Ballot, Entry, LogIndex, LogPosition, LogTime, SharedEntry, Write, WriteId};
+use consensus_api::{
+    AppliedMembership, Ballot, Entry, LogIndex, LogPosition, LogTime, Membership, NodeId, SharedEntry, Write, WriteId,
+};
 
 /// The log of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +35,9 @@ pub(crate) struct Log {
     ballots: BallotRuns,
     window: EntryWindow,
     chosen_through: LogIndex,
+    memberships: MembershipLog,
+    // α: so many slots behind its own a change of members is in force.
+    reconfiguration_window: u64,
     // The highest stamp of any entry that was ever here, those since replaced included: a leader's clock starts at it.
     time: LogTime,
     pub(crate) writer: LogWriter,
@@ -42,10 +50,12 @@ impl Log {
         ballots: BallotRuns,
         tail: Vec<SharedEntry>,
         chosen_through: LogIndex,
+        (mut memberships, reconfiguration_window): (MembershipLog, u64),
         time: LogTime,
     ) -> Log {
-        let mut log =
-            Log { base, ballots, window: EntryWindow::default(), chosen_through, time, writer: LogWriter::default() };
+        memberships.settle(chosen_through);
+        let (window, writer) = (EntryWindow::default(), LogWriter::default());
+        let mut log = Log { base, ballots, window, chosen_through, memberships, reconfiguration_window, time, writer };
         for entry in tail {
             log.time = log.time.max(entry.log_time);
             log.window.insert(entry);
@@ -59,6 +69,37 @@ impl Log {
 
     pub(crate) fn chosen_through(&self) -> LogIndex {
         self.chosen_through
+    }
+
+    /// The entries that name members: those that are chosen, and those that may be.
+    pub(crate) fn memberships(&self) -> &MembershipLog {
+        &self.memberships
+    }
+
+    /// Who decides in a slot: what is chosen a window below it says so, and nothing else. It may be asked of slots from
+    /// the first one that is not known to be chosen to a window above what is.
+    pub(crate) fn governing(&self, slot: LogIndex) -> &Arc<Membership> {
+        self.memberships.settled().governing(slot, self.window_in_force())
+    }
+
+    /// Whether something is chosen in `slot` once these nodes have accepted it.
+    pub(crate) fn decide(&self, slot: LogIndex, nodes: &[NodeId]) -> bool {
+        let members = self.governing(slot);
+        members.quorums().reached(|node| nodes.contains(&node)) || self.decide_wrongly(members, nodes)
+    }
+
+    /// The first slot of the latest members that are chosen.
+    pub(crate) fn in_force_from(&self) -> LogIndex {
+        self.memberships.settled().in_force_from(self.window_in_force())
+    }
+
+    fn window_in_force(&self) -> u64 {
+        if is_planted(Bug::MembersInForceAtWrongMoment) { 1 } else { self.reconfiguration_window }
+    }
+
+    /// The last slot that may be proposed for: who decides in those above it depends on what is yet to be chosen.
+    pub(crate) fn governed_through(&self) -> LogIndex {
+        LogIndex(self.chosen_through.0.saturating_add(self.reconfiguration_window))
     }
 
     pub(crate) fn time(&self) -> LogTime {
@@ -132,6 +173,7 @@ impl Log {
     fn store(&mut self, entry: SharedEntry) {
         self.time = self.time.max(entry.log_time);
         self.ballots.set(entry.index, entry.ballot);
+        self.memberships.put(&entry);
         self.window.insert(entry.clone());
         self.writer.put(entry);
     }
@@ -152,6 +194,7 @@ impl Log {
         let hole = self.ballots.first_hole(self.chosen_through.next());
         assert!(hole > slot, "chosen through {slot}, but {hole} holds no entry");
         self.chosen_through = slot;
+        self.memberships.settle(slot);
     }
 
     /// Advances over slots that are accepted under `ballot`, of which everything up to `watermark` is chosen.
@@ -166,6 +209,7 @@ impl Log {
                 return;
             }
             self.chosen_through = run.last.min(watermark);
+            self.memberships.settle(self.chosen_through);
         }
     }
 
@@ -188,7 +232,8 @@ impl Log {
 
     /// A snapshot stands in for everything up to `base`. What is accepted above stays: it was promised to whoever
     /// proposed it, and the snapshot knows nothing of it.
-    pub(crate) fn install(&mut self, base: LogPosition, time: LogTime) {
+    pub(crate) fn install(&mut self, base: LogPosition, time: LogTime, membership: AppliedMembership) {
+        self.memberships.install(membership, base.index);
         self.chosen_through = self.chosen_through.max(base.index);
         self.time = self.time.max(time);
         self.trim(base);

@@ -14,7 +14,8 @@
 //!             ◀─Learned───────
 //!   who reads ──ReadQuery────▶ acceptor   what is the last slot that you have accepted?
 //!             ◀─ReadReport────
-//!   follower  ◀─Errand───────▶ leader     forwarded proposals and reads
+//!   leader    ──HandOver─────▶ follower   lead in my place
+//!   follower  ◀─Errand───────▶ leader     forwarded proposals, reads and orders
 //! ```
 //!
 //! The phases are those of Lamport, "Paxos Made Simple" (2001), §2.2, with one Prepare for all slots (§3). A reply
@@ -25,7 +26,8 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
-use consensus_api::{Ballot, Lane, LogIndex, SharedEntry};
+use consensus_api::hand_over::HandOver;
+use consensus_api::{Ballot, Lane, LogIndex, NodeId, SharedEntry};
 
 /// Everything that Multi-Paxos nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -56,6 +58,8 @@ pub enum Message {
     ReadQuery(ReadQuery),
     /// Answers it.
     ReadReport(ReadReport),
+    /// Asks the receiver to lead in the sender's place.
+    HandOver(HandOver),
     /// Carries requests between a follower and its leader.
     Errand(Errand),
 }
@@ -77,7 +81,8 @@ impl Message {
             | Message::HeartbeatReply(_)
             | Message::Nack(_)
             | Message::ReadQuery(_)
-            | Message::ReadReport(_) => Lane::Control,
+            | Message::ReadReport(_)
+            | Message::HandOver(_) => Lane::Control,
         }
     }
 }
@@ -102,7 +107,8 @@ pub struct PreCheckReply {
 }
 
 /// "Promise me this ballot, and tell what you have accepted" (phase 1a). One for all slots. Leaves once the candidate's
-/// own promise is durable, or a restart would use the ballot twice. Sent again with the same ballot for the next page.
+/// own promise is durable, or a restart would use the ballot twice. Sent again with the same ballot for the next page; and
+/// by its leader to new members, before it proposes in slots that are theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Prepare {
     /// The candidate's ballot.
@@ -111,6 +117,8 @@ pub struct Prepare {
     pub from: LogIndex,
     /// Somebody in charge wants this election: acceptors answer even though they hear a leader.
     pub forced: bool,
+    /// This leader has handed over to the sender, and relies on nothing any more that was pledged to it.
+    pub released_by: Option<NodeId>,
 }
 
 /// A page of a promise (phase 1b): everything accepted from `from` on, up to before `next`. It leaves once the promise

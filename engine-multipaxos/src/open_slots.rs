@@ -7,11 +7,12 @@
 //!   ────────────┴────────┴────────┴────────┴───────
 //! ```
 //!
-//! Each slot is decided by itself: the second one here is chosen before the first. What is handed on is the prefix.
+//! Each slot is decided by itself, and by those who govern it: the second one here is chosen before the first. What is
+//! handed on is the prefix.
 
 use std::collections::VecDeque;
 
-use consensus_api::{LogIndex, NodeId, Quorums};
+use consensus_api::{LogIndex, NodeId};
 
 /// A leader's open slots: consecutive, the first one right above what is chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,19 +62,28 @@ impl OpenSlots {
     }
 
     /// Notes that `node` has durably accepted the open slots of `first..=last`. Others of the range are ignored: they
-    /// are chosen.
-    pub(crate) fn accepted(&mut self, node: NodeId, first: LogIndex, last: LogIndex, quorums: Quorums<'_>) {
+    /// are chosen. `decide` tells whether these nodes are enough to choose something in a slot.
+    pub(crate) fn accepted(
+        &mut self,
+        node: NodeId,
+        (first, last): (LogIndex, LogIndex),
+        decide: impl Fn(LogIndex, &[NodeId]) -> bool,
+    ) {
         for at in self.places(first, last) {
             let slot = &mut self.slots[at];
             if !slot.chosen && !slot.accepted_by.contains(&node) {
                 slot.accepted_by.push(node);
-                slot.chosen = quorums.reached(|node| slot.accepted_by.contains(&node));
+                slot.chosen = decide(LogIndex(self.first.0 + at as u64), &slot.accepted_by);
             }
         }
     }
 
-    /// Notes that everything up to `last` is chosen, as someone else has counted.
+    /// Notes that everything up to `last` is chosen, as someone else has counted. It may be slots that were never opened
+    /// here.
     pub(crate) fn learnt_through(&mut self, last: LogIndex) {
+        if self.slots.is_empty() {
+            self.first = self.first.max(last.next());
+        }
         for at in self.places(self.first, last) {
             self.slots[at].chosen = true;
         }
@@ -108,35 +118,50 @@ impl OpenSlots {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+
+    /// Two of three.
+    fn two(_: LogIndex, accepted_by: &[NodeId]) -> bool {
+        accepted_by.len() >= 2
+    }
 
     #[test]
     fn slots_are_chosen_in_any_order_and_closed_in_order() {
-        let (voters, none) = (BTreeSet::from([1, 2, 3].map(NodeId)), BTreeSet::new());
-        let quorums = Quorums::new(&voters, &none);
         let mut open = OpenSlots::after(LogIndex(4));
         for _ in 5..=7 {
             open.push(10);
         }
-        open.accepted(NodeId(1), LogIndex(1), LogIndex(7), quorums);
-        open.accepted(NodeId(2), LogIndex(6), LogIndex(7), quorums);
+        open.accepted(NodeId(1), (LogIndex(1), LogIndex(7)), two);
+        open.accepted(NodeId(2), (LogIndex(6), LogIndex(7)), two);
         assert_eq!(open.close_chosen(), LogIndex(4), "6 and 7 are chosen, but 5 is not");
         assert_eq!(open.first_without(NodeId(2)), LogIndex(5));
-        open.accepted(NodeId(3), LogIndex(5), LogIndex(900), quorums);
+        open.accepted(NodeId(3), (LogIndex(5), LogIndex(900)), two);
         assert_eq!(open.close_chosen(), LogIndex(7));
         assert_eq!((open.len(), open.size_bytes(), open.next()), (0, 0, LogIndex(8)));
     }
 
     #[test]
+    fn each_slot_is_decided_by_those_who_govern_it() {
+        let mut open = OpenSlots::after(LogIndex(4));
+        open.push(10);
+        open.push(10);
+        let decide = |slot: LogIndex, accepted_by: &[NodeId]| {
+            accepted_by.contains(&NodeId(if slot < LogIndex(6) { 1 } else { 2 }))
+        };
+        open.accepted(NodeId(1), (LogIndex(5), LogIndex(6)), decide);
+        assert_eq!(open.close_chosen(), LogIndex(5));
+        open.accepted(NodeId(2), (LogIndex(5), LogIndex(6)), decide);
+        assert_eq!(open.close_chosen(), LogIndex(6));
+        open.learnt_through(LogIndex(9));
+        assert_eq!(open.next(), LogIndex(10), "nothing was open");
+    }
+
+    #[test]
     fn one_acceptor_counts_once() {
-        let (voters, none) = (BTreeSet::from([1, 2, 3].map(NodeId)), BTreeSet::new());
-        let quorums = Quorums::new(&voters, &none);
         let mut open = OpenSlots::after(LogIndex::ZERO);
         open.push(10);
         for _ in 0..3 {
-            open.accepted(NodeId(2), LogIndex(1), LogIndex(1), quorums);
+            open.accepted(NodeId(2), (LogIndex(1), LogIndex(1)), two);
         }
         assert_eq!(open.close_chosen(), LogIndex::ZERO);
     }

@@ -2,9 +2,10 @@
 //! condition stands where the code would go right.
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{NodeId, Refusal, WriteId};
+use consensus_api::{Membership, NodeId, Refusal, WriteId, quorum};
 
 use crate::MultiPaxos;
+use crate::log::Log;
 use crate::message::{Accept, Accepted, Message};
 use crate::role::Leader;
 
@@ -17,6 +18,19 @@ pub(crate) fn waits_for(after: WriteId, message: &Message) -> WriteId {
         _ => return after,
     };
     if is_planted(bug) { WriteId(0) } else { after }
+}
+
+impl Log {
+    /// Whether a plant has these nodes choose something where it takes a majority of these members.
+    pub(crate) fn decide_wrongly(&self, members: &Membership, nodes: &[NodeId]) -> bool {
+        if is_planted(Bug::LearnerCounted) {
+            let count = nodes.iter().filter(|node| members.contains(**node)).count();
+            return count >= quorum::majority(members.voters.len());
+        }
+        let previous = self.memberships().settled().previous.as_ref();
+        is_planted(Bug::OldMembersDecideAlone)
+            && previous.is_some_and(|old| old.quorums().reached(|node| nodes.contains(&node)))
+    }
 }
 
 impl MultiPaxos {

@@ -92,7 +92,8 @@ impl MultiPaxos {
 
     fn propose_command(&mut self, proposal: Proposal) -> Result<(), Refusal> {
         self.check_size(&proposal)?;
-        if !self.has_room() {
+        self.check_not_handing_over()?;
+        if !self.may_propose() {
             return Err(Refusal::Busy);
         }
         self.propose_at_next(Payload::Command { id: proposal.id, data: proposal.data }, None);
@@ -100,26 +101,37 @@ impl MultiPaxos {
     }
 
     /// Proposes no-ops up to `wanted`, where this node leads and somebody may have accepted something there. No leader
-    /// opens more than a window above what is chosen, and none before this one knew more to be chosen than this one
+    /// proposes more than a window above what is chosen, and none before this one knew more to be chosen than this one
     /// took over: whoever tells of a slot beyond is wrong, and not believed at all.
     pub(crate) fn propose_through(&mut self, wanted: LogIndex) {
-        let window = self.config.limits.open_entries_max as u64;
+        let window = self.config.limits.reconfiguration_window;
         loop {
             let RoleState::Leader(leader) = &self.role else { return };
             let known = self.log.chosen_through().max(leader.epoch_start);
-            if leader.open.next() > wanted || wanted.0 > known.0.saturating_add(window) || !self.has_room() {
+            if leader.open.next() > wanted || wanted.0 > known.0.saturating_add(window) || !self.may_propose() {
                 return;
             }
             self.propose_at_next(Payload::Noop, None);
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether this leader may propose something of its own: it has room, and nothing is left of what it took over.
+    pub(crate) fn may_propose(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let has_inherited = leader.gathering.last_reported().is_some_and(|last| last >= leader.open.next());
+        !has_inherited && self.has_room()
+    }
+
+    /// Whether the next slot may be proposed for: who decides there is known and has promised, and no bound is reached.
+    pub(crate) fn has_room(&self) -> bool {
         let limits = &self.config.limits;
-        if let RoleState::Leader(leader) = &self.role
-            && (leader.open.len() >= limits.open_entries_max || leader.open.size_bytes() >= limits.open_bytes_max)
-        {
-            return false;
+        if let RoleState::Leader(leader) = &self.role {
+            let next = leader.open.next();
+            let is_full =
+                leader.open.len() >= limits.open_entries_max || leader.open.size_bytes() >= limits.open_bytes_max;
+            if is_full || next > self.log.governed_through() || self.ceiling(leader).is_some_and(|end| next >= end) {
+                return false;
+            }
         }
         // A quorum may go on without this node's disk; what that has yet to write cannot leave the window.
         self.log.window().size_bytes() < limits.window_bytes_max + limits.open_bytes_max
@@ -142,7 +154,7 @@ impl MultiPaxos {
         if self.now < self.tick_deadline(leader) {
             return;
         }
-        if self.has_room() {
+        if self.may_propose() && self.check_not_handing_over().is_ok() {
             self.propose_at_next(Payload::Tick, None);
         } else {
             self.timekeeper.appended(self.now);
@@ -153,6 +165,11 @@ impl MultiPaxos {
     /// and written, with the next effects.
     pub(crate) fn propose_at_next(&mut self, payload: Payload, stamped: Option<LogTime>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
+        assert!(
+            leader.open.next() <= self.log.governed_through(),
+            "nobody knows who decides on {}",
+            leader.open.next()
+        );
         self.timekeeper.appended(self.now);
         let log_time = stamped.unwrap_or_else(|| leader.clock.stamp(self.now));
         let entry = Arc::new(Entry { index: leader.open.next(), ballot: self.ballot, log_time, payload });
@@ -160,7 +177,8 @@ impl MultiPaxos {
         let slot = entry.index;
         self.log.accept(entry);
         if is_planted(Bug::OwnCopyBeforeDurable) {
-            leader.open.accepted(self.config.node, slot, slot, self.membership.quorums());
+            let log = &self.log;
+            leader.open.accepted(self.config.node, (slot, slot), |slot, nodes| log.decide(slot, nodes));
         }
     }
 }

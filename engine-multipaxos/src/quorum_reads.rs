@@ -5,15 +5,30 @@
 //!   reads ──▶ wait ──▶ asked: one round for all ──ReadQuery──▶ acceptors: what is the last slot that you accepted?
 //!                           │◀──────────────────ReadReport──── 12 · 9 · 10
 //!                           ▼
-//!                      rinsed: the least v such that a quorum says "v or less" (here 10) ──chosen through v──▶ ReadReady
+//!                      rinsed: the least v such that a quorum of those who decide on v+1 says "v or less" (here 10)
+//!                           │
+//!                           └──chosen through v──▶ ReadReady
 //! ```
 //!
 //! **Why it is linearizable.** Say a write was acknowledged before the read arrived, or another read has seen it: it was
-//! chosen, in some slot s, so a quorum had accepted it, durably, before this round began. Those whose answers are v or
-//! less are a quorum too; the two share an acceptor, and that one has answered s or more. So s ≤ v, and whoever has applied
-//! v has applied the write. An acceptor answers at least what it knows to be chosen, for it may have learnt s, or have
+//! chosen, in some slot s, and everything below s was. Suppose that s > v. Then v+1 was chosen, so a quorum of those who
+//! decide on it had accepted something there, durably, before this round began. Those of them whose answers are v or less
+//! are a quorum too; the two share an acceptor, and that one has answered v+1 or more. So s ≤ v, and whoever has applied v
+//! has applied the write. An acceptor answers at least what it knows to be chosen, for it may have learnt s, or have
 //! received it in a snapshot, in place of accepting it. An answer need not wait for the disk: it promises nothing, and to
 //! tell of more than is durable only makes the read wait.
+//!
+//! **Who is asked.** Everybody who votes in a configuration that this node knows of, and more when it learns of more; who
+//! decides on v+1 it knows once everything is chosen, as far as it knows, from a window below on. Until then the round stays
+//! open, and this node learns from those who have answered. Why not just the members in force here:
+//!
+//! ```text
+//!   {4, 5, 6} is chosen at t, and in force from t+α on; 3 of {1, 2, 3} was cut off before t
+//!   a read at 3: 1, 2 and 3 answer, and none of the first two has accepted anything above t+α−1, their last slot
+//!   3 learns up to there and serves the read: it misses what 4, 5 and 6 have chosen since
+//! ```
+//!
+//! By the rule the read waits: t+α is decided by 4, 5 and 6, as 3 finds out when it has learnt t, and then it asks them.
 //!
 //! **Why not what a quorum knows to be *chosen*.** A leader gets slot 7 accepted by one other of three, counts two, acknowledges
 //! the write, and stops before it has told anybody. The two others know nothing above 6 to be chosen, and a read at 6
@@ -38,9 +53,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{LogIndex, MonoTime, NodeId, Quorums, ReadReady, Refusal, RequestId};
+use consensus_api::{LogIndex, Membership, MonoTime, NodeId, ReadReady, Refusal, RequestId};
 
 use crate::MultiPaxos;
+use crate::log::Log;
 use crate::message::{Message, ReadQuery, ReadReport};
 
 /// A node's own reads that no leader is asked for.
@@ -56,6 +72,37 @@ pub(crate) struct QuorumReads {
     asked: Vec<RequestId>,
     // With the slot up to which the log must be chosen; never decreasing.
     rinsed: VecDeque<(LogIndex, RequestId)>,
+}
+
+/// What a node knows of who decides where, and how far it knows the log to be chosen.
+#[derive(Clone, Copy, Debug)]
+struct View<'a> {
+    chosen_through: LogIndex,
+    governed_through: LogIndex,
+    present: &'a Membership,
+    // In force from this slot on.
+    latest: (LogIndex, &'a Membership),
+}
+
+impl<'a> View<'a> {
+    fn of(log: &'a Log) -> View<'a> {
+        View {
+            chosen_through: log.chosen_through(),
+            governed_through: log.governed_through(),
+            present: log.governing(log.chosen_through().next()),
+            latest: (log.in_force_from(), &log.memberships().settled().latest),
+        }
+    }
+
+    /// Who decides on a slot above what is chosen, if it is known.
+    fn governing(&self, slot: LogIndex) -> Option<&'a Membership> {
+        match self.latest {
+            _ if is_planted(Bug::ReadCountedAmongOthers) => Some(self.present),
+            _ if slot > self.governed_through => None,
+            (from, latest) if slot >= from => Some(latest),
+            _ => Some(self.present),
+        }
+    }
 }
 
 impl QuorumReads {
@@ -92,8 +139,8 @@ impl QuorumReads {
     }
 
     /// Whether no quorum has answered the present round yet.
-    fn is_open(&self, quorums: Quorums<'_>) -> bool {
-        self.round > 0 && self.least(quorums).is_none()
+    fn is_open(&self, view: View<'_>) -> bool {
+        self.round > 0 && self.least(view).is_none()
     }
 
     /// Takes an answer to the present round.
@@ -102,20 +149,25 @@ impl QuorumReads {
     }
 
     /// Lets the present round's answers bear on the reads that they are fresh for: all but those that wait for the next.
-    fn count(&mut self, quorums: Quorums<'_>) {
-        let Some(least) = self.least(quorums) else { return };
+    fn count(&mut self, view: View<'_>) {
+        let Some(least) = self.least(view) else { return };
         for (index, _) in self.rinsed.iter_mut().rev().take_while(|(index, _)| *index > least) {
             *index = least;
         }
         self.rinsed.extend(self.asked.drain(..).map(|id| (least, id)));
     }
 
-    /// The least slot such that a quorum has answered it or less.
-    fn least(&self, quorums: Quorums<'_>) -> Option<LogIndex> {
-        let mut candidates: Vec<LogIndex> = self.answers.values().copied().collect();
+    /// The least slot, of those from what is known to be chosen on, such that a quorum of those who decide on the next one
+    /// has answered it or less.
+    fn least(&self, view: View<'_>) -> Option<LogIndex> {
+        let mut candidates: Vec<LogIndex> =
+            self.answers.values().map(|answer| *answer.max(&view.chosen_through)).collect();
         candidates.sort_unstable();
         let within = |node: NodeId, limit: LogIndex| self.answers.get(&node).is_some_and(|answer| *answer <= limit);
-        candidates.into_iter().find(|limit| quorums.reached(|node| within(node, *limit)))
+        candidates.into_iter().find(|limit| {
+            let members = view.governing(limit.next());
+            members.is_some_and(|members| members.quorums().reached(|node| within(node, *limit)))
+        })
     }
 
     /// Takes out the reads of which everything is chosen.
@@ -146,9 +198,9 @@ impl MultiPaxos {
         if self.quorum_reads.is_idle() {
             return;
         }
-        self.quorum_reads.count(self.membership.quorums());
+        self.quorum_reads.count(View::of(&self.log));
         self.propose_through(self.quorum_reads.wants(chosen_through));
-        let is_open = self.quorum_reads.is_open(self.membership.quorums());
+        let is_open = self.quorum_reads.is_open(View::of(&self.log));
         if self.quorum_reads.ask((now, again_after), (me, own), is_open) {
             let (round, wants) = (self.quorum_reads.round, self.quorum_reads.wants(chosen_through));
             let query = ReadQuery { boot: self.config.boot, round, wants };
@@ -159,7 +211,7 @@ impl MultiPaxos {
             }
         }
         // Once more, for who is a quorum alone.
-        self.quorum_reads.count(self.membership.quorums());
+        self.quorum_reads.count(View::of(&self.log));
         self.effects.reads_ready.extend(self.quorum_reads.take_chosen(chosen_through));
     }
 
@@ -195,13 +247,19 @@ impl MultiPaxos {
 mod tests {
     #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-    use std::collections::BTreeSet;
+    use consensus_api::{Member, StoreId};
 
     use super::*;
 
-    fn quorums_of(voters: &BTreeSet<NodeId>) -> Quorums<'_> {
-        static NONE: BTreeSet<NodeId> = BTreeSet::new();
-        Quorums::new(voters, &NONE)
+    fn voters(ids: &[u64]) -> Membership {
+        let member = Member { address: "127.0.0.1:1".to_owned(), store: StoreId(1) };
+        Membership::of_voters(ids.iter().map(|id| (NodeId(*id), member.clone())))
+    }
+
+    /// Of a node that knows of no change, and of nothing chosen.
+    fn view_of(members: &Membership) -> View<'_> {
+        let governed_through = LogIndex(100);
+        View { chosen_through: LogIndex::ZERO, governed_through, present: members, latest: (LogIndex::ZERO, members) }
     }
 
     fn id(sequence: u64) -> RequestId {
@@ -214,22 +272,22 @@ mod tests {
 
     #[test]
     fn later_and_lower_answers_bring_a_read_forward_and_higher_ones_do_not_put_it_off() {
-        let voters = BTreeSet::from([1, 2, 3].map(NodeId));
+        let voters = voters(&[1, 2, 3]);
         let mut reads = QuorumReads::default();
         reads.push(id(1), 10).expect("there is room");
         assert!(ask(&mut reads, 10, false));
-        reads.count(quorums_of(&voters));
+        reads.count(view_of(&voters));
         assert_eq!(reads.asked, [id(1)], "one is no quorum");
         reads.answered(NodeId(2), LogIndex(12));
-        reads.count(quorums_of(&voters));
+        reads.count(view_of(&voters));
         assert_eq!(reads.rinsed, [(LogIndex(12), id(1))]);
         reads.answered(NodeId(3), LogIndex(9));
-        reads.count(quorums_of(&voters));
+        reads.count(view_of(&voters));
         assert_eq!(reads.rinsed, [(LogIndex(10), id(1))]);
         reads.push(id(2), 10).expect("there is room");
         assert!(ask(&mut reads, 15, false));
         reads.answered(NodeId(2), LogIndex(14));
-        reads.count(quorums_of(&voters));
+        reads.count(view_of(&voters));
         assert_eq!(reads.rinsed, [(LogIndex(10), id(1)), (LogIndex(15), id(2))]);
         assert_eq!(reads.take_chosen(LogIndex(12)).count(), 1);
     }
@@ -248,7 +306,7 @@ mod tests {
     /// By enumeration, of every set of answers that five acceptors may have given: no quorum's highest answer is lower.
     #[test]
     fn the_least_is_the_lowest_maximum_over_a_quorum() {
-        let voters: BTreeSet<NodeId> = (1..=5).map(NodeId).collect();
+        let voters = voters(&[1, 2, 3, 4, 5]);
         for case in 0..4_u64.pow(5) {
             let answer = |at: u64| (case / 4_u64.pow(at as u32)) % 4;
             // Three is no answer.
@@ -259,7 +317,28 @@ mod tests {
             });
             let lowest = subsets.filter(|subset| subset.len() >= 3).filter_map(|subset| subset.into_iter().max()).min();
             let reads = QuorumReads { answers: given.iter().copied().collect(), ..QuorumReads::default() };
-            assert_eq!(reads.least(quorums_of(&voters)), lowest);
+            assert_eq!(reads.least(view_of(&voters)), lowest);
         }
+    }
+
+    #[test]
+    fn an_answer_counts_among_those_who_decide_on_the_slot_behind_it_once_they_are_known() {
+        let (old, new) = (voters(&[1, 2, 3]), voters(&[4, 5, 6]));
+        let answers = |given: &[(u64, u64)]| QuorumReads {
+            answers: given.iter().map(|(node, slot)| (NodeId(*node), LogIndex(*slot))).collect(),
+            ..QuorumReads::default()
+        };
+        let unaware = View { governed_through: LogIndex(11), ..view_of(&old) };
+        let reads = answers(&[(1, 11), (2, 11), (3, 4)]);
+        assert_eq!(reads.least(unaware), None, "nobody here knows who decides on 12");
+        let aware = View {
+            chosen_through: LogIndex(9),
+            governed_through: LogIndex(17),
+            present: &old,
+            latest: (LogIndex(12), &new),
+        };
+        assert_eq!(reads.least(aware), None, "4, 5 and 6 do, and have not answered");
+        assert_eq!(answers(&[(1, 11), (3, 4), (4, 14), (5, 13)]).least(aware), Some(LogIndex(14)));
+        assert_eq!(answers(&[(1, 10), (3, 4)]).least(aware), Some(LogIndex(10)), "they decide on 11");
     }
 }

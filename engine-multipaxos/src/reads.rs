@@ -17,6 +17,22 @@
 //!
 //! Why the round: whoever is elected later has the promise of a quorum, and one of those would have refused to answer.
 //!
+//! **By whom a read at index I is confirmed**: by a quorum of those who decide on slot I+1. What the read would miss lies
+//! above I, and was acknowledged only when everything below it was chosen, slot I+1 too. Under a higher ballot they would
+//! not have answered; under a lower one they would have shown it when they promised, so that the epoch start is no less
+//! than I+1. So they must have promised when the index is noted, and reads wait while a leader has yet to take the slots of
+//! new members over. When others come into force, the reads that still wait get a new index and a new round.
+//!
+//! Why not by those who are in force when the answers come:
+//!
+//! ```text
+//!   1 leads {1, 2, 3} in 1.1    slots up to t+α−1 are accepted, and the answers are late; {4, 5, 6} is chosen at t
+//!   2 leads in 2.2              by 2 and 3: proposes the same values, has them chosen, and acknowledges that
+//!   read at 1                   at index I < t: whoever 1 might ask has promised 2.2
+//!   the late answers reach 1    everything to t+α−1 is chosen; 4, 5 and 6, who have yet to hear of 2.2, promise 1.1, and
+//!                               confirm that 1 leads: served from I, the read misses what 2 has acknowledged
+//! ```
+//!
 //! Under a lease ([`consensus_api::lease`]) the round is saved, once the epoch start is chosen: the answers to earlier
 //! heartbeats have told that nobody else leads yet. A read in the log is a proposal that says nothing; a read by a quorum
 //! asks no leader at all ([`quorum_reads`](crate::quorum_reads)).
@@ -25,7 +41,7 @@ use std::collections::BTreeMap;
 
 use consensus_api::errands::{Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, Blob, NodeId, ReadMode, ReadReady, Refusal, Refused, RequestId};
+use consensus_api::{Ballot, Blob, LogIndex, NodeId, ReadMode, ReadReady, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::message::Message;
@@ -67,13 +83,47 @@ impl MultiPaxos {
     /// A read that may be served at once, under the lease; or one that waits for its round.
     fn admit_read(&mut self, id: RequestId, mode: ReadMode) -> Result<Option<ReadReady>, Refusal> {
         let (reads_max, chosen_through) = (self.config.limits.reads_max, self.log.chosen_through());
-        let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
+        let RoleState::Leader(leader) = &self.role else { return Err(Refusal::NoLeader) };
         let knows_all = chosen_through >= leader.epoch_start || is_planted(Bug::LeaseReadBeforeOwnEpoch);
-        if mode == ReadMode::Lease && knows_all && leader.lease.holds(self.now) {
+        if mode == ReadMode::Lease && knows_all && leader.lease.holds(self.now) && self.may_read_at(chosen_through) {
             return Ok(Some(ReadReady { id, index: chosen_through }));
         }
         let floor = if is_planted(Bug::ReadBeforeOwnEpoch) { chosen_through } else { leader.epoch_start };
-        leader.reads.push(id, chosen_through.max(floor), reads_max).map(|()| None)
+        let index = chosen_through.max(floor);
+        let may_read = self.may_read_at(index);
+        let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
+        if may_read {
+            leader.reads.push(id, index, reads_max)?;
+        } else if leader.early_reads.len() < reads_max {
+            leader.early_reads.push(id);
+        } else {
+            return Err(Refusal::Busy);
+        }
+        Ok(None)
+    }
+
+    /// Whether a round among those in force can confirm a read at `index`: they are the ones who decide on the next slot,
+    /// and a quorum of them has promised.
+    fn may_read_at(&self, index: LogIndex) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let (next, present) = (index.next(), self.present());
+        let decides = next <= self.log.governed_through() && self.log.governing(next).version == present.version;
+        decides && leader.prepared >= present.version || is_planted(Bug::ReadCountedAmongOthers)
+    }
+
+    /// Reads that no round could confirm, and those that were to be confirmed by members who are in force no more.
+    pub(crate) fn admit_early_reads(&mut self) {
+        let chosen_through = self.log.chosen_through();
+        let RoleState::Leader(leader) = &self.role else { return };
+        if leader.early_reads.is_empty() || !self.may_read_at(chosen_through.max(leader.epoch_start)) {
+            return;
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for id in std::mem::take(&mut leader.early_reads) {
+            if let Err(reason) = self.admit_read(id, ReadMode::Index) {
+                self.refuse_anyones(id, reason);
+            }
+        }
     }
 
     /// Ends the lease of this leadership for good. To be called before leadership is handed over: whoever is to lead next

@@ -12,6 +12,7 @@ use consensus_api::delivery::Delivery;
 use consensus_api::detector::FailureDetector;
 use consensus_api::errands::Errands;
 use consensus_api::lease::Pledge;
+use consensus_api::membership_log::MembershipLog;
 use consensus_api::timekeeper::Timekeeper;
 use consensus_api::{
     Ballot, Effects, EngineConfig, EngineError, HardState, LogIndex, MonoTime, Recovered, RoleChange, WriteId,
@@ -20,6 +21,7 @@ use consensus_api::{
 use crate::MultiPaxos;
 use crate::catch_up::ReadBacks;
 use crate::log::Log;
+use crate::membership::Electorate;
 use crate::quorum_reads::QuorumReads;
 use crate::role::{Allegiance, RoleState};
 
@@ -37,12 +39,22 @@ impl MultiPaxos {
         // there was promised to whoever proposed it, and stays.
         recovered.log.runs.trim(recovered.base.index);
         validate(&recovered, ballot, chosen_through).map_err(|reason| EngineError::Log { reason })?;
-        let log =
-            Log::recovered(recovered.base, recovered.log.runs, recovered.log.tail, chosen_through, recovered.log_time);
-        let alone = recovered.membership.latest.quorums().reached(|node| node == config.node);
+        let memberships = MembershipLog::recovered(recovered.membership, applied, &recovered.log);
+        let log = Log::recovered(
+            recovered.base,
+            recovered.log.runs,
+            recovered.log.tail,
+            chosen_through,
+            (memberships, config.limits.reconfiguration_window),
+            recovered.log_time,
+        );
+        let followed = Electorate::of(&log);
+        let alone = followed.reached(|node| node == config.node);
         let mut engine = MultiPaxos {
             now,
-            membership: recovered.membership.latest,
+            contacts: followed.present.clone(),
+            followed,
+            retiring: Default::default(),
             ballot,
             ballot_write: WriteId(0),
             writes_durable: WriteId(0),
@@ -65,6 +77,7 @@ impl MultiPaxos {
             reported: None,
             config,
         };
+        engine.refresh_contacts();
         engine.reported = Some(RoleChange { role: engine.role(), leader: None, ballot });
         Ok(engine)
     }

@@ -75,9 +75,9 @@ impl MultiPaxos {
     /// heartbeats when they are due or reads wait for a round. A silent peer gets the heartbeats that are due and
     /// nothing else: its first answer brings it back.
     pub(crate) fn replicate(&mut self) {
-        let (me, membership) = (self.config.node, self.membership.clone());
+        let (me, present) = (self.config.node, self.present());
         let Some((leader, mut sender)) = self.leading() else { return };
-        let reads_wait = leader.reads.wants_round(me, membership.quorums());
+        let reads_wait = leader.reads.wants_round(me, present.quorums());
         if reads_wait {
             let round = leader.reads.start_round();
             leader.lease.round_started(round, sender.now);
@@ -94,7 +94,7 @@ impl MultiPaxos {
                 sender.send_heartbeat(*peer, progress, round);
             }
         }
-        let confirmed = leader.reads.take_confirmed(me, membership.quorums());
+        let confirmed = leader.reads.take_confirmed(me, present.quorums());
         self.answer_reads(confirmed);
     }
 
@@ -103,11 +103,10 @@ impl MultiPaxos {
         if reply.ballot != self.ballot || !self.hear_from(from, reply.chosen_through) {
             return;
         }
-        let quorums = self.membership.quorums();
-        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (log, RoleState::Leader(leader)) = (&self.log, &mut self.role) else { return };
         for (first, last) in reply.slots {
             assert!(last < leader.open.next(), "{from} accepted {last}, which was never sent");
-            leader.open.accepted(from, first, last, quorums);
+            leader.open.accepted(from, (first, last), |slot, nodes| log.decide(slot, nodes));
             if let Some(progress) = leader.peers.get_mut(&from) {
                 progress.in_flight.answered_within(first, last, self.now);
             }
@@ -125,10 +124,10 @@ impl MultiPaxos {
         if !(was_asked || takes_any) || !self.hear_from(from, reply.chosen_through) {
             return;
         }
-        let (me, now, membership) = (self.config.node, self.now, self.membership.clone());
+        let (me, now, present) = (self.config.node, self.now, self.present());
         if let Some((leader, _)) = self.leading() {
             leader.reads.acknowledge(from, reply.round);
-            leader.lease.answered((from, reply.round), reply.pledge, now, me, membership.quorums());
+            leader.lease.answered((from, reply.round), reply.pledge, now, me, present.quorums());
         }
     }
 
@@ -141,6 +140,7 @@ impl MultiPaxos {
             progress.resume_from(leader.open.first_without(from));
         }
         progress.heard_at = sender.now;
+        progress.known = progress.known.max(chosen_through);
         progress.in_flight.answered_through(chosen_through, sender.now);
         leader.contact.heard(from, sender.now);
         // It followed an earlier leader further than the quorum that elected this one. What it knows to be chosen it
@@ -155,13 +155,12 @@ impl MultiPaxos {
     /// under way. Take slot 5, accepted under 1.2 and, before that write is done, re-proposed under 3.1: the first
     /// write's completion does not vouch for the second.
     pub(crate) fn count_own_accepts(&mut self, written: &[(LogIndex, LogIndex)]) {
-        let quorums = self.membership.quorums();
-        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (log, RoleState::Leader(leader)) = (&self.log, &mut self.role) else { return };
         for (first, last) in written {
-            let first = *first.max(&self.log.chosen_through().next());
+            let first = *first.max(&log.chosen_through().next());
             for slot in (first.0..=last.0).map(LogIndex) {
-                if self.log.is_durable(slot) {
-                    leader.open.accepted(self.config.node, slot, slot, quorums);
+                if log.is_durable(slot) {
+                    leader.open.accepted(self.config.node, (slot, slot), |slot, nodes| log.decide(slot, nodes));
                 }
             }
         }

@@ -17,12 +17,14 @@ use std::time::Duration;
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::flow::InFlight;
+use consensus_api::hand_over::Transfer;
 use consensus_api::lease::Lease;
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::reads::ReadQueue;
-use consensus_api::{Ballot, HardState, LogClock, LogIndex, MonoTime, NodeId, Role, Tally, Timing, WriteId};
+use consensus_api::{Ballot, HardState, LogClock, LogIndex, MonoTime, NodeId, RequestId, Role, Tally, Timing, WriteId};
 
 use crate::MultiPaxos;
+use crate::gathering::Gathering;
 use crate::open_slots::OpenSlots;
 use crate::takeover::Candidate;
 
@@ -54,13 +56,15 @@ pub(crate) struct Leader {
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     /// When each voter was last heard (check-quorum).
     pub(crate) contact: QuorumContact,
-    /// The reads that wait for their round.
+    /// The reads that wait for their round, all of them to be confirmed by those who decide on the next slot.
     pub(crate) reads: ReadQueue,
+    /// The reads that no round can confirm yet.
+    pub(crate) early_reads: Vec<RequestId>,
     /// Until when nobody else leads, as answers to earlier rounds have told. It ends with the leadership.
     pub(crate) lease: Lease,
     /// Stamps its entries.
     pub(crate) clock: LogClock,
-    /// The last slot that it re-proposed when it took over. What earlier leaders acknowledged lies at or below it; no
+    /// The last slot for which promises have shown a value. What earlier leaders acknowledged lies at or below it; no
     /// read is served from less.
     pub(crate) epoch_start: LogIndex,
     /// When the next heartbeat is due.
@@ -69,6 +73,12 @@ pub(crate) struct Leader {
     pub(crate) heartbeat_due: bool,
     /// Its slots that are not chosen yet, and who has accepted them; the bounds on proposals in flight are counted here.
     pub(crate) open: OpenSlots,
+    /// The promises to its ballot, and what they have shown and the window has not let it propose again yet.
+    pub(crate) gathering: Gathering,
+    /// The version of the latest members of which a quorum has promised.
+    pub(crate) prepared: u64,
+    /// Its attempt to hand over, if one is under way.
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// What a leader knows of one peer.
@@ -92,6 +102,8 @@ pub(crate) struct Progress {
     pub(crate) heard_at: MonoTime,
     /// The watermark that it was last told.
     pub(crate) told_chosen: LogIndex,
+    /// It knows everything up to here to be chosen, as it has said in this ballot.
+    pub(crate) known: LogIndex,
 }
 
 /// What a node knows of the owner of the ballot that it has promised. Nothing of it holds beyond that ballot.
@@ -107,10 +119,31 @@ pub(crate) struct Allegiance {
     pub(crate) owes_accepted: Option<Vec<(LogIndex, LogIndex)>>,
 }
 
+impl RoleState {
+    /// Where promises to the own ballot are gathered, if that is what this node does.
+    pub(crate) fn gathering(&self) -> Option<&Gathering> {
+        match self {
+            RoleState::Candidate(candidate) => Some(&candidate.gathering),
+            RoleState::Leader(leader) => Some(&leader.gathering),
+            RoleState::Follower { .. } | RoleState::PreCandidate { .. } => None,
+        }
+    }
+
+    /// As [`gathering`](Self::gathering), to go on with it.
+    pub(crate) fn gathering_mut(&mut self) -> Option<&mut Gathering> {
+        match self {
+            RoleState::Candidate(candidate) => Some(&mut candidate.gathering),
+            RoleState::Leader(leader) => Some(&mut leader.gathering),
+            RoleState::Follower { .. } | RoleState::PreCandidate { .. } => None,
+        }
+    }
+}
+
 impl Progress {
-    /// A peer at the beginning of a leadership: it is sent everything from the first open slot on.
+    /// A peer at the beginning of a leadership, or of its membership: it is sent everything from the first open slot on.
     pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
-        Progress { next, in_flight: InFlight::default(), lacks: None, heard_at: now, told_chosen: LogIndex::ZERO }
+        let (in_flight, told_chosen, known) = (InFlight::default(), LogIndex::ZERO, LogIndex::ZERO);
+        Progress { next, in_flight, lacks: None, heard_at: now, told_chosen, known }
     }
 
     /// Whether it has been silent so long that it is sent heartbeats only.

@@ -24,7 +24,7 @@ impl MultiPaxos {
     pub(crate) fn want_snapshot(&mut self, to: NodeId) {
         let again_after = self.config.timing.election_timeout;
         let asked_lately = self.snapshots_wanted.get(&to).is_some_and(|at| self.now.since(*at) < again_after);
-        if !asked_lately && self.membership.contains(to) {
+        if !asked_lately && self.contacts.members.contains_key(&to) {
             self.snapshots_wanted.insert(to, self.now);
             self.effects.snapshots.push(SendSnapshot { to, at_least: self.log.base().index });
         }
@@ -42,7 +42,7 @@ impl MultiPaxos {
     /// A leader that is overtaken by a snapshot steps down. Slots that it has proposed for may lie at or below the base,
     /// and the snapshot does not tell what was chosen there: take slot 9, where this leader's Accept has reached one
     /// node and a higher ballot has chosen another value. A watermark from here that covers 9 would make that node
-    /// believe in the wrong one.
+    /// believe in the wrong one. So whoever leads on has learnt of every change of members slot by slot.
     pub(crate) fn on_snapshot_installed(&mut self, base: LogPosition, time: LogTime, membership: AppliedMembership) {
         if base.index <= self.log.base().index || base.index < self.delivery.applied() {
             return;
@@ -50,8 +50,7 @@ impl MultiPaxos {
         if base.index > self.log.chosen_through() && matches!(self.role, RoleState::Leader(_)) {
             self.become_follower(None);
         }
-        self.log.install(base, time);
-        self.membership = membership.latest;
+        self.log.install(base, time, membership);
         self.delivery.restart_after(base.index);
         // What the same batch handed out before belongs to the tables that were replaced.
         self.effects.committed.clear();

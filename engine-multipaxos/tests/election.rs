@@ -37,7 +37,8 @@ fn a_prepare_leaves_only_once_the_own_promise_is_durable() {
     node.step(Input::Campaign);
     assert_eq!(node.sent(), []);
     node.sync();
-    let question = Message::Prepare(Prepare { ballot: ballot(1, 1), from: LogIndex(1), forced: true });
+    let question =
+        Message::Prepare(Prepare { ballot: ballot(1, 1), from: LogIndex(1), forced: true, released_by: None });
     assert_eq!(node.sent(), [(2, question.clone()), (3, question)]);
 }
 
@@ -70,7 +71,10 @@ fn a_promise_waits_for_the_accepts_that_it_tells_of() {
     node.sync();
     node.sent();
     node.hear(2, accept(ballot(1, 2), vec![entry(2, 1, 2)], 0));
-    node.hear(3, Message::Prepare(Prepare { ballot: ballot(2, 3), from: LogIndex(1), forced: true }));
+    node.hear(
+        3,
+        Message::Prepare(Prepare { ballot: ballot(2, 3), from: LogIndex(1), forced: true, released_by: None }),
+    );
     node.sync_some(1);
     assert_eq!(node.sent(), [(2, accepted(ballot(1, 2), &[(2, 2)], 0))], "the promise is not durable yet");
     node.sync();
@@ -128,7 +132,10 @@ fn a_voter_that_hears_a_leader_helps_nobody_to_depose_it_unless_forced() {
     assert_eq!(node.sent(), [(3, Message::PreCheckReply(no))]);
     node.hear(3, prepare(ballot(2, 3), 1));
     assert_eq!((node.sent(), node.promised()), (vec![], ballot(1, 2)));
-    node.hear(3, Message::Prepare(Prepare { ballot: ballot(2, 3), from: LogIndex(1), forced: true }));
+    node.hear(
+        3,
+        Message::Prepare(Prepare { ballot: ballot(2, 3), from: LogIndex(1), forced: true, released_by: None }),
+    );
     assert_eq!(node.promised(), ballot(2, 3));
 }
 
@@ -151,7 +158,9 @@ fn a_learner_never_campaigns_and_yet_promises_to_who_asks() {
     let mut node = Node::on(config(9), voters(&[1, 2, 3]), Disk::default());
     node.tick(10_000);
     node.step(Input::Campaign);
-    assert_eq!((node.role(), node.sent()), (Role::Learner, vec![]));
+    let asked = node.sent();
+    assert!(asked.iter().all(|(_, message)| matches!(message, Message::LearnRequest(_))), "it asks what is chosen");
+    assert_eq!((node.role(), asked.len()), (Role::Learner, 3));
     node.hear(2, prepare(ballot(1, 2), 1));
     node.sync();
     assert_eq!(node.sent(), [(2, promise(ballot(1, 2), 1, Vec::new(), None, 0))]);
@@ -174,7 +183,7 @@ fn a_promise_counts_at_its_last_page() {
     let b = ballot(1, 1);
     node.hear(2, promise(b, 1, vec![entry(1, 0, 9)], Some(2), 0));
     assert_eq!(node.role(), Role::Candidate);
-    let next = Message::Prepare(Prepare { ballot: b, from: LogIndex(2), forced: true });
+    let next = Message::Prepare(Prepare { ballot: b, from: LogIndex(2), forced: true, released_by: None });
     assert_eq!(node.sent(), [(2, next)]);
     node.hear(2, promise(b, 1, vec![entry(1, 0, 9)], None, 0));
     assert_eq!(node.role(), Role::Candidate, "a copy of an earlier page is not the last one");
@@ -341,7 +350,9 @@ fn what_was_lost_on_the_way_is_asked_for_again_and_a_page_that_may_come_from_a_d
     let mut node = candidate(Disk::default());
     node.hear(2, promise(ballot(1, 1), 1, vec![entry(1, 0, 9)], Some(2), 0));
     node.sent();
-    let ask = |from| Message::Prepare(Prepare { ballot: ballot(1, 1), from: LogIndex(from), forced: true });
+    let ask = |from| {
+        Message::Prepare(Prepare { ballot: ballot(1, 1), from: LogIndex(from), forced: true, released_by: None })
+    };
     for _ in 0..3 {
         node.tick(10);
         assert_eq!(node.sent(), [(3, ask(1))], "what 2 was asked for may still be on its way");

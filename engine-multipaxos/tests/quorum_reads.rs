@@ -247,7 +247,7 @@ fn the_question_that_is_put_again_says_what_holds_the_read_up() {
 #[test]
 fn a_leader_that_is_asked_fills_no_more_than_a_window_and_believes_no_more() {
     let mut settings = config(1);
-    settings.limits.open_entries_max = 4;
+    settings.limits.reconfiguration_window = 4;
     let mut node = Node::on(settings, voters(&[1, 2, 3]), Disk::default());
     elect(&mut node);
     for wants in [5, u64::MAX] {

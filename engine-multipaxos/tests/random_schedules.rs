@@ -1,6 +1,7 @@
 //! Claim: under any schedule of loss, duplication, reordering, partitions, pauses and crashes that forget what was not
-//! synced, three nodes never disagree about what is committed, never lose it, never elect two leaders in a ballot,
-//! never serve a read from too low an index, never carry out what they refused; and once the faults end, they go on.
+//! synced, while members come and go and leadership is handed over, the nodes never disagree about what is committed,
+//! never lose it, never elect two leaders in a ballot, never serve a read from too low an index, never carry out what they
+//! refused; and once the faults end, they go on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,14 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Node;
+use consensus_api::membership_change;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
-    Ballot, Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, NodeId, Payload, ReadMode, RequestId,
-    Role, SendSnapshot, SharedEntry,
+    AppliedMembership, Ballot, Blob, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, Membership, NodeId,
+    Payload, ReadMode, RequestId, Role, SendSnapshot, SharedEntry,
 };
 use engine_multipaxos::Message;
 
-const NODES: u64 = 3;
+/// Three of them are the founders; the others may join.
+const NODES: u64 = 5;
 const STEPS: usize = 2_500;
 const SEEDS: u64 = 600;
 
@@ -40,6 +43,10 @@ struct World {
     proposed: BTreeSet<RequestId>,
     reads: BTreeMap<RequestId, (ReadMode, LogIndex)>,
     sequence: u64,
+    /// α, small, so that changes come into force within a schedule.
+    window: u64,
+    /// The members that were chosen, each with the slot of its entry, in order.
+    members: Vec<(LogIndex, Arc<Membership>)>,
     counts: Counts,
 }
 
@@ -54,6 +61,9 @@ struct Counts {
     refusals: u64,
     read_backs: u64,
     snapshots: u64,
+    changes: u64,
+    void_changes: u64,
+    transfers: u64,
 }
 
 impl World {
@@ -62,13 +72,17 @@ impl World {
         let leases = seed % 5 < 2;
         let slowest = u64::from(1_000_000 - DRIFT_PPM);
         let rates = leases.then(|| (0..NODES).map(|_| slowest + random.below(2 * u64::from(DRIFT_PPM) + 1)).collect());
-        let nodes = (1..=NODES)
+        // In every third schedule there are three nodes, and stay.
+        let count = if seed % 3 == 1 { 3 } else { NODES };
+        let window = 1 + random.below(8);
+        let nodes = (1..=count)
             .map(|id| {
                 let mut config = common::config(id);
                 config.seed = random.next_u64();
                 config.timing.pre_check = !seed.is_multiple_of(4);
                 config.timing.check_quorum = !seed.is_multiple_of(3);
                 config.timing.lease = leases.then_some(LeaseTiming { clock_drift_ppm: DRIFT_PPM });
+                config.limits.reconfiguration_window = window;
                 config.limits.message_bytes_max = 300;
                 config.limits.window_bytes_max = 400;
                 config.limits.unapplied_bytes_max = 1_000;
@@ -89,6 +103,8 @@ impl World {
             proposed: BTreeSet::new(),
             reads: BTreeMap::new(),
             sequence: 0,
+            window,
+            members: vec![(LogIndex::ZERO, Arc::new(common::voters(&[1, 2, 3])))],
             counts: Counts::default(),
         }
     }
@@ -116,15 +132,20 @@ impl World {
                 self.nodes[at].sync_some(count);
             }
             750..830 => self.propose(at),
-            830..870 => self.read(at),
+            830..865 => self.read(at),
+            865..870 if self.nodes.len() > 3 => self.change(at),
+            865..867 => self.transfer(at),
+            867..870 => {}
             870..920 => self.read_back(at),
             920..970 => self.apply(at),
             970..980 => self.trim(at),
             980..985 => self.crash(at),
             985..988 => self.tick(at, 150),
             988..990 => self.nodes[at].step(Input::Campaign),
+            990..993 if self.is_calm => self.transfer(at),
             990..997 => {
-                let (from, to) = (1 + self.random.below(NODES), 1 + self.random.below(NODES));
+                let count = self.nodes.len() as u64;
+                let (from, to) = (1 + self.random.below(count), 1 + self.random.below(count));
                 self.cut.insert((from, to));
             }
             _ => self.cut.clear(),
@@ -183,6 +204,24 @@ impl World {
         self.nodes[at].step(Input::Read { id, mode });
     }
 
+    /// Asks for other members, any of them that any node may believe to be possible.
+    fn change(&mut self, at: usize) {
+        let id = self.next_id(at);
+        let present = self.nodes[at].paxos.status().membership;
+        let wanted: Vec<u64> = (1..=NODES).filter(|_| self.chance(60)).collect();
+        let target = Membership { version: present.version, ..common::voters(&wanted) };
+        let Some(step) = membership_change::next_step(&present, &target) else { return };
+        self.proposed.insert(id);
+        self.nodes[at].step(Input::ChangeMembership { id, target: Arc::new(step) });
+    }
+
+    fn transfer(&mut self, at: usize) {
+        let id = self.next_id(at);
+        let to = (1 + self.one_of(self.nodes.len())) as u64;
+        let to = self.chance(70).then_some(NodeId(to));
+        self.nodes[at].step(Input::TransferLeadership { id, to });
+    }
+
     fn read_back(&mut self, at: usize) {
         self.counts.read_backs += self.nodes[at].read_back.len() as u64;
         self.nodes[at].answer_read_backs();
@@ -194,9 +233,13 @@ impl World {
         let node = &mut self.nodes[at];
         for entry in std::mem::take(&mut node.committed) {
             node.applied = entry.index;
+            if let Payload::Membership { membership, .. } = &entry.payload {
+                node.applied_members.take(entry.index, membership);
+            }
         }
         if flushes {
             node.disk.applied = node.applied;
+            node.disk.membership = Some(node.applied_members.clone());
         }
         node.step(Input::Applied { through: node.applied });
     }
@@ -221,7 +264,7 @@ impl World {
     }
 
     fn install(&mut self, from: usize, snapshot: SendSnapshot) {
-        let applied = self.nodes[from].disk.applied;
+        let (applied, membership) = (self.nodes[from].disk.applied, self.nodes[from].disk.membership.clone());
         let to = &mut self.nodes[(snapshot.to.0 - 1) as usize];
         if applied < snapshot.at_least || applied <= to.applied || !to.unsynced.is_empty() {
             return;
@@ -232,7 +275,9 @@ impl World {
         to.disk.applied = applied;
         to.applied = applied;
         to.committed.clear();
-        let membership = Arc::new(to.members.clone());
+        let membership = membership.unwrap_or_else(|| AppliedMembership::founded(Arc::new(to.members.clone())));
+        to.disk.membership = Some(membership.clone());
+        to.applied_members = membership.clone();
         to.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
         self.counts.snapshots += 1;
     }
@@ -241,7 +286,11 @@ impl World {
     fn settle(&mut self, at: usize) {
         let id = self.nodes[at].id().0;
         let sent = self.nodes[at].sent();
-        self.network.extend(sent.into_iter().map(|(to, message)| (id, to, message)));
+        let is_hand_over = |(_, message): &&(u64, Message)| matches!(message, Message::HandOver(_));
+        self.counts.transfers += sent.iter().filter(is_hand_over).count() as u64;
+        let count = self.nodes.len() as u64;
+        let there = sent.into_iter().filter(|(to, _)| *to <= count);
+        self.network.extend(there.map(|(to, message)| (id, to, message)));
         for snapshot in std::mem::take(&mut self.nodes[at].snapshots) {
             self.install(at, snapshot);
         }
@@ -275,7 +324,14 @@ impl World {
         }
     }
 
-    /// Whatever is handed out is what everybody else was handed out, in order, once, and on a majority of disks.
+    /// Who decides in this slot, by what is committed below it.
+    fn governing(&self, slot: LogIndex) -> Arc<Membership> {
+        let in_force = |(at, _): &&(LogIndex, Arc<Membership>)| at.0 == 0 || at.0 + self.window <= slot.0;
+        self.members.iter().rev().find(in_force).unwrap().1.clone()
+    }
+
+    /// Whatever is handed out is what everybody else was handed out, in order, once, and on the disks of a majority of
+    /// those who decide there.
     fn check_commit(&mut self, at: usize) {
         let handed_out = self.nodes[at].committed.clone();
         let mut expected = self.nodes[at].applied.next();
@@ -292,8 +348,20 @@ impl World {
                 let held = node.disk.entries.get(&entry.index).map(value);
                 node.disk.base.index >= entry.index || held == Some(value(&entry))
             };
-            let copies = self.nodes.iter().filter(holds).count();
-            assert!(copies >= 2, "{} is chosen with {copies} durable copies", entry.index);
+            let holders: BTreeSet<NodeId> = self.nodes.iter().filter(holds).map(Node::id).collect();
+            let members = self.governing(entry.index);
+            let decide = members.quorums().reached(|node| holders.contains(&node));
+            assert!(decide, "{} of {:?} is chosen and durable at {holders:?}", entry.index, members.voters);
+            if let Payload::Membership { membership, .. } = &entry.payload {
+                let (at, latest) = self.members.last().unwrap();
+                if membership.version == latest.version + 1 {
+                    assert!(at.0 == 0 || at.0 + self.window <= entry.index.0, "one change at a time");
+                    self.members.push((entry.index, membership.clone()));
+                    self.counts.changes += 1;
+                } else {
+                    self.counts.void_changes += 1;
+                }
+            }
             if let Some(id) = entry.payload.request_id() {
                 let again = self.committed.values().any(|other| other.payload.request_id() == Some(id));
                 assert!(!again, "{id} is committed twice");
@@ -305,8 +373,8 @@ impl World {
     }
 
     /// No more faults: everything is delivered in order, synced, read and applied.
-    fn heal(&mut self) {
-        for _ in 0..400 {
+    fn heal(&mut self, rounds: usize) {
+        for _ in 0..rounds {
             for at in 0..self.nodes.len() {
                 self.nodes[at].sync();
                 self.settle(at);
@@ -326,19 +394,25 @@ impl World {
     fn check_liveness(&mut self) {
         self.cut.clear();
         self.network.clear();
-        self.heal();
+        self.heal(400);
         let leaders = self.nodes.iter().filter(|node| node.role() == Role::Leader).count();
         assert_eq!(leaders, 1, "one leader once the faults are over");
         let last_before = self.sequence;
+        let members = self.members.last().unwrap().1.clone();
         for at in 0..self.nodes.len() {
-            self.propose(at);
-            self.settle(at);
+            if members.contains(self.nodes[at].id()) {
+                // One after the other: the window may be as small as one.
+                self.propose(at);
+                self.settle(at);
+                self.heal(40);
+            }
         }
-        self.heal();
         let ids = self.committed.values().filter_map(|entry| entry.payload.request_id());
-        assert_eq!(ids.filter(|id| id.sequence > last_before).count(), 3, "what is proposed in peace is chosen");
+        let count = ids.filter(|id| id.sequence > last_before).count();
+        assert_eq!(count, members.members.len(), "what is proposed in peace is chosen");
         let last = *self.committed.keys().next_back().unwrap();
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| members.contains(node.id())) {
+            assert_eq!(node.paxos.status().membership, members, "and who is in force");
             assert_eq!(node.chosen(), last.0, "everyone knows what is chosen");
             assert_eq!(node.applied, last, "and has applied it");
         }
@@ -368,6 +442,9 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         total.refusals += world.counts.refusals;
         total.read_backs += world.counts.read_backs;
         total.snapshots += world.counts.snapshots;
+        total.changes += world.counts.changes;
+        total.void_changes += world.counts.void_changes;
+        total.transfers += world.counts.transfers;
     }
     println!("{total:?}");
     // Not vacuous: each kind of event took place, on average in every seed or nearly so.
@@ -380,10 +457,13 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         ("quorum reads", total.quorum_reads),
         ("refusals", total.refusals),
         ("read-backs", total.read_backs),
+        ("changes", total.changes),
     ] {
         assert!(count >= SEEDS, "only {count} {what} in {SEEDS} seeds");
     }
     assert!(total.snapshots > 0, "no snapshot was ever installed");
+    assert!(total.transfers > 0, "nobody was ever told to lead");
+    assert!(total.void_changes > 0, "no change was ever void");
 }
 
 #[test]

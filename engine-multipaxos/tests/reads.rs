@@ -55,7 +55,7 @@ fn rounds(sent: &[(u64, Message)]) -> Vec<u64> {
 }
 
 fn forced(round: u64, candidate: u64) -> Message {
-    Message::Prepare(Prepare { ballot: ballot(round, candidate), from: LogIndex(1), forced: true })
+    Message::Prepare(Prepare { ballot: ballot(round, candidate), from: LogIndex(1), forced: true, released_by: None })
 }
 
 fn promised(round: u64, candidate: u64, node: &Node) -> Message {

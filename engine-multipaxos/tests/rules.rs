@@ -472,8 +472,6 @@ fn what_exceeds_a_bound_is_refused_by_name() {
     node.step(Input::Propose { id: request(1, 4), data: Blob::from("eleven bytes") });
     let reasons: Vec<Refusal> = node.refused.iter().map(|refused| refused.reason.clone()).collect();
     assert_eq!(reasons, [Refusal::Busy, Refusal::TooLarge { bytes: 12, limit: 10 }]);
-    node.step(Input::TransferLeadership { id: request(1, 5), to: None });
-    assert!(matches!(node.refused[2].reason, Refusal::Unsupported { .. }));
 }
 
 // Recovery.

@@ -11,7 +11,9 @@ use common::{
     Disk, Node, accept, accepted, ballot, config, entry, heartbeat, leader, learn_request, learned, learned_of,
     prepare, promise, promise_above, under, voters,
 };
-use consensus_api::{Engine, Input, LogIndex, LogPosition, LogTime, MonoTime, NodeId, Payload, Role, SendSnapshot};
+use consensus_api::{
+    AppliedMembership, Engine, Input, LogIndex, LogPosition, LogTime, MonoTime, NodeId, Payload, Role, SendSnapshot,
+};
 use engine_multipaxos::MultiPaxos;
 use engine_multipaxos::message::Message;
 
@@ -37,7 +39,11 @@ fn a_peer_that_lacks_what_is_trimmed_gets_a_snapshot_asked_for_once_in_a_while()
 
 fn snapshot(index: u64) -> Input<Message> {
     let base = LogPosition { index: LogIndex(index), ballot: ballot(4, 2) };
-    Input::SnapshotInstalled { base, log_time: LogTime::default(), membership: Arc::new(voters(&[1, 2, 3])) }
+    Input::SnapshotInstalled {
+        base,
+        log_time: LogTime::default(),
+        membership: AppliedMembership::founded(Arc::new(voters(&[1, 2, 3]))),
+    }
 }
 
 #[test]
@@ -146,7 +152,7 @@ fn a_candidate_behind_the_others_snapshots_leads_once_it_has_one_and_what_follow
     assert!(!node.sent().contains(&(2, learn_request(1, 7))), "it is not asked for over and over what it cannot tell");
     assert_eq!((node.role(), node.last()), (Role::Candidate, 0), "nothing that was compacted is taken for a hole");
     let base = LogPosition { index: LogIndex(6), ballot: ballot(0, 9) };
-    let membership = Arc::new(voters(&[1, 2, 3]));
+    let membership = AppliedMembership::founded(Arc::new(voters(&[1, 2, 3])));
     node.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
     assert_eq!(node.sent(), [(2, learn_request(7, 7))]);
     node.hear(2, learned(vec![entry(7, 0, 9)]));

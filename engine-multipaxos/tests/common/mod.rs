@@ -31,8 +31,9 @@ pub struct Disk {
     pub commit: LogIndex,
     pub entries: BTreeMap<LogIndex, SharedEntry>,
     pub base: LogPosition,
-    /// The state machine's own tables: how far they are durable.
+    /// The state machine's own tables: how far they are durable, and the members in them; `None` for the founders.
     pub applied: LogIndex,
+    pub membership: Option<AppliedMembership>,
 }
 
 impl Disk {
@@ -63,20 +64,19 @@ impl Disk {
         for entry in self.entries.values() {
             runs.set(entry.index, entry.ballot);
         }
+        let naming = self.entries.values().filter_map(|entry| match &entry.payload {
+            Payload::Membership { membership, .. } => Some((entry.index, membership.clone())),
+            _ => None,
+        });
+        let memberships = naming.collect();
         let tail = self.entries.values().rev().take(3).rev().cloned().collect();
         Recovered {
             era: Era(0),
             base: self.base,
             applied: LogPosition { index: self.applied, ballot: runs.get(self.applied).unwrap_or(self.base.ballot) },
             log_time: LogTime::default(),
-            membership: AppliedMembership::founded(Arc::new(membership)),
-            log: RecoveredLog {
-                hard_state: self.hard_state.clone(),
-                commit: self.commit,
-                runs,
-                tail,
-                memberships: Vec::new(),
-            },
+            membership: self.membership.clone().unwrap_or_else(|| AppliedMembership::founded(Arc::new(membership))),
+            log: RecoveredLog { hard_state: self.hard_state.clone(), commit: self.commit, runs, tail, memberships },
         }
     }
 
@@ -108,8 +108,11 @@ pub struct Node {
     pub outbox: Vec<Outgoing<Message>>,
     /// Handed out and not yet applied.
     pub committed: Vec<SharedEntry>,
-    /// What the state machine has applied; the disk's tables may be behind.
+    /// What the state machine has applied, and the members as of that; the disk's tables may be behind.
     pub applied: LogIndex,
+    pub applied_members: AppliedMembership,
+    /// With whom the engine wants to be in touch, if it has said.
+    pub contacts: Option<Arc<Membership>>,
     pub reads_ready: Vec<ReadReady>,
     pub refused: Vec<Refused>,
     pub read_back: Vec<ReadBack>,
@@ -173,13 +176,17 @@ impl Node {
 
     pub fn on(config: EngineConfig, members: Membership, disk: Disk) -> Node {
         let now = MonoTime::from_micros(1_000_000);
-        let paxos = MultiPaxos::recover(config.clone(), disk.recovered(members.clone()), now).expect("a sound disk");
+        let recovered = disk.recovered(members.clone());
+        let applied_members = recovered.membership.clone();
+        let paxos = MultiPaxos::recover(config.clone(), recovered, now).expect("a sound disk");
         Node {
             paxos,
             config,
             members,
             now,
             applied: disk.applied,
+            applied_members,
+            contacts: None,
             disk,
             unsynced: VecDeque::new(),
             durable: WriteId(0),
@@ -215,6 +222,7 @@ impl Node {
         self.refused.extend(effects.refused);
         self.read_back.extend(effects.read_back);
         self.snapshots.extend(effects.snapshots);
+        self.contacts = effects.contacts.or(self.contacts.take());
     }
 
     pub fn hear(&mut self, from: u64, message: Message) {
@@ -317,7 +325,7 @@ impl Node {
 // The messages, tersely.
 
 pub fn prepare(ballot: Ballot, from: u64) -> Message {
-    Message::Prepare(Prepare { ballot, from: LogIndex(from), forced: false })
+    Message::Prepare(Prepare { ballot, from: LogIndex(from), forced: false, released_by: None })
 }
 
 pub fn promise(ballot: Ballot, from: u64, accepted: Vec<SharedEntry>, next: Option<u64>, chosen: u64) -> Message {
