@@ -103,22 +103,53 @@ pub(crate) struct Standing {
 pub(crate) struct Outlook {
     pub(crate) status: Arc<Mutex<Standing>>,
     pub(crate) role: Arc<watch::Sender<RoleChange>>,
+    pub(crate) members: Arc<watch::Sender<Members>>,
+}
+
+/// The members in force, for whoever waits for others.
+#[derive(Clone, Debug)]
+pub(crate) struct Members {
+    pub(crate) present: Arc<Membership>,
+    /// Whether a change of them is under way.
+    pub(crate) is_changing: bool,
+}
+
+impl Members {
+    pub(crate) fn of(engine: &EngineStatus) -> Members {
+        Members { present: engine.membership.clone(), is_changing: engine.is_changing }
+    }
+
+    /// Whether the engine has others by now. Two that have the same version may differ: one of them was never committed.
+    fn are_outdated_by(&self, engine: &EngineStatus) -> bool {
+        let same = Arc::ptr_eq(&self.present, &engine.membership) || self.present == engine.membership;
+        !same || self.is_changing != engine.is_changing
+    }
 }
 
 impl Outlook {
     pub(crate) fn of<E: Engine>(core: &Core<E>, snapshot_index: LogIndex) -> Outlook {
         let engine = core.engine().status();
         let role = RoleChange { role: engine.role, leader: engine.leader, ballot: engine.ballot };
-        let standing = Standing { engine, applied_index: core.applied(), snapshot_index };
-        Outlook { status: Arc::new(Mutex::new(standing)), role: Arc::new(watch::Sender::new(role)) }
+        Outlook::new(Standing { engine, applied_index: core.applied(), snapshot_index }, role)
+    }
+
+    pub(crate) fn new(standing: Standing, role: RoleChange) -> Outlook {
+        let members = Arc::new(watch::Sender::new(Members::of(&standing.engine)));
+        Outlook { status: Arc::new(Mutex::new(standing)), role: Arc::new(watch::Sender::new(role)), members }
     }
 
     pub(crate) fn read(&self) -> Standing {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn write(&self, standing: Standing) {
+    pub(crate) fn write(&self, standing: Standing) {
+        let engine = &standing.engine;
+        let members = Members::of(engine);
+        let is_news = self.members.borrow().are_outdated_by(engine);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        if is_news {
+            self.members.send_replace(members);
+        }
     }
 }
 
@@ -156,17 +187,19 @@ impl<E: Engine, T: Transport> Driver<E, T> {
                 }
                 self.core.step(now, input);
             }
-            if let Err(reason) = self.core.take().hand_out(&mut self) {
-                return Err(self.reported().await.unwrap_or(reason));
-            }
-            if self.snapshots.policy.is_due(now, self.core.applied()) {
-                self.snapshots.order(None);
-            }
+            let actions = self.core.take();
+            // Before anybody is answered: who hears that something is done finds it in the status.
             self.outlook.write(Standing {
                 engine: self.core.engine().status(),
                 applied_index: self.core.applied(),
                 snapshot_index: self.snapshots.policy.last(),
             });
+            if let Err(reason) = actions.hand_out(&mut self) {
+                return Err(self.reported().await.unwrap_or(reason));
+            }
+            if self.snapshots.policy.is_due(now, self.core.applied()) {
+                self.snapshots.order(None);
+            }
             self.snapshots.answer();
         }
     }

@@ -22,10 +22,10 @@ use crate::pending::{Answer, Awaits, Pending};
 
 /// How long to wait for a change of leader before a refused request is tried again all the same: this node may still
 /// believe in a leader that has stepped down.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a request that was in flight when another leader was elected is still waited for. What the new leader has
 /// taken over is answered within a few round trips; what was on its way to the old one is answered by nobody.
-const CHANGE_OF_LEADER_GRACE: Duration = Duration::from_millis(500);
+pub(crate) const CHANGE_OF_LEADER_GRACE: Duration = Duration::from_millis(500);
 
 /// A running replica.
 pub struct Replica {
@@ -95,7 +95,7 @@ impl Replica {
 
     /// As `ask`, again and again while nobody leads. `None` where the time is up with a request in flight, or another
     /// leader than the one it went to was elected some time ago.
-    async fn ask_leader(
+    pub(crate) async fn ask_leader(
         &self,
         deadline: Instant,
         awaits: Awaits,
@@ -104,7 +104,8 @@ impl Replica {
         let mut role = self.outlook.role.subscribe();
         loop {
             role.mark_unchanged();
-            match self.ask(deadline, orphaned(&mut role), awaits, &request).await? {
+            // With eyes of its own: a change that it has seen must end the pause below all the same.
+            match self.ask(deadline, orphaned(role.clone()), awaits, &request).await? {
                 Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
                     let again = (Instant::now() + RETRY_PAUSE).min(deadline);
                     // Either way the next attempt tells; the sender of roles lives as long as this handle.
@@ -118,13 +119,25 @@ impl Replica {
         }
     }
 
-    fn stopped_error(&self) -> RequestError {
+    /// Waits a little before a request that was refused for now is tried again: until the role or the members change, or
+    /// [`RETRY_PAUSE`] is over.
+    pub(crate) async fn pause(&self, deadline: Instant) {
+        let (mut role, mut members) = (self.outlook.role.subscribe(), self.outlook.members.subscribe());
+        let again = (Instant::now() + RETRY_PAUSE).min(deadline);
+        // Either way the next attempt tells.
+        let _ = timeout_at(again, async {
+            tokio::select! { _ = role.changed() => {}, _ = members.changed() => {} }
+        })
+        .await;
+    }
+
+    pub(crate) fn stopped_error(&self) -> RequestError {
         let reason = self.pending.stopped().unwrap_or_else(|| "it is shutting down".into());
         RequestError::Stopped { reason }
     }
 
     /// What an answer means to someone who expects something else.
-    fn unexpected(&self, answer: Option<Answer>, since: Instant) -> RequestError {
+    pub(crate) fn unexpected(&self, answer: Option<Answer>, since: Instant) -> RequestError {
         match answer {
             Some(Answer::Refused(reason)) => reason.into(),
             Some(Answer::Stopped(reason)) => RequestError::Stopped { reason },
@@ -136,7 +149,7 @@ impl Replica {
 }
 
 /// Returns some time after another leader than the present one was elected.
-async fn orphaned(role: &mut watch::Receiver<RoleChange>) {
+async fn orphaned(mut role: watch::Receiver<RoleChange>) {
     // One look and not two: a second one while the first still holds the lock waits behind the engine's task, which by
     // then may wait for the first to end.
     let present = *role.borrow();
@@ -150,7 +163,7 @@ async fn orphaned(role: &mut watch::Receiver<RoleChange>) {
     tokio::time::sleep(CHANGE_OF_LEADER_GRACE).await;
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -197,20 +210,11 @@ impl ReplicatedLog for Replica {
     }
 
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
-        let since = Instant::now();
-        let request = |id| Request::ChangeMembership { id, target: target.clone() };
-        match self.ask_leader(since + timeout, Awaits::Entry, request).await? {
-            Some(Answer::Applied(applied)) => Ok(applied.index),
-            other => Err(self.unexpected(other, since)),
-        }
+        self.move_to(&target, Instant::now() + timeout).await
     }
 
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError> {
-        let since = Instant::now();
-        match self.ask_leader(since + timeout, Awaits::Index, |id| Request::TransferLeadership { id, to }).await? {
-            Some(Answer::Ready(_)) => Ok(()),
-            other => Err(self.unexpected(other, since)),
-        }
+        self.transfer(to, Instant::now() + timeout).await
     }
 
     async fn campaign(&self) -> Result<(), RequestError> {
@@ -265,52 +269,8 @@ impl ReplicatedLog for Replica {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use std::sync::Mutex;
-
-    use consensus_api::{Ballot, EngineStatus, Role};
-
     use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn led_by(leader: u64) -> RoleChange {
-        let (node, role) = (NodeId(leader), Role::Follower);
-        RoleChange { role, leader: Some(node), ballot: Ballot::new(leader, node) }
-    }
-
-    /// A handle without a driver: what it asks is answered by hand.
-    struct Stage {
-        replica: Replica,
-        asked: mpsc::Receiver<Request>,
-    }
-
-    impl Stage {
-        fn new() -> Stage {
-            let (requests, asked) = mpsc::channel(16);
-            let RoleChange { role, leader, ballot } = led_by(2);
-            let engine = EngineStatus {
-                role,
-                leader,
-                ballot,
-                commit_index: LogIndex::ZERO,
-                last_index: LogIndex::ZERO,
-                base_index: LogIndex::ZERO,
-                membership: Arc::default(),
-            };
-            let standing = Standing { engine, applied_index: LogIndex::ZERO, snapshot_index: LogIndex::ZERO };
-            let role = Arc::new(watch::Sender::new(led_by(2)));
-            let replica = Replica {
-                engine_name: EngineName::new("none"),
-                node: NodeId(1),
-                requests,
-                jobs: std::sync::mpsc::channel().0,
-                pending: Arc::new(Pending::new(NodeId(1), 1, 16)),
-                outlook: Outlook { status: Arc::new(Mutex::new(standing)), role },
-                stopped: watch::channel(None).1,
-            };
-            Stage { replica, asked }
-        }
-    }
+    use crate::stage::{PATIENCE, Stage, led_by};
 
     async fn next_read(asked: &mut mpsc::Receiver<Request>) -> (RequestId, ReadMode) {
         match asked.recv().await {

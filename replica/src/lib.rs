@@ -22,11 +22,15 @@ pub mod core;
 mod driver;
 mod error;
 mod handle;
+mod leadership;
+mod members;
 mod pending;
 mod reader;
 mod receiver;
 mod recovery;
 mod snapshots;
+#[cfg(test)]
+mod stage;
 pub mod transfer;
 mod writer;
 

@@ -54,6 +54,8 @@ impl Engine for Puppet {
             last_index: LogIndex::ZERO,
             base_index: LogIndex::ZERO,
             membership: Arc::default(),
+            is_changing: false,
+            progress: Default::default(),
         }
     }
 }
@@ -114,7 +116,7 @@ fn a_read_that_waits_is_served_from_the_snapshot_that_was_installed_meanwhile() 
     }
     assert_eq!(core.take().reads, []);
     let base = LogPosition { index: LogIndex(8), ballot: Ballot::ZERO };
-    let membership = Arc::default();
+    let membership = AppliedMembership::founded(Arc::default());
     core.step(MonoTime::default(), Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
     assert_eq!((core.take().reads, core.applied()), (vec![read(5)], LogIndex(8)));
 }

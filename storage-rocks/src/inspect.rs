@@ -2,20 +2,23 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus_api::ballot_runs::{BallotRuns, Run};
 use consensus_api::engine::decode_ballot;
-use consensus_api::{Ballot, EngineError, LogIndex, LogPosition, SnapshotId};
+use consensus_api::{
+    AppliedMembership, AppliedState, Ballot, EngineError, LogIndex, LogPosition, Membership, Payload, SnapshotId,
+};
 
 use crate::directory;
 use crate::error::StorageError;
-use crate::generations;
+use crate::generations::{self, Generation};
 use crate::log;
 use crate::peek::Peek;
 use crate::record::{Place, STAMP_KEY};
 use crate::settings::{DEFAULT, ENTRIES};
-use crate::snapshots;
+use crate::snapshots::{self, ReadApplied};
 use crate::stamp::Stamp;
 
 /// The most damages that are listed.
@@ -42,6 +45,12 @@ pub struct Inspection {
     pub torn_batches: u64,
     /// The tables there are.
     pub tables: Vec<String>,
+    /// The last index that the tables have applied, as far as they would keep it through a power loss.
+    pub applied: LogIndex,
+    /// The members as of that index, those before them, and where they changed; `None` before the founding.
+    pub members: Option<AppliedMembership>,
+    /// The entries of the log that name members, whether they are committed or not.
+    pub named: Vec<(LogIndex, Arc<Membership>)>,
     /// Where the tables were installed from a snapshot, if they ever were.
     pub installed: Option<LogPosition>,
     /// The snapshots that are kept, the newest first.
@@ -87,14 +96,15 @@ impl Inspection {
     }
 }
 
-/// Looks at the data directory `path`.
+/// Looks at the data directory `path`, in which a store with these `tables` was opened; `applied` reads from them how far
+/// they have come.
 ///
 /// # Errors
 /// Where there is none, or it is in use. Damage is no error: it is part of the answer.
-pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
+pub fn inspect(path: &Path, tables: &[&str], applied: ReadApplied) -> Result<Inspection, StorageError> {
     let _lock = directory::claim_to_read(path)?;
     let mut inspection = Inspection::default();
-    inspect_tables(&mut inspection, path);
+    inspect_tables(&mut inspection, path, tables, applied);
     inspect_snapshots(&mut inspection, path);
     let peek = Peek::open(&path.join(directory::LOG));
     let Some(peek) = inspection.note(peek) else { return Ok(inspection) };
@@ -110,7 +120,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
     Ok(inspection)
 }
 
-fn inspect_tables(inspection: &mut Inspection, root: &Path) {
+fn inspect_tables(inspection: &mut Inspection, root: &Path, names: &[&str], applied: ReadApplied) {
     let live = inspection.note(generations::read_live(root).map(Some));
     let Some(live) = live else { return };
     inspection.installed = live.installed;
@@ -118,7 +128,15 @@ fn inspect_tables(inspection: &mut Inspection, root: &Path) {
     if tables.join("CURRENT").exists() {
         inspection.tables = inspection.note(generations::list(&tables));
         inspection.tables.retain(|name| name != DEFAULT);
+        let state = inspection.note(read_applied(&tables, names, applied));
+        (inspection.applied, inspection.members) = (state.position.index, state.membership);
     }
+}
+
+fn read_applied(tables: &Path, names: &[&str], applied: ReadApplied) -> Result<AppliedState, StorageError> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let tables = Generation::open_to_read(tables, &names)?;
+    applied(&tables).map_err(|source| StorageError::Unreadable { what: "the data directory".into(), source })
 }
 
 fn inspect_snapshots(inspection: &mut Inspection, root: &Path) {
@@ -144,6 +162,9 @@ fn inspect_log(inspection: &mut Inspection, peek: &Peek, place: Place) {
             Ok(entry) => {
                 inspection.runs.set(entry.index, entry.ballot);
                 inspection.entries += 1;
+                if let Payload::Membership { membership, .. } | Payload::StopSign { membership, .. } = entry.payload {
+                    inspection.named.push((entry.index, membership));
+                }
             }
             Err(error) => inspection.note(Err(error)),
         }

@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::snapshots::inspect;
 use common::{Disk, files_of, invert, length};
 use consensus_api::codec::VALUE_BYTES_MAX;
 use consensus_api::testkit::log_store::{self, LogStoreFactory, entry, put};
 use consensus_api::{Blob, Entry, LogIndex, LogPosition, LogStore, Payload, RequestId, Write};
 use rocksdb::{DB, Options};
-use storage_rocks::{StorageError, inspect};
+use storage_rocks::StorageError;
 
 const PLENTY_BYTES: usize = 1 << 30;
 

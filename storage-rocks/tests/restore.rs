@@ -205,7 +205,7 @@ fn a_file_shows_its_tables_without_being_restored() {
         assert_eq!(*shown, manifest);
         applied(tables).unwrap()
     });
-    assert_eq!(shown.unwrap().membership.as_deref(), Some(&manifest.membership));
+    assert_eq!(*shown.unwrap().membership.unwrap().latest, manifest.membership);
 }
 
 #[test]

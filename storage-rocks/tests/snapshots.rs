@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use common::snapshots::{
-    Child, applied, directory_of_child, exported, index_of, meet, name_of, names, numbered, order, spoil,
+    Child, applied, directory_of_child, exported, index_of, inspect, meet, name_of, names, numbered, order, spoil,
     wait_for_parent, write,
 };
 use common::{Disk, EXPECTED, OPTIONS, length, truncate};
@@ -21,7 +21,7 @@ use consensus_api::{
     AppliedState, LogIndex, LogStore, SnapshotId, SnapshotManifest, SnapshotStore, TableRead, Tables, codec,
 };
 use power_loss::Remains;
-use storage_rocks::{RocksTables, StorageError, Store, check_export, inspect};
+use storage_rocks::{RocksTables, StorageError, Store, check_export};
 
 #[test]
 fn the_store_of_snapshots_is_one() {

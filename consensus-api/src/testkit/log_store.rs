@@ -69,7 +69,7 @@ pub trait LogStoreFactory {
 
 /// Runs every claim on a disk of its own.
 pub fn run_all<F: LogStoreFactory>(mut blank: impl FnMut() -> F) {
-    let claims: [fn(&mut F); 17] = [
+    let claims: [fn(&mut F); 18] = [
         a_blank_store_is_empty,
         reopening_gives_what_was_written,
         the_last_hard_state_wins,
@@ -79,6 +79,7 @@ pub fn run_all<F: LogStoreFactory>(mut blank: impl FnMut() -> F) {
         a_group_of_writes_happens_in_order,
         reads_end_at_their_bytes_but_give_at_least_one,
         recovery_bounds_the_tail_and_gives_all_memberships,
+        recovery_gives_the_memberships_that_still_stand,
         the_commit_watermark_rides_along,
         trimming_moves_the_base,
         a_log_may_be_trimmed_past_its_end,
@@ -274,6 +275,30 @@ pub fn recovery_bounds_the_tail_and_gives_all_memberships<F: LogStoreFactory>(fa
     assert_eq!(indexes(&log.tail), [8, 9]);
     assert_eq!(log.memberships, [(LogIndex(2), members(1)), (LogIndex(5), members(2))]);
     assert_eq!(indexes(&store.recover(0).expect("recovers").tail), [9]);
+}
+
+/// A membership goes with its entry: when that is removed, replaced or trimmed, and not otherwise.
+pub fn recovery_gives_the_memberships_that_still_stand<F: LogStoreFactory>(factory: &mut F) {
+    let members = |version| Arc::new(Membership { version, ..Membership::default() });
+    let naming = |index, round, version| {
+        let id = RequestId { origin: NodeId(1), boot: 1, sequence: index };
+        with_payload(index, round, Payload::Membership { id, membership: members(version) })
+    };
+    let named = |log: RecoveredLog| -> Vec<(u64, u64)> {
+        log.memberships.iter().map(|(index, members)| (index.0, members.version)).collect()
+    };
+    let store = factory.open().expect("opens");
+    let filler = [1, 3, 4, 6].map(|index| entry(index, 1, "filler"));
+    store.write(&[put(1, filler), put(2, [naming(2, 1, 1), naming(5, 1, 2), naming(7, 1, 3)])]).expect("writes");
+    let store = reopened(factory, store);
+    assert_eq!(named(recovered(&store)), [(2, 1), (5, 2), (7, 3)]);
+    store.write(&[Write { remove_from: Some(LogIndex(6)), ..put(3, [naming(6, 2, 3)]) }]).expect("writes");
+    let store = reopened(factory, store);
+    assert_eq!(named(recovered(&store)), [(2, 1), (5, 2), (6, 3)]);
+    store.write(&[put(4, [entry(5, 3, "another value was chosen")])]).expect("writes");
+    store.trim(LogPosition { index: LogIndex(2), ballot: Ballot::new(1, NodeId(1)) }).expect("trims");
+    let store = reopened(factory, store);
+    assert_eq!(named(recovered(&store)), [(6, 3)]);
 }
 
 /// The commit index is the last one that came with a write.

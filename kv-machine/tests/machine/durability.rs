@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus_api::{Ballot, Entry, LogIndex, LogTime, NodeId, Payload, RequestId, StateMachine, TableBatch, Tables};
-use kv_machine::{Expect, KvError, KvMachine, disband, schema};
+use consensus_api::{Ballot, Entry, LogIndex, LogTime, NodeId, Payload, StateMachine, TableBatch, Tables};
+use kv_machine::{Expect, KvError, KvMachine, schema};
 
-use crate::world::{World, append, entries, entry, payload, put, voters};
+use crate::world::{World, append, entries, entry, payload, put};
 
 #[test]
 fn a_power_loss_takes_a_suffix_and_replay_leads_to_the_same_tables() {
@@ -104,61 +104,6 @@ fn the_digest_tells_any_two_states_apart() {
     other.tables.write(sessions).unwrap();
     digests.insert(other.digest());
     assert_eq!(digests.len(), 5);
-}
-
-#[test]
-fn founders_are_named_once_and_survive_a_power_loss() {
-    let mut world = World::new();
-    assert_eq!(world.machine.applied().unwrap().membership, None);
-    world.machine.found(voters([1, 2, 3])).unwrap();
-    world.tables.crash(0);
-    let mut world = world.restart();
-    assert_eq!(world.machine.applied().unwrap().membership, Some(voters([1, 2, 3])));
-    world.machine.found(voters([1, 2, 3])).unwrap();
-    assert!(matches!(world.machine.found(voters([1, 2])), Err(KvError::AlreadyFounded)));
-}
-
-#[test]
-fn a_machine_that_has_applied_entries_is_not_founded_any_more() {
-    let mut world = World::new();
-    world.put("k", "v");
-    assert!(matches!(world.machine.found(voters([1])), Err(KvError::AlreadyFounded)));
-}
-
-#[test]
-fn a_disbanded_machine_keeps_its_data_and_takes_new_founders() {
-    let digest_of_founded_again = |ballot: u64| {
-        let mut world = World::new();
-        world.machine.found(voters([1, 2, 3])).unwrap();
-        world.put("k", "v");
-        let last = Entry { ballot: Ballot::new(ballot, NodeId(1)), ..Entry::clone(&entry(2, Payload::Noop)) };
-        world.machine.apply(&[Arc::new(last)]).unwrap();
-        let before = world.machine.applied().unwrap();
-        disband(&*world.tables).unwrap();
-        world.tables.crash(0);
-        let mut world = world.restart();
-        let after = world.machine.applied().unwrap();
-        assert_eq!((after.position.index, after.log_time), (before.position.index, before.log_time));
-        assert_eq!((after.position.ballot, after.membership), (Ballot::ZERO, None));
-        world.machine.found(voters([4, 5])).unwrap();
-        assert!(matches!(world.machine.found(voters([6])), Err(KvError::AlreadyFounded)));
-        world.tables.crash(0);
-        let world = world.restart();
-        assert_eq!(world.machine.applied().unwrap().membership, Some(voters([4, 5])));
-        assert_eq!(world.machine.revision(), 1);
-        world.digest()
-    };
-    assert_eq!(digest_of_founded_again(1), digest_of_founded_again(7), "old ballots leave no trace");
-}
-
-#[test]
-fn members_change_with_the_entry_that_names_them() {
-    let mut world = World::new();
-    world.machine.found(voters([1])).unwrap();
-    let change = Payload::Membership { id: RequestId::default(), membership: voters([1, 2]) };
-    world.machine.apply(&[entry(1, change), entry(2, Payload::Noop)]).unwrap();
-    let world = world.restart();
-    assert_eq!(world.machine.applied().unwrap().membership, Some(voters([1, 2])));
 }
 
 #[test]

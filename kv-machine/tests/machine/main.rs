@@ -5,6 +5,7 @@ mod bounds;
 mod changes;
 mod durability;
 mod ephemeral;
+mod members;
 mod properties;
 mod reads;
 mod session_properties;

@@ -41,7 +41,7 @@ impl SnapshotDisk for Memory {
         let progress = schema::Progress { index: position.index, log_time: *log_time, revision: 1 };
         batch.put(schema::META, schema::PROGRESS_KEY, codec::encode(&progress).unwrap());
         batch.put(schema::META, schema::POSITION_KEY, codec::encode(position).unwrap());
-        batch.put(schema::META, schema::MEMBERS_KEY, codec::encode(membership.as_deref().unwrap()).unwrap());
+        batch.put(schema::META, schema::MEMBERS_KEY, codec::encode(membership.as_ref().unwrap()).unwrap());
     }
 
     /// There are two: before it and after it.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus_api::{
-    Ballot, Blob, Entry, LogIndex, LogTime, Member, Membership, NodeId, Payload, RequestId, SharedEntry, StateMachine,
-    StoreId, Table, TableBatch, TableRead, Tables,
+    AppliedMembership, Ballot, Blob, Entry, LogIndex, LogTime, Member, Membership, NodeId, Payload, RequestId,
+    SharedEntry, StateMachine, StoreId, Table, TableBatch, TableRead, Tables,
 };
 use kv_machine::{
     Batch, Command, Expect, Item, KvMachine, KvReader, MemoryTables, Operation, Replies, Reply, Request, SessionId,
@@ -52,12 +52,31 @@ impl World {
         Reply::decode(&self.apply_next(payload(bytes))).unwrap()
     }
 
-    fn apply_next(&mut self, payload: Payload) -> Bytes {
+    pub(crate) fn apply_next(&mut self, payload: Payload) -> Bytes {
         let mut next = Entry::clone(&entry(self.applied_index().next().0, payload));
         next.log_time = self.time.map_or(next.log_time, |millis| LogTime { millis });
         let mut replies = self.machine.apply(&[Arc::new(next)]).unwrap();
         assert_eq!(replies.len(), 1);
         replies.remove(0)
+    }
+
+    /// Applies an entry that names these members as the next one.
+    pub(crate) fn name(&mut self, membership: Arc<Membership>) -> Bytes {
+        self.apply_next(Payload::Membership { id: RequestId::default(), membership })
+    }
+
+    /// What all tables but the record of progress hold.
+    pub(crate) fn content(&self) -> Vec<(Bytes, Bytes)> {
+        let mut content = Vec::new();
+        for table in [schema::DATA, schema::META, schema::SESSIONS] {
+            let Ok(()) = self.tables.scan(table, &[], None, &mut |key, value| {
+                if key != schema::PROGRESS_KEY && key != schema::POSITION_KEY {
+                    content.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        content
     }
 
     /// The log's time of the last entry, in milliseconds.
@@ -197,4 +216,14 @@ pub(crate) fn entries(commands: &[Command]) -> Vec<SharedEntry> {
 pub(crate) fn voters(nodes: impl IntoIterator<Item = u64>) -> Arc<Membership> {
     let member = |node| Member { address: format!("node-{node}:7000"), store: StoreId(u128::from(node)) };
     Arc::new(Membership::of_voters(nodes.into_iter().map(|node| (NodeId(node), member(node)))))
+}
+
+/// These founders, before any entry has named others.
+pub(crate) fn founded(nodes: impl IntoIterator<Item = u64>) -> AppliedMembership {
+    AppliedMembership::founded(voters(nodes))
+}
+
+/// These voters, as the entry of this version names them.
+pub(crate) fn naming(version: u64, nodes: &[u64]) -> Arc<Membership> {
+    Arc::new(Membership { version, ..Membership::clone(&voters(nodes.iter().copied())) })
 }

@@ -1,12 +1,15 @@
 //! `kv-service inspect DIR`: what the data directory of a stopped node holds. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use consensus_api::ballot_runs::Run;
-use consensus_api::{Ballot, Member, NodeId};
+use consensus_api::{AppliedMembership, Ballot, LogIndex, Member, Membership, NodeId};
+use kv_machine::schema;
 use serde_json::{Value, json};
-use storage_rocks::{InspectedSnapshot, Inspection, Stamp};
+use storage_rocks::{InspectedSnapshot, Inspection, ReadApplied, Stamp};
 
 use super::output;
 use crate::error::ServiceError;
@@ -26,7 +29,8 @@ pub struct InspectArgs {
 
 /// Looks and prints; damage is part of the result, and of the exit status.
 pub fn run(arguments: &InspectArgs) -> Result<(), ServiceError> {
-    let found = storage_rocks::inspect(&arguments.dir)?;
+    let applied: ReadApplied = |tables| Ok(kv_machine::applied_state(tables)?);
+    let found = storage_rocks::inspect(&arguments.dir, &schema::TABLES, applied)?;
     match arguments.json {
         true => output::line(&object(&found).to_string())?,
         false => output::write(text(&found).as_bytes())?,
@@ -51,6 +55,13 @@ fn text(found: &Inspection) -> String {
     }
     lines.push(("batches", batches(found)));
     lines.push(("tables", if found.tables.is_empty() { "none".into() } else { found.tables.join(", ") }));
+    lines.push(("applied", format!("through {}", found.applied)));
+    match &found.members {
+        Some(members) => applied_members(members, &mut lines),
+        None => lines.push(("members", "none: no founding was applied".into())),
+    }
+    let named = found.named.iter().filter(|(index, _)| *index > found.applied);
+    lines.extend(named.map(|(index, members)| ("  not applied", format!("{} by entry {index}", of(members)))));
     if let Some(installed) = found.installed {
         lines.push(("installed", format!("from a snapshot at {}, ballot {}", installed.index, installed.ballot)));
     }
@@ -73,6 +84,34 @@ fn identity(stamp: &Stamp, lines: &mut Vec<(&'static str, String)>) {
         ("founder", format!("node {node}, {}, store {}", member.address, member.store))
     };
     lines.extend(stamp.founders.iter().map(founder));
+}
+
+/// The members that the tables tell of, and those before them, who may decide a little longer.
+fn applied_members(told: &AppliedMembership, lines: &mut Vec<(&'static str, String)>) {
+    let since = match told.since {
+        LogIndex::ZERO => "from the founding on".into(),
+        since => format!("by entry {since}"),
+    };
+    lines.push(("members", format!("{} {since}", of(&told.latest))));
+    let member = |(node, member): (&NodeId, &Member)| {
+        let part = if told.latest.is_voter(*node) { "votes" } else { "learns" };
+        ("  member", format!("node {node} {part}, {}, store {}", member.address, member.store))
+    };
+    lines.extend(told.latest.members.iter().map(member));
+    lines.extend(told.previous.iter().map(|previous| ("  before", of(previous))));
+}
+
+/// The version and who has which part in it.
+fn of(members: &Membership) -> String {
+    let list = |nodes: &BTreeSet<NodeId>| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("version {}: voters {}", members.version, list(&members.voters));
+    if members.is_joint() {
+        text += &format!(", in place of {}", list(&members.outgoing));
+    }
+    if !members.learners.is_empty() {
+        text += &format!(", learners {}", list(&members.learners));
+    }
+    text
 }
 
 fn hard_state(found: &Inspection) -> String {
@@ -134,6 +173,26 @@ fn object(found: &Inspection) -> Value {
             "founders": stamp.founders.iter().map(founder).collect::<Vec<_>>(),
         })
     });
+    let nodes = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+    let membership = |members: &Membership| {
+        let place = |(node, member): (&NodeId, &Member)| json!({"node": node.0, "address": member.address, "store": member.store.to_string()});
+        json!({
+            "version": members.version,
+            "voters": nodes(&members.voters),
+            "outgoing": nodes(&members.outgoing),
+            "learners": nodes(&members.learners),
+            "members": members.members.iter().map(place).collect::<Vec<_>>(),
+        })
+    };
+    let members = found.members.as_ref().map(|told| {
+        json!({
+            "latest": membership(&told.latest),
+            "since": told.since.0,
+            "previous": told.previous.as_deref().map(membership),
+        })
+    });
+    let named =
+        |(index, members): &(LogIndex, Arc<Membership>)| json!({"index": index.0, "members": membership(members)});
     let ballot = |ballot: Ballot| json!({"round": ballot.round, "node": ballot.node.0});
     let run = |run: &Run| json!({"first": run.first.0, "last": run.last.0, "ballot": ballot(run.ballot)});
     let snapshot = |snapshot: &InspectedSnapshot| {
@@ -156,6 +215,9 @@ fn object(found: &Inspection) -> Value {
         "last_batch": found.last_batch,
         "torn_batches": found.torn_batches,
         "tables": found.tables,
+        "applied_index": found.applied.0,
+        "members": members,
+        "named_in_log": found.named.iter().map(named).collect::<Vec<_>>(),
         "installed_index": found.installed.map(|installed| installed.index.0),
         "snapshots": found.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
         "damage": found.damage,

@@ -30,6 +30,8 @@ pub struct Solo {
     base: LogIndex,
     snapshots: Vec<SendSnapshot>,
     membership: Arc<Membership>,
+    /// Members that come into force with this entry.
+    changing: Option<(LogIndex, Arc<Membership>)>,
 }
 
 impl Engine for Solo {
@@ -51,7 +53,8 @@ impl Engine for Solo {
             leads: true,
             base: recovered.base.index,
             snapshots: Vec::new(),
-            membership: recovered.membership,
+            membership: recovered.membership.latest,
+            changing: None,
         })
     }
 
@@ -85,7 +88,8 @@ impl Engine for Solo {
             Input::TransferLeadership { to: Some(to), .. } => {
                 self.snapshots.push(SendSnapshot { to, at_least: LogIndex(1) });
             }
-            Input::ChangeMembership { id, .. } | Input::TransferLeadership { id, .. } => {
+            Input::ChangeMembership { id, target } => self.change(id, &target),
+            Input::TransferLeadership { id, .. } => {
                 self.refused.push(Refused { id, reason: Refusal::Unsupported { what: "this".into() } });
             }
             _ => {}
@@ -99,8 +103,14 @@ impl Engine for Solo {
         if let Some(entry) = committed.last() {
             self.handed_out = entry.index;
         }
+        let mut contacts = None;
+        if let Some((_, members)) = self.changing.take_if(|(index, _)| *index <= self.commit) {
+            contacts = Some(members.clone());
+            self.membership = members;
+        }
         let reads = std::mem::take(&mut self.reads).into_iter();
         Effects {
+            contacts,
             write: self.writer.take(self.commit),
             committed,
             reads_ready: reads.map(|id| ReadReady { id, index: self.commit }).collect(),
@@ -124,6 +134,8 @@ impl Engine for Solo {
             last_index: self.last,
             base_index: self.base,
             membership: self.membership.clone(),
+            is_changing: self.changing.is_some(),
+            progress: BTreeMap::new(),
         }
     }
 }
@@ -136,6 +148,19 @@ impl Solo {
         } else {
             self.refused.push(Refused { id, reason: Refusal::NoLeader });
         }
+    }
+
+    fn change(&mut self, id: RequestId, target: &Membership) {
+        let checked = match &self.changing {
+            Some(_) => Err(Refusal::ChangePending),
+            None => membership_change::check(&self.membership, target),
+        };
+        if let Err(reason) = checked {
+            return self.refused.push(Refused { id, reason });
+        }
+        let membership = Arc::new(Membership { version: target.version + 1, ..target.clone() });
+        self.append(Payload::Membership { id, membership: membership.clone() });
+        self.changing = Some((self.last, membership));
     }
 
     fn append(&mut self, payload: Payload) {

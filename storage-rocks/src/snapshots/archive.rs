@@ -18,7 +18,7 @@ use super::manifest;
 use crate::error::StorageError;
 
 const MAGIC: &[u8; 8] = b"quorate\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Takes pieces of a stream, each with its offset.

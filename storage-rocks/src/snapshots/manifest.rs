@@ -23,7 +23,7 @@ use crate::record::{decode, encode};
 pub(crate) const MANIFEST_FILE: &str = "manifest";
 const NEXT_MANIFEST_FILE: &str = "manifest.new";
 /// The layout of the manifest's file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const NAME_BYTES_MAX: usize = 128;
 const FILES_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 256 << 10;

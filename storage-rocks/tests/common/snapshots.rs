@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use consensus_api::testkit::snapshot_store::{Life, SnapshotDisk};
 use consensus_api::{
-    AppliedState, Ballot, LogIndex, LogPosition, Member, Membership, NodeId, SnapshotId, SnapshotManifest,
-    SnapshotStore, StoreId, Table, TableBatch, TableRead, Tables, codec,
+    AppliedMembership, AppliedState, Ballot, LogIndex, LogPosition, Member, Membership, NodeId, SnapshotId,
+    SnapshotManifest, SnapshotStore, StoreId, Table, TableBatch, TableRead, Tables, codec,
 };
 use power_loss::Remains;
-use storage_rocks::{RocksSnapshots, RocksTables, StorageError, Store};
+use storage_rocks::{Inspection, RocksSnapshots, RocksTables, StorageError, Store};
 use tempfile::TempDir;
 
 use super::{Disk, copy};
@@ -27,13 +27,18 @@ pub fn applied(
     tables: &dyn TableRead<Error = StorageError>,
 ) -> Result<AppliedState, Box<dyn std::error::Error + Send + Sync>> {
     let Some(bytes) = tables.get(META, APPLIED)? else { return Ok(AppliedState::default()) };
-    let (position, log_time, membership): (_, _, Option<Membership>) = codec::decode(&bytes)?;
-    Ok(AppliedState { position, log_time, membership: membership.map(Arc::new) })
+    let (position, log_time, membership) = codec::decode(&bytes)?;
+    Ok(AppliedState { position, log_time, membership })
 }
 
 pub fn stamp(batch: &mut TableBatch, applied: &AppliedState) {
-    let encoded = codec::encode(&(applied.position, applied.log_time, applied.membership.as_deref().cloned()));
+    let encoded = codec::encode(&(applied.position, applied.log_time, applied.membership.clone()));
     batch.put(META, APPLIED, encoded.unwrap());
+}
+
+/// A look into a data directory with such tables.
+pub fn inspect(path: &Path) -> Result<Inspection, StorageError> {
+    storage_rocks::inspect(path, super::OPTIONS.tables, applied)
 }
 
 pub fn name_of(id: SnapshotId) -> String {
@@ -123,7 +128,7 @@ pub fn numbered(number: u64) -> TableBatch {
     let member = Member { address: "host:1".into(), store: StoreId(1) };
     let state = AppliedState {
         position: LogPosition { index: LogIndex(number), ballot: Ballot::new(1, NodeId(1)) },
-        membership: Some(Arc::new(Membership::of_voters([(NodeId(1), member)]))),
+        membership: Some(AppliedMembership::founded(Arc::new(Membership::of_voters([(NodeId(1), member)])))),
         ..AppliedState::default()
     };
     stamp(&mut batch, &state);
