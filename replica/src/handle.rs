@@ -285,7 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_in_the_log_that_a_snapshot_overtakes_is_asked_for_again() {
-        let Stage { replica, mut asked } = Stage::new();
+        let Stage { replica, mut asked, .. } = Stage::new();
         let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, PATIENCE), async {
             let (first, _) = next_read(&mut asked).await;
             replica.pending.lose_track_of_entries();
@@ -298,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_whose_time_is_up_lacks_a_quorum_and_is_never_of_unknown_outcome() {
-        let Stage { replica, mut asked } = Stage::new();
+        let Stage { replica, mut asked, .. } = Stage::new();
         let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, Duration::from_millis(30)), async {
             next_read(&mut asked).await;
             replica.pending.lose_track_of_entries();

@@ -179,3 +179,272 @@ pub(crate) fn passes(reason: &Refusal) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::time::Duration;
+
+    use consensus_api::{NodeId, StoreId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::stage::{PATIENCE, Stage, led_by, members, next_change};
+
+    type Asked = mpsc::Receiver<Request>;
+
+    /// Takes the step that is asked for next: its entry is applied, and the members are in force. Returns it.
+    async fn take(replica: &Replica, asked: &mut Asked) -> Arc<Membership> {
+        let (id, step) = next_change(asked).await;
+        replica.has(Membership { version: step.version + 1, ..Membership::clone(&step) }, false);
+        replica.applied(id, b"");
+        step
+    }
+
+    async fn refuse(replica: &Replica, asked: &mut Asked, reason: Refusal) -> Arc<Membership> {
+        let (id, step) = next_change(asked).await;
+        replica.refuse(id, reason);
+        step
+    }
+
+    async fn change(replica: &Replica, target: Membership) -> Result<LogIndex, RequestError> {
+        replica.change_membership(Arc::new(target), PATIENCE).await
+    }
+
+    fn moved(asked: u64, present: u64) -> Result<LogIndex, RequestError> {
+        Err(Refusal::MembershipMoved { asked, present }.into())
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_for_what_is_there() {
+        let mut stage = Stage::new();
+        assert!(change(&stage.replica, members(0, &[1, 2, 3], &[])).await.is_ok());
+        assert!(stage.asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_to_vote_learns_first_and_is_waited_for() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
+            assert_eq!(*take(&replica, &mut asked).await, members(0, &[1, 2, 3], &[4]));
+            for behind in [5000, 1200] {
+                let lags = Refusal::LearnerLags { node: NodeId(4), behind };
+                assert_eq!(*refuse(&replica, &mut asked, lags).await, members(1, &[1, 2, 3, 4], &[]));
+            }
+            assert_eq!(*take(&replica, &mut asked).await, members(1, &[1, 2, 3, 4], &[]));
+        });
+        assert_eq!(done, Ok(LogIndex(2)));
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_waited_for_and_everything_else_is_told_at_once() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            for reason in [
+                Refusal::NotReady,
+                Refusal::ChangePending,
+                Refusal::Busy,
+                Refusal::NoLeader,
+                Refusal::NotLeader { leader: Some(NodeId(3)) },
+            ] {
+                refuse(&replica, &mut asked, reason).await;
+            }
+            refuse(&replica, &mut asked, Refusal::Unsupported { what: "this".into() }).await;
+        });
+        assert_eq!(done, Err(Refusal::Unsupported { what: "this".into() }.into()));
+    }
+
+    #[tokio::test]
+    async fn it_is_done_when_the_members_are_in_force_here_and_not_when_their_entry_is_applied() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let target = members(0, &[1, 4, 5], &[]);
+        replica.has(members(0, &[1, 2, 3], &[4, 5]), false);
+        let wish = change(&replica, target.clone());
+        tokio::pin!(wish);
+        let (id, _) = tokio::select! {
+            step = next_change(&mut asked) => step,
+            done = &mut wish => panic!("{done:?}"),
+        };
+        let joint = Membership { outgoing: [1, 2, 3].map(NodeId).into(), ..target.clone() };
+        for (version, present, is_changing) in [(1, joint, true), (2, target.clone(), true)] {
+            replica.has(Membership { version, ..present }, is_changing);
+            replica.applied(id, b"");
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+                assert!(futures_util::poll!(&mut wish).is_pending());
+            }
+        }
+        replica.has(Membership { version: 2, ..target }, false);
+        assert!(wish.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_wish_for_other_members_than_the_present_ones_changes_nothing() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        replica.has(members(3, &[1, 2, 3], &[]), false);
+        assert_eq!(change(&replica, members(2, &[1, 2], &[])).await, moved(2, 3));
+        assert!(asked.try_recv().is_err());
+        let (done, _) = tokio::join!(
+            change(&replica, members(3, &[1, 2], &[])),
+            refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 3, present: 4 })
+        );
+        assert_eq!(done, moved(3, 4), "this node is behind, and the caller was too");
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_was_void_changed_nothing() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            let (id, _) = next_change(&mut asked).await;
+            replica.has(members(1, &[1, 3], &[]), false);
+            replica.applied(id, VOID_REPLY);
+        });
+        assert_eq!(done, moved(0, 1));
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_changes_on_the_way_is_not_overwritten() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
+            let (id, _) = next_change(&mut asked).await;
+            replica.has(members(2, &[1, 2], &[4]), false);
+            replica.applied(id, b"");
+        });
+        assert_eq!(done, moved(1, 2));
+        assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_last_refusal_is_the_answer() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        replica.has(members(0, &[1, 2, 3], &[4]), false);
+        let lags = |behind| Refusal::LearnerLags { node: NodeId(4), behind };
+        let target = Arc::new(members(0, &[1, 2, 3, 4], &[]));
+        let mut behind = 9000;
+        let done = tokio::select! {
+            done = replica.change_membership(target, Duration::from_millis(200)) => done,
+            _ = async { loop {
+                behind -= 1;
+                refuse(&replica, &mut asked, lags(behind)).await;
+            } } => unreachable!(),
+        };
+        let Err(RequestError::Refused(Refusal::LearnerLags { behind: told, .. })) = done else { panic!("{done:?}") };
+        assert!(told <= 8998 && told >= behind, "{told} of {behind}: it was tried again, and not without a pause");
+        assert!(behind > 8900, "{behind}");
+    }
+
+    #[tokio::test]
+    async fn a_change_of_somebody_else_that_does_not_end_is_told_as_that() {
+        let Stage { replica, .. } = Stage::new();
+        replica.has(members(0, &[1, 2, 3], &[]), true);
+        let target = Arc::new(members(0, &[1, 2], &[]));
+        let done = replica.change_membership(target, Duration::from_millis(20)).await;
+        assert_eq!(done, Err(Refusal::ChangePending.into()));
+    }
+
+    #[tokio::test]
+    async fn a_step_whose_answer_was_lost_is_taken_for_what_the_members_show() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
+            let (_, step) = next_change(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            // It asks again, because this node has not heard of the change yet; the leader has.
+            let again = refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 0, present: 1 }).await;
+            assert_eq!(again, step);
+            replica.has(Membership { version: 1, ..Membership::clone(&step) }, false);
+            assert_eq!(*take(&replica, &mut asked).await, members(1, &[1, 2, 3, 4], &[]));
+        });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_was_lost_is_asked_for_again_and_whichever_of_the_two_is_void_is_no_matter() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let target = members(0, &[1, 2], &[]);
+        let (done, ()) = tokio::join!(change(&replica, target.clone()), async {
+            next_change(&mut asked).await;
+            replica.sees(led_by(3));
+            let (id, step) = next_change(&mut asked).await;
+            assert_eq!(*step, target);
+            replica.applied(id, VOID_REPLY);
+            tokio::task::yield_now().await;
+            replica.has(Membership { version: 1, ..target.clone() }, false);
+        });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn where_a_lost_step_gave_way_to_somebody_elses_that_is_told() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            next_change(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 0, present: 1 }).await;
+            replica.has(members(1, &[1, 3], &[]), false);
+        });
+        assert_eq!(done, moved(0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_step_in_doubt_at_the_deadline_has_an_unknown_outcome() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let target = Arc::new(members(0, &[1, 2], &[]));
+        let (done, ()) = tokio::join!(replica.change_membership(target, Duration::from_millis(100)), async {
+            next_change(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 0, present: 1 }).await;
+        });
+        assert!(matches!(done, Err(RequestError::Unknown { waited_ms: 100.. })), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_knows_less_than_this_node_leads_no_more_and_is_not_believed() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        replica.has(members(3, &[1, 2, 3], &[]), false);
+        let (done, _) = tokio::join!(change(&replica, members(3, &[1, 2], &[])), async {
+            refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 3, present: 2 }).await;
+            take(&replica, &mut asked).await;
+        });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_behind_its_caller_catches_up_before_it_asks() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(4, &[1], &[])), async {
+            let Some(Request::Read { id, mode: ReadMode::Index }) = asked.recv().await else { panic!("a read") };
+            replica.has(members(4, &[1, 2], &[]), false);
+            replica.pending.answer([(id, Answer::Ready(LogIndex(9)))]);
+            assert_eq!(*take(&replica, &mut asked).await, members(4, &[1], &[]));
+        });
+        assert!(done.is_ok(), "{done:?}");
+        let (done, ()) = tokio::join!(change(&replica, members(99, &[1, 2], &[])), async {
+            let Some(Request::Read { id, .. }) = asked.recv().await else { panic!("a read") };
+            replica.pending.answer([(id, Answer::Ready(LogIndex(9)))]);
+        });
+        assert_eq!(done, moved(99, 5), "nobody is at that version");
+    }
+
+    #[tokio::test]
+    async fn members_that_cannot_be_are_refused_before_the_first_step() {
+        let Stage { replica, mut asked, .. } = Stage::new();
+        let mut target = members(0, &[1, 2, 3, 4], &[]);
+        target.members.get_mut(&NodeId(2)).unwrap().store = StoreId(77);
+        let done = change(&replica, target).await;
+        assert!(matches!(done, Err(RequestError::Refused(Refusal::InvalidMembership { .. }))), "{done:?}");
+        assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_members_is_told_when_the_replica_stops() {
+        let Stage { replica, stopped, .. } = Stage::new();
+        replica.has(members(0, &[1, 2, 3], &[]), true);
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            tokio::task::yield_now().await;
+            replica.pending.stop("the disk is on fire");
+            stopped.send_replace(Some(Ok(())));
+        });
+        assert!(matches!(&done, Err(RequestError::Stopped { reason }) if reason.contains("on fire")), "{done:?}");
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Stage {
     pub(crate) replica: Replica,
     pub(crate) asked: mpsc::Receiver<Request>,
+    /// By which the replica tells that it has stopped.
+    pub(crate) stopped: watch::Sender<Option<Result<(), String>>>,
 }
 
 /// What node 1 sees once this node leads.
@@ -52,6 +54,7 @@ impl Stage {
     /// Node 1, led by node 2, in a cluster of nodes 1 to 3.
     pub(crate) fn new() -> Stage {
         let (requests, asked) = mpsc::channel(64);
+        let (stopped, stops) = watch::channel(None);
         let role = led_by(2);
         let engine = EngineStatus {
             role: role.role,
@@ -72,9 +75,9 @@ impl Stage {
             jobs: std::sync::mpsc::channel().0,
             pending: Arc::new(Pending::new(NodeId(1), 1, 64)),
             outlook: Outlook::new(standing, role),
-            stopped: watch::channel(None).1,
+            stopped: stops,
         };
-        Stage { replica, asked }
+        Stage { replica, asked, stopped }
     }
 }
 

@@ -25,8 +25,9 @@ pub struct TransportConfig {
     pub era: Era,
     /// The engine that governs it.
     pub engine: EngineName,
-    /// Where to dial whom, as `host:port`. Wins over the address in a membership: from here a node may be reached by
-    /// another way than from elsewhere.
+    /// Where to dial whom, as `host:port`: the first contacts, until there are members. From then on a contact that is one
+    /// of them is still dialed where this says, whatever address the members have for it, because from here it may be
+    /// reached by another way than from elsewhere; and one that is none of them, or no longer, is ignored.
     pub contacts: BTreeMap<NodeId, String>,
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,

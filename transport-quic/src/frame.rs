@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use consensus_api::{ClusterId, EngineName, Era, GroupId, Lane};
 
 /// The version of frames and of the handshake.
-pub(crate) const PROTOCOL_VERSION: u8 = 2;
+pub(crate) const PROTOCOL_VERSION: u8 = 3;
 /// Bytes before the payload.
 pub(crate) const HEADER_BYTES: usize = 40;
 /// Tells a stream of ours from anything else.

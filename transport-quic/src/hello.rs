@@ -44,6 +44,9 @@ pub(crate) struct Hello {
     pub(crate) life: u64,
     /// `None` until the node is stamped.
     pub(crate) cluster: Option<ClusterId>,
+    /// The version of the latest members that it knows. Whoever knows later ones is right about who belongs to them, and
+    /// where and with which store.
+    pub(crate) members_version: u64,
 }
 
 /// Why one node will not talk to another. Told to both, hence in the third person.
@@ -117,7 +120,10 @@ pub enum HelloRefused {
         node: NodeId,
     },
     /// The node is not, or no longer, a member.
-    #[error("node {node} is not a member of the cluster; add it, or name it as a peer on every node")]
+    #[error(
+        "node {node} is not a member of the cluster; start it with --join and an empty data directory, or, while a \
+         cluster is founded, name it as a peer on every node"
+    )]
     UnknownNode {
         /// The id.
         node: NodeId,
@@ -125,7 +131,8 @@ pub enum HelloRefused {
     /// A member comes back with another store: what it promised is lost.
     #[error(
         "node {node} was known with store {known} and comes with store {found}: its disk was replaced, and with it \
-         went what it promised; restore its data directory"
+         went what it promised; remove it ('kv-service members remove {node}') and start it again with --join and an \
+         empty data directory"
     )]
     DiskReplaced {
         /// The id.

@@ -72,7 +72,7 @@ async fn serve_peer(context: &SharedContext, connection: Connection) {
     match welcomed.map_err(|_| LinkError::TimedOut).flatten() {
         Ok(link) => {
             read_lanes(context, &link).await;
-            write(&context.roster).depart(&link);
+            write(&context.roster).depart(context, &link);
             // The dialing side of this refusal may be the only one of us that is ever connected: note it here, too.
             if let Some(refusal) = connection.close_reason().as_ref().and_then(refusal_of) {
                 context.refusals.note(Some(link.hello.node), &refusal);
@@ -110,7 +110,7 @@ async fn welcome(
     let link = Link { connection: connection.clone(), hello };
     context.admit(&link)?;
     if let Err(error) = hello::answer(connection, stream, &context.hello()).await {
-        write(&context.roster).depart(&link);
+        write(&context.roster).depart(context, &link);
         return Err(error);
     }
     Ok(link)

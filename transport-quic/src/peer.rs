@@ -38,7 +38,6 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Peer {
     node: NodeId,
     address: String,
-    guest: bool,
     lanes: Arc<Lanes>,
     /// The life in the last hello with which it dialed us.
     heard: watch::Sender<u64>,
@@ -48,11 +47,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn start(context: &SharedContext, node: NodeId, address: String, guest: bool) -> Peer {
+    pub(crate) fn start(context: &SharedContext, node: NodeId, address: String) -> Peer {
         let lanes = Arc::new(Lanes::new(node, &context.limits));
         let heard = watch::Sender::new(0);
         let task = dialer(context, node, address.clone(), &lanes, &heard);
-        Peer { node, address, guest, lanes, heard, task, incoming: None, outgoing: None }
+        Peer { node, address, lanes, heard, task, incoming: None, outgoing: None }
     }
 
     /// Dials another address from now on.
@@ -61,7 +60,6 @@ impl Peer {
         self.lanes.shut();
         self.lanes = Arc::new(Lanes::new(self.node, &context.limits));
         self.outgoing = None;
-        self.guest = false;
         self.task = dialer(context, self.node, address.clone(), &self.lanes, &self.heard);
         self.address = address;
     }
@@ -72,15 +70,6 @@ impl Peer {
 
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
-    }
-
-    /// Whether our membership does not name it.
-    pub(crate) fn is_guest(&self) -> bool {
-        self.guest
-    }
-
-    pub(crate) fn set_guest(&mut self, guest: bool) {
-        self.guest = guest;
     }
 
     pub(crate) fn incoming(&self) -> Option<&Link> {

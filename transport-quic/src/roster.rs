@@ -3,7 +3,7 @@
 //! Every change of the membership and every new link passes through here under one lock, so that a link is always
 //! judged by the membership of the moment: none slips in beside a removal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus_api::{ClusterId, Lane, Membership, NodeId};
@@ -12,7 +12,7 @@ use crate::context::SharedContext;
 use crate::hello::HelloRefused;
 use crate::link::{CLOSE_DONE, Link, close_refused};
 use crate::peer::Peer;
-use crate::standing::{Relation, Standing};
+use crate::standing::{Place, Standing};
 
 /// The most peers that are served although our membership does not name them.
 const GUESTS_MAX: usize = 16;
@@ -46,16 +46,8 @@ impl Roster {
 
     /// Starts to dial everyone who is known.
     pub(crate) fn dial_known(&mut self, context: &SharedContext) {
-        for (node, known) in self.standing.known() {
-            match self.peers.get_mut(node) {
-                Some(peer) if peer.address() == known.address => peer.set_guest(false),
-                Some(peer) => peer.move_to(context, known.address.clone()),
-                None => {
-                    let peer = Peer::start(context, *node, known.address.clone(), false);
-                    self.peers.insert(*node, peer);
-                }
-            }
-        }
+        let known: Vec<NodeId> = self.standing.known().keys().copied().collect();
+        known.into_iter().for_each(|node| self.settle(context, node));
     }
 
     /// Changes the members, and the cluster where one is given; then looks at every link anew.
@@ -64,17 +56,8 @@ impl Roster {
             self.standing.set_cluster(cluster);
         }
         self.standing.set_members(membership);
-        let standing = &self.standing;
-        self.peers.retain(|node, peer| {
-            let stays = standing.known().contains_key(node) || (peer.is_guest() && !standing.is_removed(*node));
-            if !stays {
-                peer.links()
-                    .for_each(|link| close_refused(&link.connection, &HelloRefused::UnknownNode { node: *node }));
-                context.refusals.clear(*node);
-            }
-            stays
-        });
-        self.dial_known(context);
+        let everyone: BTreeSet<NodeId> = self.standing.known().keys().chain(self.peers.keys()).copied().collect();
+        everyone.into_iter().for_each(|node| self.settle(context, node));
         for link in self.peers.values().flat_map(Peer::links) {
             if let Err(reason) = self.standing.check(&link.hello) {
                 close_refused(&link.connection, &reason);
@@ -82,30 +65,58 @@ impl Roster {
         }
     }
 
+    /// Dials a peer where it is to be dialed as things stand, or lets go of it.
+    fn settle(&mut self, context: &SharedContext, node: NodeId) {
+        let incoming = self.peers.get(&node).and_then(Peer::incoming);
+        let address = match (self.standing.place_of(node, incoming.map(|link| &link.hello)), incoming) {
+            (Place::Recorded(address), _) => address,
+            // It dialed from the socket on which it listens.
+            (Place::WhereItCameFrom, Some(link)) => link.connection.remote_address().to_string(),
+            (Place::WhereItCameFrom, None) | (Place::Nowhere, _) => return self.let_go(context, node),
+        };
+        match self.peers.get_mut(&node) {
+            Some(peer) if peer.address() == address => {}
+            Some(peer) => peer.move_to(context, address),
+            None => drop(self.peers.insert(node, Peer::start(context, node, address))),
+        }
+    }
+
+    /// Tells it why, if it is no longer wanted; a guest that has left by itself is told nothing.
+    fn let_go(&mut self, context: &SharedContext, node: NodeId) {
+        let Some(peer) = self.peers.remove(&node) else { return };
+        for link in peer.links() {
+            if let Err(reason) = self.standing.check(&link.hello) {
+                close_refused(&link.connection, &reason);
+            }
+        }
+        context.refusals.clear(node);
+    }
+
     /// A peer has dialed us and proven who it is.
     pub(crate) fn admit(&mut self, context: &SharedContext, link: &Link) -> Result<(), HelloRefused> {
         let node = link.hello.node;
-        if self.standing.check(&link.hello)? == Relation::Guest && !self.peers.contains_key(&node) {
-            if self.peers.values().filter(|peer| peer.is_guest()).count() >= GUESTS_MAX {
+        self.standing.check(&link.hello)?;
+        if !self.peers.contains_key(&node) {
+            let guests = self.peers.keys().filter(|node| !self.standing.known().contains_key(node)).count();
+            if guests >= GUESTS_MAX {
                 return Err(HelloRefused::UnknownNode { node });
             }
-            // It dialed from the socket on which it listens.
             let address = link.connection.remote_address().to_string();
-            self.peers.insert(node, Peer::start(context, node, address, true));
+            self.peers.insert(node, Peer::start(context, node, address));
         }
         let peer = self.peers.get_mut(&node).ok_or(HelloRefused::UnknownNode { node })?;
         if let Some(earlier) = peer.set_incoming(link.clone()) {
             earlier.connection.close(CLOSE_DONE, b"superseded");
         }
+        self.settle(context, node);
         Ok(())
     }
 
     /// The connection that a peer had dialed is gone.
-    pub(crate) fn depart(&mut self, link: &Link) {
+    pub(crate) fn depart(&mut self, context: &SharedContext, link: &Link) {
         let node = link.hello.node;
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        if peer.end_incoming(link) && peer.is_guest() {
-            self.peers.remove(&node);
+        if self.peers.get_mut(&node).is_some_and(|peer| peer.end_incoming(link)) {
+            self.settle(context, node);
         }
     }
 

@@ -1,17 +1,20 @@
 //! Where this node stands, and with whom it will talk: the rule by which a hello is accepted or refused.
 //!
-//! | the peer                                             | is                                              |
-//! | ---------------------------------------------------- | ----------------------------------------------- |
-//! | of another engine, group, era or cluster             | refused                                         |
-//! | forming a cluster as we do, from other tables         | refused                                         |
-//! | a member or contact, with the store it is known by   | a member; also while it, or we, are not stamped |
-//! | a member with another store                          | refused: its disk was replaced                  |
-//! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes  |
-//! | not stamped and not known                            | refused                                         |
+//! | the peer                                             | is                                               |
+//! | ---------------------------------------------------- | ------------------------------------------------ |
+//! | of another engine, group, era or cluster             | refused                                          |
+//! | forming a cluster as we do, from other tables        | refused                                          |
+//! | of our cluster, and knows later members than we do   | a guest, where our members say otherwise of it   |
+//! | a member or contact, with the store it is known by   | a member; also while it, or we, are not stamped  |
+//! | a member with another store                          | refused: its disk was replaced                   |
+//! | of our cluster, but not in our membership            | a guest, unless it was removed before our eyes   |
+//! | not stamped and not known                            | refused                                          |
 //!
-//! Why guests: a node that has fallen behind knows an old membership, and may have to be brought up to date by a leader
-//! that joined since. If it refused that leader it would never learn of it. (Ongaro 2014, §4.1: a server takes entries
-//! from a leader that is not in its configuration.)
+//! Why guests: a node that has fallen behind knows old members, and may have to be brought up to date by a leader that
+//! joined since, that has moved, or that came back with another disk. If it refused that leader, or answered it where it
+//! no longer is, it would never learn of it. (Ongaro 2014, §4.1: a server takes entries from a leader that is not in its
+//! configuration.) A node that joins knows the founders and nobody else, and these may all be gone. So a guest is dialed
+//! where it came from, and not where our members have it, until we know as much as it does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +32,17 @@ pub(crate) struct Standing {
     contacts: BTreeMap<NodeId, String>,
     known: BTreeMap<NodeId, Known>,
     removed: BTreeSet<NodeId>,
+}
+
+/// Where a peer is dialed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where our members, or a contact, have it.
+    Recorded(String),
+    /// Where it came from.
+    WhereItCameFrom,
+    /// Nowhere: we have nothing to do with it.
+    Nowhere,
 }
 
 /// A peer that a membership names, or that we were given as a first contact.
@@ -62,7 +76,7 @@ impl Standing {
         &self.known
     }
 
-    pub(crate) fn is_removed(&self, node: NodeId) -> bool {
+    fn is_removed(&self, node: NodeId) -> bool {
         self.removed.contains(&node)
     }
 
@@ -72,8 +86,20 @@ impl Standing {
         assert!(before.is_none_or(|before| before == cluster), "stamped with {before:?}, and now with {cluster}");
     }
 
+    /// Where to dial a peer from which a link with this hello has come, if one has.
+    pub(crate) fn place_of(&self, node: NodeId, incoming: Option<&Hello>) -> Place {
+        let is_guest = incoming.is_some_and(|hello| self.check(hello) == Ok(Relation::Guest));
+        match self.known.get(&node) {
+            // The operator of this node says how that one is reached from here.
+            Some(known) if !is_guest || self.contacts.contains_key(&node) => Place::Recorded(known.address.clone()),
+            _ if is_guest => Place::WhereItCameFrom,
+            _ => Place::Nowhere,
+        }
+    }
+
     /// From now on the membership says who is known, and where, except where a contact says otherwise.
     pub(crate) fn set_members(&mut self, membership: &Membership) {
+        self.mine.members_version = membership.version;
         let members = membership.members.iter().filter(|(node, _)| **node != self.mine.node);
         let known: BTreeMap<NodeId, Known> = members
             .map(|(node, member)| {
@@ -116,14 +142,24 @@ impl Standing {
         if ours.node == node {
             return Err(HelloRefused::SameNode { node });
         }
-        match self.known.get(&node).map(|known| known.store) {
-            Some(Some(known)) if known != theirs.store => {
-                Err(HelloRefused::DiskReplaced { node, known, found: theirs.store })
+        let is_ours = theirs.cluster.is_some();
+        let knows_more = is_ours && theirs.members_version > ours.members_version;
+        match self.known.get(&node) {
+            Some(known) if knows_more && !known.is_as(theirs) => Ok(Relation::Guest),
+            Some(Known { store: Some(known), .. }) if *known != theirs.store => {
+                Err(HelloRefused::DiskReplaced { node, known: *known, found: theirs.store })
             }
             Some(_) => Ok(Relation::Member),
-            None if theirs.cluster.is_some() && !self.is_removed(node) => Ok(Relation::Guest),
+            None if is_ours && (knows_more || !self.is_removed(node)) => Ok(Relation::Guest),
             None => Err(HelloRefused::UnknownNode { node }),
         }
+    }
+}
+
+impl Known {
+    /// Whether a peer says of itself what is known of it. Of a first contact nothing is.
+    fn is_as(&self, theirs: &Hello) -> bool {
+        self.store.is_none_or(|store| store == theirs.store && self.address == theirs.address)
     }
 }
 
@@ -144,6 +180,7 @@ mod tests {
             restored_from: None,
             life: 1,
             cluster: cluster.map(ClusterId),
+            members_version: 0,
         }
     }
 
@@ -189,6 +226,70 @@ mod tests {
         assert_eq!(standing.check(&hello(3, 33, Some(7))), Err(HelloRefused::UnknownNode { node: NodeId(3) }));
         standing.set_members(&members(&[(1, 11), (3, 33)]));
         assert_eq!(standing.check(&hello(3, 33, Some(7))), Ok(Relation::Member));
+    }
+
+    fn knowing(members_version: u64, node: u64, store: u128) -> Hello {
+        Hello { members_version, address: "127.0.0.1:1".to_owned(), ..hello(node, store, Some(7)) }
+    }
+
+    /// Nodes 2 and 3 as of version 4, as node 1 knows them.
+    fn behind() -> Standing {
+        let mut standing = stamped();
+        standing.set_members(&Membership { version: 4, ..members(&[(1, 11), (2, 22), (3, 33)]) });
+        standing
+    }
+
+    #[test]
+    fn whoever_knows_later_members_is_believed_about_its_store_its_place_and_its_membership() {
+        let mut standing = behind();
+        let came = Place::WhereItCameFrom;
+        let replaced = knowing(5, 2, 99);
+        assert_eq!(standing.check(&replaced), Ok(Relation::Guest));
+        assert_eq!(standing.place_of(NodeId(2), Some(&replaced)), came);
+        let moved = Hello { address: "elsewhere:2".to_owned(), ..knowing(5, 2, 22) };
+        assert_eq!(
+            (standing.check(&moved), standing.place_of(NodeId(2), Some(&moved))),
+            (Ok(Relation::Guest), came.clone())
+        );
+        assert_eq!(standing.check(&knowing(5, 2, 22)), Ok(Relation::Member), "nothing of it has changed");
+        standing.set_members(&Membership { version: 5, ..members(&[(1, 11), (3, 33)]) });
+        assert_eq!(standing.check(&knowing(6, 2, 99)), Ok(Relation::Guest), "it was removed, and came back since");
+    }
+
+    #[test]
+    fn whoever_knows_no_later_members_comes_from_the_past() {
+        let standing = behind();
+        for version in [0, 3, 4] {
+            let refused = standing.check(&knowing(version, 2, 99));
+            assert!(matches!(refused, Err(HelloRefused::DiskReplaced { .. })), "{version}: {refused:?}");
+            let moved = Hello { address: "elsewhere:2".to_owned(), ..knowing(version, 2, 22) };
+            assert_eq!(standing.check(&moved), Ok(Relation::Member));
+            let recorded = Place::Recorded("127.0.0.1:1".to_owned());
+            assert_eq!(
+                standing.place_of(NodeId(2), Some(&moved)),
+                recorded,
+                "it may say of itself what others cannot use"
+            );
+        }
+        let wiped = Hello { cluster: None, ..knowing(9, 2, 99) };
+        assert!(
+            matches!(standing.check(&wiped), Err(HelloRefused::DiskReplaced { .. })),
+            "nobody has admitted it again"
+        );
+    }
+
+    #[test]
+    fn a_contact_says_where_a_member_is_dialed_and_is_no_member_by_itself() {
+        let contacts = [(2, "by another way:2"), (9, "nobody:9")];
+        let contacts = contacts.map(|(node, address)| (NodeId(node), address.to_owned()));
+        let mut standing = Standing::new(hello(1, 11, None), BTreeMap::from(contacts));
+        standing.set_cluster(ClusterId(7));
+        standing.set_members(&members(&[(1, 11), (2, 22), (3, 33)]));
+        let override_of_two = Place::Recorded("by another way:2".to_owned());
+        assert_eq!(standing.place_of(NodeId(2), None), override_of_two);
+        assert_eq!(standing.place_of(NodeId(2), Some(&knowing(5, 2, 99))), override_of_two);
+        assert_eq!(standing.place_of(NodeId(3), None), Place::Recorded("127.0.0.1:1".to_owned()));
+        assert_eq!(standing.place_of(NodeId(9), None), Place::Nowhere);
     }
 
     #[test]

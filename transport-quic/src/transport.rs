@@ -87,7 +87,19 @@ impl QuicTransport {
         let local = endpoint.local_addr().map_err(|source| TransportError::Bind { address: listen.clone(), source })?;
         let address = if listen.ends_with(":0") { local.to_string() } else { listen };
         let life = draw_life()?;
-        let mine = Hello { engine, group, era, node, store, address, service_address, restored_from, life, cluster };
+        let mine = Hello {
+            engine,
+            group,
+            era,
+            node,
+            store,
+            address,
+            service_address,
+            restored_from,
+            life,
+            cluster,
+            members_version: 0,
+        };
         let context = Arc::new(Context {
             endpoint,
             client,

@@ -37,6 +37,7 @@ pub(super) fn hello_of(node: u64) -> Hello {
         restored_from: None,
         life: 1,
         cluster: Some(CLUSTER),
+        members_version: 0,
     }
 }
 

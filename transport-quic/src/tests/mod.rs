@@ -6,6 +6,7 @@ mod clients;
 mod conformance;
 mod forming;
 mod hostile;
+mod members;
 mod misfits;
 mod restart;
 
