@@ -13,7 +13,7 @@ use std::time::Duration;
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Input, LogStore, Membership, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot,
-    SharedEntry, StateMachine, Write, codec,
+    SharedEntry, StateMachine, StoreId, Write, codec,
 };
 use replica::core::Outlet;
 
@@ -122,7 +122,7 @@ impl<P: Protocol> World<P> {
             }
         }
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
-        let parcel = Parcel { from, to, lane, message: Arc::new(message) };
+        let parcel = Parcel { from, to, lane, stores: self.stores(from, to), message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::NotDelivered(parcel, Lost::OnTheWay),
             Fate::NoRoom => Happening::NotDelivered(parcel, Lost::NoRoom),
@@ -138,13 +138,13 @@ impl<P: Protocol> World<P> {
     }
 
     pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
-        let Parcel { from, to, lane, .. } = parcel;
+        let Parcel { from, to, lane, stores, .. } = parcel;
         if self.network.is_clogged(from, to) {
             self.agenda.keep((from, to), Task::Deliver(parcel));
             return Ok(());
         }
         self.network.left(from, to, lane);
-        if let Some(why) = self.why_not_delivered(from, to) {
+        if let Some(why) = self.why_not_delivered((from, to), stores) {
             self.note(Happening::NotDelivered(parcel, why));
             return Ok(());
         }
@@ -164,11 +164,15 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    pub(crate) fn why_not_delivered(&self, from: NodeId, to: NodeId) -> Option<Lost> {
+    pub(crate) fn why_not_delivered(
+        &self,
+        (from, to): (NodeId, NodeId),
+        stores: (StoreId, StoreId),
+    ) -> Option<Lost> {
         if self.network.is_cut(from, to) {
             return Some(Lost::OnTheWay);
         }
-        if !self.admits(from, to) {
+        if self.stores(from, to) != stores || !self.admits(from, to) {
             return Some(Lost::Stranger);
         }
         self.process(to).is_none().then_some(Lost::NobodyThere)

@@ -2,13 +2,15 @@
 //!
 //! | the peer                                       | is                                            |
 //! | ---------------------------------------------- | --------------------------------------------- |
+//! | goes by later members than we do               | a guest, where our members say otherwise      |
 //! | a contact, with the store that it is known by  | heard and talked to                           |
 //! | a contact with another store                   | refused: its disk was replaced                |
 //! | no contact, and removed before our eyes        | refused                                       |
 //! | no contact otherwise                           | a guest: served where it knows us             |
 //!
 //! Why guests: whoever has fallen behind knows old members, and may have to be brought up to date by a leader that joined
-//! since. A process forgets whom it saw removed, as the transport does.
+//! since, that left and came back, or that came back with another disk. A process forgets whom it saw removed, as the
+//! transport does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +23,7 @@ use crate::world::World;
 /// Whom a process knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
+    version: u64,
     known: BTreeMap<NodeId, StoreId>,
     removed: BTreeSet<NodeId>,
 }
@@ -28,12 +31,13 @@ pub(crate) struct Standing {
 impl Standing {
     /// Of a process that begins with these members.
     pub(crate) fn new(members: &Membership) -> Standing {
-        Standing { known: stores(members), removed: BTreeSet::new() }
+        Standing { version: members.version, known: stores(members), removed: BTreeSet::new() }
     }
 
     /// From now on these are the contacts.
     pub(crate) fn change(&mut self, contacts: &Membership) {
         let before = std::mem::replace(&mut self.known, stores(contacts));
+        self.version = contacts.version;
         self.removed.extend(before.into_keys());
         self.removed.retain(|node| !self.known.contains_key(node));
     }
@@ -42,11 +46,13 @@ impl Standing {
         self.known.contains_key(&node)
     }
 
-    fn accepts(&self, node: NodeId, store: StoreId) -> bool {
-        match self.known.get(&node) {
-            Some(known) => *known == store || is_planted(Bug::WipedDiskAdmitted),
-            None => !self.removed.contains(&node),
-        }
+    /// Whether it talks to a peer with this disk, which goes by members of that version, if it is there to say so.
+    fn accepts(&self, node: NodeId, store: StoreId, version: Option<u64>) -> bool {
+        version.is_some_and(|version| version > self.version)
+            || match self.known.get(&node) {
+                Some(known) => *known == store || is_planted(Bug::WipedDiskAdmitted),
+                None => !self.removed.contains(&node),
+            }
     }
 }
 
@@ -58,11 +64,15 @@ impl<P: Protocol> World<P> {
     /// Whether there is a connection between the two: one end knows the other, and neither refuses the other. What comes
     /// from a process that is gone by now, or to one that is not there, is judged by the end that is.
     pub(crate) fn admits(&self, from: NodeId, to: NodeId) -> bool {
-        let end = |id| Some((self.store(id)?, self.process(id).map(|process| &process.standing)));
-        let Some(((from_store, sender), (to_store, receiver))) = end(from).zip(end(to)) else { return false };
-        let knows = sender.is_some_and(|standing| standing.knows(to));
-        let is_known = receiver.is_some_and(|standing| standing.knows(from));
-        let accepts = |standing: Option<&Standing>, node, store| standing.is_none_or(|it| it.accepts(node, store));
-        (knows || is_known) && accepts(sender, to, to_store) && accepts(receiver, from, from_store)
+        let Some((from_store, to_store)) = self.store(from).zip(self.store(to)) else { return false };
+        let standing = |id| self.process(id).map(|process| &process.standing);
+        let (sender, receiver) = (standing(from), standing(to));
+        let knows = |one: Option<&Standing>, other| one.is_some_and(|standing| standing.knows(other));
+        let accepts = |one: Option<&Standing>, node, store, other: Option<&Standing>| {
+            one.is_none_or(|standing| standing.accepts(node, store, other.map(|it| it.version)))
+        };
+        (knows(sender, to) || knows(receiver, from))
+            && accepts(sender, to, to_store, receiver)
+            && accepts(receiver, from, from_store, sender)
     }
 }

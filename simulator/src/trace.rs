@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use consensus_api::{
     Lane, LogIndex, Membership, MonoTime, NodeId, Payload, ReadBack, ReadMode, Refusal, Refused, RequestId, Role,
-    RoleChange, SendSnapshot, SharedEntry, Write, WriteId,
+    RoleChange, SendSnapshot, SharedEntry, StoreId, Write, WriteId,
 };
 
 use crate::answers::Means;
@@ -39,6 +39,8 @@ pub struct Parcel<M> {
     pub to: NodeId,
     /// On which of the link's lanes.
     pub lane: Lane,
+    /// Between which disks of the two the connection was made: with another one at either end it is another connection.
+    pub stores: (StoreId, StoreId),
     /// What it says; shared by all who keep it.
     pub message: Arc<M>,
 }
@@ -46,7 +48,7 @@ pub struct Parcel<M> {
 // Derived, it would ask for messages that can be cloned.
 impl<M> Clone for Parcel<M> {
     fn clone(&self) -> Parcel<M> {
-        Parcel { from: self.from, to: self.to, lane: self.lane, message: self.message.clone() }
+        Parcel { from: self.from, to: self.to, lane: self.lane, stores: self.stores, message: self.message.clone() }
     }
 }
 

@@ -247,6 +247,10 @@ impl<P: Protocol> World<P> {
         (node, self.store(node).unwrap_or_default())
     }
 
+    pub(crate) fn stores(&self, from: NodeId, to: NodeId) -> (StoreId, StoreId) {
+        (self.identity(from).1, self.identity(to).1)
+    }
+
     /// What a node's disk is known by.
     pub fn store(&self, node: NodeId) -> Option<StoreId> {
         self.nodes.get(&node).map(|node| node.store)

@@ -214,13 +214,19 @@ impl Configurations {
         if status.role != Role::Leader || self.led_in.insert(node, status.ballot) == Some(status.ballot) {
             return Ok(());
         }
-        let mut may_lead = self.round_is_epoch && status.membership.is_voter(node);
-        may_lead |= !self.round_is_epoch && self.decides_soon(node, commit);
+        let may_lead = if self.round_is_epoch { self.may_campaign(node) } else { self.decides_soon(node, commit) };
         if may_lead {
             Ok(())
         } else {
             broken(commit, format!("is elected, and does not vote: {:?}", status.membership))
         }
+    }
+
+    /// Whether the node votes by what its log names, or by what that would fall back to (thesis §4.2.2).
+    fn may_campaign(&self, node: NodeId) -> bool {
+        let Some(log) = self.logs.get(&node) else { return false };
+        let settled = last_of(log, self.through).map_or(LogIndex::ZERO, |(since, _)| since);
+        log.range(settled..).any(|(_, members)| members.is_voter(node))
     }
 
     /// Whether the node votes on any of the slots that may be open.

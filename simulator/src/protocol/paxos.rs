@@ -29,6 +29,7 @@ impl Protocol for MultiPaxos {
             Message::Heartbeat(it) => Vouched::ballot(it.ballot),
             Message::HeartbeatReply(it) => Vouched::ballot(it.ballot),
             Message::Nack(it) => Vouched::ballot(it.promised),
+            Message::HandOver(it) => Vouched::ballot(it.ballot),
             // The ones ask and answer what would be; the others carry what is chosen, whoever holds it.
             Message::PreCheck(_)
             | Message::PreCheckReply(_)
@@ -62,7 +63,8 @@ impl Protocol for MultiPaxos {
             }
             Message::Prepare(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                format!("Prepare {} from={}{forced}", it.ballot, it.from)
+                let released = it.released_by.map_or_else(String::new, |node| format!(" released-by={node}"));
+                format!("Prepare {} from={}{forced}{released}", it.ballot, it.from)
             }
             Message::Promise(it) => {
                 let next = it.next.map_or_else(|| "last page".to_owned(), |next| format!("next={next}"));
@@ -87,6 +89,7 @@ impl Protocol for MultiPaxos {
                 format!("HeartbeatReply {} chosen={} round={}", it.ballot, it.chosen_through, it.round)
             }
             Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
+            Message::HandOver(it) => format!("HandOver {}", it.ballot),
             Message::LearnRequest(it) => format!("LearnRequest {}…{}", it.from, it.through),
             Message::Learned(it) => format!("Learned [{}]", transcript::entries(&it.entries)),
             Message::ReadQuery(it) => format!("ReadQuery round={}", it.round),
