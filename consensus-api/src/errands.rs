@@ -99,7 +99,7 @@ pub enum Order {
 }
 
 impl Order {
-    fn to_leader_of(self, ballot: Ballot, id: RequestId) -> Errand {
+    fn into_errand(self, ballot: Ballot, id: RequestId) -> Errand {
         match self {
             Order::ChangeMembership(target) => Errand::ChangeMembership { ballot, id, target },
             Order::TransferLeadership(to) => Errand::TransferLeadership { ballot, id, to },
@@ -167,7 +167,7 @@ impl Errands {
         if !batch.is_empty() {
             errands.push(Errand::Propose { ballot, proposals: batch });
         }
-        errands.extend(std::mem::take(&mut self.orders).into_iter().map(|(id, order)| order.to_leader_of(ballot, id)));
+        errands.extend(std::mem::take(&mut self.orders).into_iter().map(|(id, order)| order.into_errand(ballot, id)));
         let reads = std::mem::take(&mut self.reads).into_iter();
         errands.extend(reads.map(|(mode, ids)| Errand::Read { ballot, mode, ids }));
         errands

@@ -15,12 +15,15 @@ use crate::role::{Phase, Progress, RoleState};
 
 impl Sender<'_> {
     /// Notes that the peer needs what is trimmed, and asks for a snapshot to be sent. Asked again every election timeout
-    /// for as long as the peer has not arrived at the base; a driver that is sending one already ignores that.
+    /// for as long as the peer has not arrived at the base; a driver that is sending one already ignores that. Who retires
+    /// is not worth it.
     pub(crate) fn want_snapshot(&mut self, peer: NodeId, progress: &mut Progress) {
         let again_after = self.config.timing.election_timeout;
         let since = match progress.phase {
             Phase::Snapshot { since, .. } if self.now.since(since) < again_after => since,
-            _ if progress.is_silent(self.now, &self.config.timing) => self.now - again_after,
+            _ if progress.is_silent(self.now, &self.config.timing) || progress.retiring.is_some() => {
+                self.now - again_after
+            }
             _ => {
                 let at_least = self.log.base().index;
                 self.effects.snapshots.push(SendSnapshot { to: peer, at_least });

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use consensus_api::errands::{Errand, Proposal};
-use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, ReadMode, ReadReady, Refusal, Role};
+use consensus_api::{Blob, Engine, EngineError, Input, LogIndex, NodeId, ReadMode, ReadReady, Refusal, Role};
 use engine_raft::Raft;
 use engine_raft::message::{AppendOutcome, AppendReply, Conflict, Message, RequestVote};
 
@@ -20,6 +20,25 @@ fn a_request_for_votes_leaves_only_once_the_own_ballot_is_durable() {
     node.sync();
     let request = RequestVote { forced: true, ..asking(1, 1, nowhere()) };
     assert_eq!(node.sent(), [(2, Message::RequestVote(request)), (3, Message::RequestVote(request))]);
+}
+
+#[test]
+fn a_word_to_take_over_waits_for_no_write_and_what_it_brings_about_does() {
+    let mut old = leader();
+    old.propose(1);
+    old.step(Input::TransferLeadership { id: request(1, 2), to: Some(NodeId(2)) });
+    old.sent();
+    old.hear(2, matched(1, 1, 2));
+    assert!(!old.unsynced.is_empty(), "its own copy is still on its way to the disk");
+    let word = old.sent_to(2).into_iter().find(|message| matches!(message, Message::HandOver(_))).unwrap();
+    let mut next = Node::blank(2);
+    next.hear(1, append(1, 1, nowhere(), vec![entry(1, 1, 1), entry(2, 1, 1)], 1));
+    next.sync();
+    next.sent();
+    next.hear(1, word);
+    assert_eq!(next.sent(), [], "its ballot would be used again after a restart");
+    next.sync();
+    assert!(matches!(&next.sent()[..], [(1, Message::RequestVote(_)), (3, Message::RequestVote(_))]));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use consensus_api::engine::encode_ballot;
 use consensus_api::{
     AppliedMembership, Ballot, Blob, Effects, Engine, EngineConfig, Entry, Era, Input, Limits, LogIndex, LogPosition,
     LogTime, Member, Membership, MonoTime, NodeId, Outgoing, Payload, ReadBack, ReadReady, Recovered, RecoveredLog,
-    Refused, RequestId, Role, SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
+    Refusal, Refused, RequestId, Role, SendSnapshot, SharedEntry, StoreId, Timing, Write, WriteId,
 };
 use engine_raft::Raft;
 use engine_raft::message::{Append, AppendOutcome, AppendReply, Heartbeat, HeartbeatReply, Message, RequestVote, Vote};
@@ -153,6 +153,22 @@ pub fn voters(ids: &[u64]) -> Membership {
     )
 }
 
+/// These members after so many changes, and who of them only learns.
+pub fn members(version: u64, voting: &[u64], learning: &[u64]) -> Membership {
+    let mut membership = voters(voting);
+    membership.version = version;
+    membership.learners = learning.iter().copied().map(NodeId).collect();
+    membership.members.extend(voters(learning).members);
+    membership
+}
+
+/// An entry that names members.
+pub fn naming(index: u64, term: u64, leader: u64, membership: Membership) -> SharedEntry {
+    let id = request(leader, 1_000 + index);
+    let payload = Payload::Membership { id, membership: Arc::new(membership) };
+    Arc::new(Entry { payload, ..Entry::clone(&entry(index, term, leader)) })
+}
+
 /// As a snapshot tells these members, who are the founders.
 pub fn founded(ids: &[u64]) -> AppliedMembership {
     AppliedMembership::founded(Arc::new(voters(ids)))
@@ -264,6 +280,39 @@ impl Node {
         self.applied = base.index;
         self.committed.clear();
         self.step(Input::SnapshotInstalled { base, log_time: LogTime::default(), membership });
+    }
+
+    /// Applies what was handed out; the tables are durable at once.
+    pub fn apply(&mut self) {
+        let Some(last) = self.committed.drain(..).next_back() else { return };
+        self.applied = last.index;
+        self.disk.applied = last.index;
+        self.step(Input::Applied { through: last.index });
+    }
+
+    /// Asks for other members, in a request of this node.
+    pub fn change(&mut self, sequence: u64, target: Membership) {
+        let id = RequestId { origin: self.id(), boot: self.config.boot, sequence };
+        self.step(Input::ChangeMembership { id, target: Arc::new(target) });
+    }
+
+    pub fn transfer(&mut self, sequence: u64, to: Option<u64>) {
+        let id = RequestId { origin: self.id(), boot: self.config.boot, sequence };
+        self.step(Input::TransferLeadership { id, to: to.map(NodeId) });
+    }
+
+    pub fn membership(&self) -> Membership {
+        Membership::clone(&self.raft.status().membership)
+    }
+
+    /// With whom it is in touch.
+    pub fn contact_ids(&self) -> Vec<u64> {
+        self.contacts.members.keys().map(|node| node.0).collect()
+    }
+
+    /// Why requests were refused, since this was last asked.
+    pub fn refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused).into_iter().map(|refused| refused.reason).collect()
     }
 
     /// Syncs the oldest `count` writes: lets their messages go, and says so to the engine.
@@ -407,4 +456,69 @@ pub fn leader() -> Node {
     node.sent();
     assert_eq!(node.commit(), 1);
     node
+}
+
+/// Nodes that hear each other at once, but for those that are cut off.
+pub struct Cluster {
+    pub nodes: BTreeMap<u64, Node>,
+    pub cut: BTreeSet<u64>,
+}
+
+impl Cluster {
+    /// These nodes, the founders of which are the same for all.
+    pub fn of(ids: &[u64], founders: &[u64], settings: impl Fn(u64) -> EngineConfig) -> Cluster {
+        let node = |id: u64| (id, Node::on(settings(id), voters(founders), Disk::default()));
+        Cluster { nodes: ids.iter().copied().map(node).collect(), cut: BTreeSet::new() }
+    }
+
+    pub fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap()
+    }
+
+    pub fn members(&self, id: u64) -> Membership {
+        Membership::clone(&self.nodes[&id].raft.status().membership)
+    }
+
+    /// Delivers, writes and applies until there is nothing left to do.
+    pub fn settle(&mut self) {
+        loop {
+            let mut sent = Vec::new();
+            for (id, node) in &mut self.nodes {
+                node.sync();
+                node.apply();
+                node.answer_read_backs();
+                sent.extend(node.sent().into_iter().map(|(to, message)| (*id, to, message)));
+            }
+            sent.retain(|(from, to, _)| {
+                !self.cut.contains(from) && !self.cut.contains(to) && self.nodes.contains_key(to)
+            });
+            if sent.is_empty() {
+                return;
+            }
+            for (from, to, message) in sent {
+                self.node(to).hear(from, message);
+            }
+        }
+    }
+
+    /// Lets time pass, by steps that are short to everybody.
+    pub fn run(&mut self, millis: u64) {
+        for _ in 0..millis.div_ceil(2) {
+            self.nodes.values_mut().for_each(|node| node.tick(2));
+            self.settle();
+        }
+    }
+
+    /// Has this one elected, whoever leads.
+    pub fn elect(&mut self, id: u64) {
+        self.node(id).step(Input::Campaign);
+        self.settle();
+        assert_eq!(self.node(id).role(), Role::Leader);
+    }
+
+    /// Asks this node for other members.
+    pub fn change(&mut self, at: u64, sequence: u64, target: Membership) {
+        self.node(at).change(sequence, target);
+        self.settle();
+    }
 }

@@ -86,7 +86,8 @@ impl World {
                 let mut config = common::config(id);
                 config.seed = random.next_u64();
                 config.timing.pre_check = !seed.is_multiple_of(4);
-                config.timing.check_quorum = !seed.is_multiple_of(3);
+                // With neither, whoever was removed and does not know it disturbs the others for ever (thesis §4.2.3).
+                config.timing.check_quorum = !seed.is_multiple_of(3) || changes && !config.timing.pre_check;
                 config.timing.lease = leases.then_some(LeaseTiming { clock_drift_ppm: DRIFT_PPM });
                 config.limits.message_bytes_max = 300;
                 config.limits.window_bytes_max = 400;
@@ -408,13 +409,19 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
         ("lease reads", total.lease_reads),
         ("refusals", total.refusals),
         ("read-backs", total.read_backs),
-        ("changes of members", total.changes),
-        ("words to take over", total.transfers),
     ] {
         assert!(count >= SEEDS, "only {count} {what} in {SEEDS} seeds");
     }
     assert!(total.snapshots > 0, "no snapshot was ever installed");
-    assert!(total.joint > 0 && total.wipes > 0, "no change of several voters, or no node that came back blank");
+    // Every other seed, as they go.
+    for (what, count) in [
+        ("changes of members", total.changes),
+        ("changes of several voters", 4 * total.joint),
+        ("words to take over", total.transfers),
+        ("nodes that came back blank", 4 * total.wipes),
+    ] {
+        assert!(count >= SEEDS / 2, "only {count} {what} in {SEEDS} seeds");
+    }
 }
 
 #[test]

@@ -144,12 +144,6 @@ impl World {
     /// Who has to have everything in the end; they are who was wanted.
     pub(crate) fn check_members(&self) -> Vec<&Node> {
         if let Some(goal) = self.goal_here() {
-            if !self.members.names_the_same(&goal) {
-                for node in &self.nodes {
-                    let st = node.raft.status();
-                    println!("{} {:?} {:?} term {} commit {} last {} v{} {:?} {:?} l{:?} unsynced {} changing {} contacts {:?} progress {:?} now {} deadline {}", node.id(), st.role, st.leader, st.ballot, st.commit_index, st.last_index, st.membership.version, st.membership.voters, st.membership.outgoing, st.membership.learners, node.unsynced.len(), st.is_changing, node.contacts.members.iter().map(|(n, m)| (n.0, m.store)).collect::<Vec<_>>(), st.progress, node.now, node.raft.deadline());
-                }
-            }
             assert!(self.members.names_the_same(&goal), "{:?} are wanted, and there are {:?}", goal, self.members);
         }
         let is_member = |node: &&Node| self.members.contains(node.id());
