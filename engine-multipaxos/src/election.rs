@@ -103,8 +103,9 @@ impl MultiPaxos {
         let mut tally = Tally::default();
         tally.record(self.config.node, true);
         self.role = RoleState::PreCandidate { ballot, tally };
+        let from = self.log.chosen_through().next();
         for voter in self.other_voters() {
-            self.send(voter, Message::PreCheck(PreCheck { ballot }));
+            self.send(voter, Message::PreCheck(PreCheck { ballot, from }));
         }
     }
 
@@ -136,7 +137,7 @@ impl MultiPaxos {
         let timing = &self.config.timing;
         let protects =
             (timing.pre_check || timing.check_quorum) && self.hears_leader() || self.pledge.binds(from, self.now);
-        let granted = !protects && question.ballot > self.ballot;
+        let granted = !protects && question.ballot > self.ballot && !self.teaches_removed(from, question.from);
         let reply = PreCheckReply { ballot: question.ballot, promised: self.ballot, granted };
         // A refusal reveals this node's promise. It need not be durable for that: it only tells where to go above.
         self.send(from, Message::PreCheckReply(reply));
@@ -185,10 +186,24 @@ impl MultiPaxos {
             if self.config.timing.check_quorum && !prepare.forced && self.hears_leader() {
                 return;
             }
+            if self.teaches_removed(from, prepare.from) {
+                return;
+            }
             self.adopt(prepare.ballot);
         }
         self.detector.rearm(self.now);
         self.answer_prepare(from, prepare.from, &[]);
+    }
+
+    /// Whether a candidate that knows of nothing from this slot on votes no more, as this node knows from what is chosen
+    /// since: then it would only disturb those who do, and is told what was chosen instead of being helped.
+    fn teaches_removed(&mut self, candidate: NodeId, from: LogIndex) -> bool {
+        let through = self.log.chosen_through();
+        let is_removed = from <= through && !self.electorate().voters().contains(&candidate);
+        if is_removed {
+            self.on_learn_request(candidate, LearnRequest { from, through });
+        }
+        is_removed
     }
 
     /// Gives up a ballot that somebody refuses, if it is still the own one.

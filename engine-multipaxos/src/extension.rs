@@ -43,28 +43,31 @@ impl MultiPaxos {
 
     /// A leader has learnt that others decide from some slot on.
     pub(crate) fn begin_extension(&mut self) {
-        let voters = self.electorate().voters();
-        let version = self.latest().version;
+        let (present, latest) = (self.present(), self.latest().clone());
         let RoleState::Leader(leader) = &self.role else { return };
         let Some(ceiling) = self.ceiling(leader) else { return };
         let RoleState::Leader(leader) = &mut self.role else { return };
         if is_planted(Bug::OwnEpochBarrierMissing) || is_planted(Bug::OldMembersDecideAlone) {
-            leader.prepared = version;
+            leader.prepared = latest.version;
             return;
         }
         leader.gathering.forget_incomplete();
-        for voter in voters {
-            leader.gathering.include(voter, ceiling);
+        for members in [present, latest].iter().filter(|members| members.version > leader.prepared) {
+            for voter in &members.voters {
+                leader.gathering.include(*voter, ceiling);
+            }
         }
     }
 
-    /// Goes on with it: asks those who have not answered, learns what they know, and ends it.
+    /// Goes on with it: ends it where that can be, and asks those who have not answered otherwise.
     pub(crate) fn check_extension(&mut self) {
         if self.is_extending() {
-            self.ask_for_promises();
             self.count_own_promise(&[]);
             self.forget_lost_teacher();
             self.try_to_extend();
+        }
+        if self.is_extending() {
+            self.ask_for_promises();
         }
     }
 

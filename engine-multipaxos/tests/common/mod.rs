@@ -7,6 +7,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod cluster;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +137,13 @@ pub fn voters(ids: &[u64]) -> Membership {
     )
 }
 
+/// Voters, and learners beside them.
+pub fn members(voting: &[u64], learning: &[u64]) -> Membership {
+    let everyone: Vec<u64> = voting.iter().chain(learning).copied().collect();
+    let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+    Membership { voters: set(voting), learners: set(learning), ..voters(&everyone) }
+}
+
 pub fn config(id: u64) -> EngineConfig {
     EngineConfig { node: NodeId(id), boot: 1, seed: id, timing: timing(), limits: Limits::default() }
 }
@@ -148,6 +157,15 @@ pub fn entry(index: u64, round: u64, leader: u64) -> SharedEntry {
         log_time: LogTime::default(),
         payload: Payload::Command { id, data: Blob::from("value") },
     })
+}
+
+/// An entry that names these members, proposed first in this round by this leader.
+pub fn naming(index: u64, round: u64, leader: u64, version: u64, members: Membership) -> SharedEntry {
+    let payload = Payload::Membership {
+        id: RequestId { origin: NodeId(leader), boot: round, sequence: index },
+        membership: Arc::new(Membership { version, ..members }),
+    };
+    Arc::new(Entry { payload, ..(*entry(index, round, leader)).clone() })
 }
 
 pub fn ballot(round: u64, node: u64) -> Ballot {

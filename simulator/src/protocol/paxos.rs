@@ -29,7 +29,6 @@ impl Protocol for MultiPaxos {
             Message::Heartbeat(it) => Vouched::ballot(it.ballot),
             Message::HeartbeatReply(it) => Vouched::ballot(it.ballot),
             Message::Nack(it) => Vouched::ballot(it.promised),
-            Message::HandOver(it) => Vouched::ballot(it.ballot),
             // The ones ask and answer what would be; the others carry what is chosen, whoever holds it.
             Message::PreCheck(_)
             | Message::PreCheckReply(_)
@@ -37,6 +36,7 @@ impl Protocol for MultiPaxos {
             | Message::Learned(_)
             | Message::ReadQuery(_)
             | Message::ReadReport(_)
+            | Message::HandOver(_)
             | Message::Errand(_) => Vouched::nothing(),
         }
     }
@@ -57,13 +57,13 @@ impl Protocol for MultiPaxos {
 
     fn describe(message: &Message) -> String {
         match message {
-            Message::PreCheck(it) => format!("PreCheck {}", it.ballot),
+            Message::PreCheck(it) => format!("PreCheck {} from={}", it.ballot, it.from),
             Message::PreCheckReply(it) => {
                 format!("PreCheckReply {} {} (at {})", it.ballot, granted(it.granted), it.promised)
             }
             Message::Prepare(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                let released = it.released_by.map_or_else(String::new, |node| format!(" released-by={node}"));
+                let released = it.released_by.map_or_else(String::new, |leader| format!(" released by {leader}"));
                 format!("Prepare {} from={}{forced}{released}", it.ballot, it.from)
             }
             Message::Promise(it) => {
@@ -89,13 +89,13 @@ impl Protocol for MultiPaxos {
                 format!("HeartbeatReply {} chosen={} round={}", it.ballot, it.chosen_through, it.round)
             }
             Message::Nack(it) => format!("Nack {} (at {})", it.ballot, it.promised),
-            Message::HandOver(it) => format!("HandOver {}", it.ballot),
             Message::LearnRequest(it) => format!("LearnRequest {}…{}", it.from, it.through),
             Message::Learned(it) => format!("Learned [{}]", transcript::entries(&it.entries)),
             Message::ReadQuery(it) => format!("ReadQuery round={}", it.round),
             Message::ReadReport(it) => {
                 format!("ReadReport round={} accepted={} chosen={}", it.round, it.accepted_through, it.chosen_through)
             }
+            Message::HandOver(it) => format!("HandOver {}", it.ballot),
             Message::Errand(it) => errand(it),
         }
     }
