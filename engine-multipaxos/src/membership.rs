@@ -152,7 +152,7 @@ impl MultiPaxos {
     /// as its durable state.
     pub(crate) fn is_voter(&self) -> bool {
         let Electorate { present, latest } = self.electorate();
-        present.is_voter(self.config.node) || latest.is_voter(self.config.node)
+        self.config.votes_among(&present) || self.config.votes_among(&latest)
     }
 
     /// Whether this node knows that it was removed.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
@@ -196,8 +197,10 @@ impl<P: Protocol> World<P> {
     /// Starts a process on a node's disk and tables.
     pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
         let founders = self.config.founders();
+        let store = self.store(id).filter(|_| !is_planted(Bug::WipedDiskAdmitted));
         let config = EngineConfig {
             node: id,
+            store,
             boot: 0,
             seed: self.random.next_u64(),
             timing: self.config.timing.clone(),
@@ -245,6 +248,11 @@ impl<P: Protocol> World<P> {
     /// What a node's disk is known by, and whose it is.
     pub(crate) fn identity(&self, node: NodeId) -> Identity {
         (node, self.store(node).unwrap_or_default())
+    }
+
+    /// Between which disks a message leaves; where there is no connection, between none that are ever there.
+    pub(crate) fn connected(&self, from: NodeId, to: NodeId) -> (StoreId, StoreId) {
+        if self.admits(from, to) { self.stores(from, to) } else { (StoreId::default(), StoreId::default()) }
     }
 
     pub(crate) fn stores(&self, from: NodeId, to: NodeId) -> (StoreId, StoreId) {
