@@ -155,13 +155,6 @@ impl MultiPaxos {
         self.config.votes_among(&present) || self.config.votes_among(&latest)
     }
 
-    /// Whether this node knows that it was removed.
-    pub(crate) fn is_removed(&self) -> bool {
-        let (me, settled) = (self.config.node, self.log.memberships().settled());
-        let was_member = settled.previous.as_ref().is_some_and(|previous| previous.contains(me));
-        was_member && self.is_settled() && !settled.latest.contains(me)
-    }
-
     /// Whether a change is open, or chosen and not in force; at a leader, or not known to be by a majority of those who
     /// vote from then on. Until then whoever was removed must stay: the others may have to learn it from there.
     pub(crate) fn is_changing(&self) -> bool {
