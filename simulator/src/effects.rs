@@ -122,7 +122,7 @@ impl<P: Protocol> World<P> {
             }
         }
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
-        let parcel = Parcel { from, to, lane, stores: self.stores(from, to), message: Arc::new(message) };
+        let parcel = Parcel { from, to, lane, stores: self.connected(from, to), message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::NotDelivered(parcel, Lost::OnTheWay),
             Fate::NoRoom => Happening::NotDelivered(parcel, Lost::NoRoom),
@@ -164,11 +164,7 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    pub(crate) fn why_not_delivered(
-        &self,
-        (from, to): (NodeId, NodeId),
-        stores: (StoreId, StoreId),
-    ) -> Option<Lost> {
+    pub(crate) fn why_not_delivered(&self, (from, to): (NodeId, NodeId), stores: (StoreId, StoreId)) -> Option<Lost> {
         if self.network.is_cut(from, to) {
             return Some(Lost::OnTheWay);
         }

@@ -67,7 +67,15 @@ impl Operator {
     /// Begins now.
     pub fn new(habits: OperatorHabits, now: MonoTime, seed: u64) -> Operator {
         let random = SeededRandom::new(seed);
-        Operator { habits, random, goal: None, next: Vec::new(), tries: 0, awaited: None, wakes_at: now }
+        Operator {
+            habits,
+            random,
+            goal: None,
+            next: vec![Goal::Leader(None, None)],
+            tries: 0,
+            awaited: None,
+            wakes_at: now,
+        }
     }
 
     /// When it wants to do something next.
@@ -96,6 +104,9 @@ impl Operator {
         if self.goal.is_none() {
             self.tries = 0;
             self.goal = if self.next.is_empty() { self.draw(world)? } else { Some(self.next.remove(0)) };
+            if let Some(Goal::Leader(_, before)) = &mut self.goal {
+                *before = world.leader();
+            }
         }
         let Some(goal) = self.goal.clone() else {
             self.think(now);

@@ -214,7 +214,8 @@ impl Configurations {
         if status.role != Role::Leader || self.led_in.insert(node, status.ballot) == Some(status.ballot) {
             return Ok(());
         }
-        let may_lead = if self.round_is_epoch { self.may_campaign(node) } else { self.decides_soon(node, commit) };
+        let may_lead =
+            if self.round_is_epoch { self.may_campaign(node, commit) } else { self.decides_soon(node, commit) };
         if may_lead {
             Ok(())
         } else {
@@ -222,10 +223,10 @@ impl Configurations {
         }
     }
 
-    /// Whether the node votes by what its log names, or by what that would fall back to (thesis §4.2.2).
-    fn may_campaign(&self, node: NodeId) -> bool {
+    /// Whether the node votes by what its log names, or by what that would fall back to as far as it knows (thesis §4.2.2).
+    fn may_campaign(&self, node: NodeId, commit: LogIndex) -> bool {
         let Some(log) = self.logs.get(&node) else { return false };
-        let settled = last_of(log, self.through).map_or(LogIndex::ZERO, |(since, _)| since);
+        let settled = last_of(log, commit).map_or(LogIndex::ZERO, |(since, _)| since);
         log.range(settled..).any(|(_, members)| members.is_voter(node))
     }
 

@@ -31,7 +31,7 @@ const OPERATIONS_PER_TURN: usize = 25;
 /// How long a turn is.
 const TURN: Duration = Duration::from_millis(100);
 /// For how many turns what was promised and has not come about is tried again.
-const PROMISE_TURNS_MAX: u32 = 50;
+const PROMISE_TURNS_MAX: u32 = 100;
 /// How often all clients nap until a session has expired.
 const NAPS_MAX: u32 = 5;
 /// For how many election timeouts nothing may happen where all is well.

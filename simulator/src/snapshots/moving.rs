@@ -88,7 +88,7 @@ impl<P: Protocol> World<P> {
         let lane = Lane::Bulk;
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
         let words = describe(&message);
-        let parcel = Parcel { from, to, lane, stores: self.stores(from, to), message: Arc::new(message) };
+        let parcel = Parcel { from, to, lane, stores: self.connected(from, to), message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::PieceLost(from, to, words, Lost::OnTheWay),
             Fate::NoRoom => Happening::PieceLost(from, to, words, Lost::NoRoom),
