@@ -133,6 +133,10 @@ impl Knobs {
         let most = NODES_MAX.saturating_sub(self.nodes);
         self.blank = (least + random.below(most + 1)).min(most);
         self.limits.reconfiguration_window = one_of(random, [1, 2, 3, 4, 8, 16]);
+        if let Some(sessions) = &mut self.habits.sessions {
+            // To wait for a session to expire takes a leader that stays.
+            sessions.naps_permille = 0;
+        }
         let think_ms = one_of(random, [20, 100, 400]);
         self.operator = Some(OperatorHabits {
             think: Duration::from_millis(think_ms),
