@@ -32,6 +32,7 @@ impl<E: Engine> Cluster<E> {
         let nodes = (1..=voters).map(|node| {
             let config = EngineConfig {
                 node: NodeId(node),
+                store: None,
                 boot: 1,
                 seed: node,
                 timing: Timing::default(),

@@ -98,6 +98,7 @@ impl Replicas {
         let snapshots = Arc::new(store.snapshots(|tables| applied_state(tables).map_err(Into::into)));
         let engine = EngineConfig {
             node,
+            store: Some(store.stamp().store),
             boot: store.stamp().boots,
             seed: node.0,
             timing: self.settings.timing.clone(),

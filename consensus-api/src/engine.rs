@@ -32,7 +32,7 @@ use bincode::{Decode, Encode};
 use crate::ballot_runs::BallotRuns;
 use crate::entry::{Blob, SharedEntry};
 pub use crate::hard_state::{decode_ballot, encode_ballot};
-use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, WriteId};
+use crate::ids::{Ballot, EngineName, Era, LogIndex, NodeId, ReadBackId, RequestId, StoreId, WriteId};
 use crate::log_store::{RecoveredLog, Write};
 use crate::membership::{AppliedMembership, Membership};
 use crate::reads::ReadMode;
@@ -73,6 +73,9 @@ pub trait Engine: Clone + Eq + Hash + Debug + Send + Sized + 'static {
 pub struct EngineConfig {
     /// Who this is.
     pub node: NodeId,
+    /// What its disk is known by. Members that know the node by another one mean a disk that is gone, with what was promised
+    /// on it: among them this node does not vote. `None`: whatever they know it by.
+    pub store: Option<StoreId>,
     /// How often this node has started; larger than at any earlier start.
     pub boot: u64,
     /// Decides the random part of timeouts.
@@ -81,6 +84,14 @@ pub struct EngineConfig {
     pub timing: Timing,
     /// What may be in flight and in memory.
     pub limits: Limits,
+}
+
+impl EngineConfig {
+    /// Whether this node votes among these members, with the disk that it has.
+    pub fn votes_among(&self, members: &Membership) -> bool {
+        let known = members.members.get(&self.node).map(|member| member.store);
+        members.is_voter(self.node) && (self.store.is_none() || known.is_none() || self.store == known)
+    }
 }
 
 /// The shared failure detector's settings.

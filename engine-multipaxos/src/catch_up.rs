@@ -194,13 +194,21 @@ impl MultiPaxos {
         }
         let (from, through) = (request.from, request.through.min(self.log.chosen_through()));
         if from > through {
-            return;
+            return self.learn_from_asker(to, request.from.previous());
         }
         let entries = self.log.window().run(from, through, self.config.limits.message_bytes_max);
         if entries.is_empty() {
             self.read_back(Purpose::Learned { to, from, through }, from, through);
         } else {
             self.tell_chosen(to, entries);
+        }
+    }
+
+    /// Who asks for what follows knows everything before. It may be the only one: a leader takes on voters that lag, is
+    /// removed by that, and stops; and those who know of them know that they themselves campaign no more.
+    fn learn_from_asker(&mut self, node: NodeId, through: LogIndex) {
+        if through > self.log.chosen_through() && !self.is_learning() {
+            self.ask_to_learn(node, through);
         }
     }
 

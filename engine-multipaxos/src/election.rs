@@ -62,10 +62,10 @@ impl MultiPaxos {
     }
 
     /// A learner that hears no leader asks the voters for what is chosen: it may be the new voters' only way to find out
-    /// that they are, where the old ones know that they are not and campaign no more. Who knows that it is removed has no
-    /// business with that.
+    /// that they are, where the old ones know that they are not and campaign no more. So does who was removed, for it may
+    /// have been taken back in since, and be the only one that is to vote.
     fn check_learners_timer(&mut self) {
-        if self.is_removed() || !self.detector.suspects(self.now) {
+        if !self.detector.suspects(self.now) {
             return;
         }
         self.detector.rearm(self.now);
@@ -83,7 +83,7 @@ impl MultiPaxos {
 
     /// Whether this node is elected by itself: then it waits for nobody, and campaigns at once.
     pub(crate) fn decides_alone(&self) -> bool {
-        self.electorate().reached(|node| node == self.config.node)
+        self.is_voter() && self.electorate().reached(|node| node == self.config.node)
     }
 
     /// A ballot of this node's own, above every round that it has heard of.

@@ -179,7 +179,6 @@ impl Engine for MultiPaxos {
             RoleState::Follower { .. } if self.decides_alone() => self.now,
             RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at.max(self.pledge.until()),
             RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
-            _ if self.is_removed() => MonoTime::NEVER,
             _ => self.election_deadline(),
         };
         let of_reads = self.quorum_reads.deadline(self.config.timing.heartbeat_interval);

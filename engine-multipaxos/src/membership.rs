@@ -153,14 +153,7 @@ impl MultiPaxos {
     /// as its durable state.
     pub(crate) fn is_voter(&self) -> bool {
         let Electorate { present, latest } = self.electorate();
-        present.is_voter(self.config.node) || latest.is_voter(self.config.node)
-    }
-
-    /// Whether this node knows that it was removed.
-    pub(crate) fn is_removed(&self) -> bool {
-        let (me, settled) = (self.config.node, self.log.memberships().settled());
-        let was_member = settled.previous.as_ref().is_some_and(|previous| previous.contains(me));
-        was_member && self.is_settled() && !settled.latest.contains(me)
+        self.config.votes_among(&present) || self.config.votes_among(&latest)
     }
 
     /// Whether a change is open, or chosen and not in force; at a leader, or not known to be by a majority of those who

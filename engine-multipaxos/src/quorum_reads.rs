@@ -121,16 +121,16 @@ impl QuorumReads {
     }
 
     /// Starts the next round if there is anything to ask for and a quorum has answered the present one; `own` is this
-    /// node's answer. Whether there is a question to send to those who have not answered it: the new one, or the present
+    /// node's answer, if it has one. Whether there is a question to send to those who have not answered it: the new one, or the present
     /// one again.
-    fn ask(&mut self, (now, again_after): (MonoTime, Duration), (me, own): (NodeId, LogIndex), open: bool) -> bool {
+    fn ask(&mut self, (now, again_after): (MonoTime, Duration), own: Option<(NodeId, LogIndex)>, open: bool) -> bool {
         // As the deadline has it: a span may end between two readings, which are whole microseconds.
         let is_late = now >= self.asked_at + again_after;
         if !open && (!self.waiting.is_empty() || !self.rinsed.is_empty() && is_late) {
             assert!(self.asked.is_empty(), "round {} was answered by a quorum and not counted", self.round);
             self.round += 1;
             self.asked = std::mem::take(&mut self.waiting);
-            self.answers = BTreeMap::from([(me, own)]);
+            self.answers = own.into_iter().collect();
         } else if !(open && is_late) {
             return false;
         }
@@ -193,7 +193,9 @@ impl MultiPaxos {
     /// Serves the reads that can be, and asks for the others what is due to be asked. All that came since the last effects
     /// share a round.
     pub(crate) fn read_by_quorum(&mut self) {
-        let (me, now, own) = (self.config.node, self.now, self.accepted_through());
+        // With a disk that is not the voter's it answers nothing: what was accepted on that one is gone.
+        let own = self.is_voter().then_some((self.config.node, self.accepted_through()));
+        let now = self.now;
         let (again_after, chosen_through) = (self.config.timing.heartbeat_interval, self.log.chosen_through());
         if self.quorum_reads.is_idle() {
             return;
@@ -201,7 +203,7 @@ impl MultiPaxos {
         self.quorum_reads.count(View::of(&self.log));
         self.propose_through(self.quorum_reads.wants(chosen_through));
         let is_open = self.quorum_reads.is_open(View::of(&self.log));
-        if self.quorum_reads.ask((now, again_after), (me, own), is_open) {
+        if self.quorum_reads.ask((now, again_after), own, is_open) {
             let (round, wants) = (self.quorum_reads.round, self.quorum_reads.wants(chosen_through));
             let query = ReadQuery { boot: self.config.boot, round, wants };
             for voter in self.other_voters() {
@@ -267,7 +269,7 @@ mod tests {
     }
 
     fn ask(reads: &mut QuorumReads, own: u64, open: bool) -> bool {
-        reads.ask((MonoTime::default(), Duration::from_millis(1)), (NodeId(1), LogIndex(own)), open)
+        reads.ask((MonoTime::default(), Duration::from_millis(1)), Some((NodeId(1), LogIndex(own))), open)
     }
 
     #[test]

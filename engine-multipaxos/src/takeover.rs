@@ -205,7 +205,8 @@ impl MultiPaxos {
     pub(crate) fn try_to_lead(&mut self) {
         let electorate = self.electorate();
         let RoleState::Candidate(candidate) = &self.role else { return };
-        if !electorate.reached(|node| candidate.gathering.has_promised(node)) {
+        // What it has just caught up with may have removed it.
+        if !self.is_voter() || !electorate.reached(|node| candidate.gathering.has_promised(node)) {
             return;
         }
         match candidate.gathering.teacher(self.log.chosen_through()) {

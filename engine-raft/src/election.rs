@@ -74,7 +74,7 @@ impl Raft {
     /// Whether this node is a quorum by itself: then it asks nobody, and campaigns at once, unless it hears a leader: one
     /// that it is about to be left by has yet to hand over.
     pub(crate) fn decides_alone(&self) -> bool {
-        self.quorums().reached(|node| node == self.config.node)
+        self.is_voter() && self.quorums().reached(|node| node == self.config.node)
     }
 
     /// Asks the voters whether a campaign would succeed, so that a node that was cut off disturbs nobody (thesis §9.6).

@@ -94,8 +94,8 @@ impl Raft {
     /// Whether it may *vote* is another question, and is never asked: a candidate may know of a membership in which this
     /// node votes while this node does not know of it yet, and its vote is as good as its durable state (thesis §4.2.1).
     pub(crate) fn is_voter(&self) -> bool {
-        let me = self.config.node;
-        self.membership.is_voter(me) || self.log.members().iter().any(|members| members.is_voter(me))
+        let votes = |members: &Arc<Membership>| self.config.votes_among(members);
+        votes(&self.membership) || self.log.members().iter().any(votes)
     }
 
     /// Whether a change of members is under way.

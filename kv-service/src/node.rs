@@ -229,6 +229,7 @@ fn start_replica(
 ) -> Result<Replica, ServiceError> {
     let engine = EngineConfig {
         node: config.node,
+        store: Some(store.stamp().store),
         boot: store.stamp().boots,
         seed: config.seed.unwrap_or_else(chance::number),
         timing: config.timing.clone(),

@@ -69,7 +69,7 @@ fn recover(
     let mut machine = Counter::default();
     machine.applied.position = applied;
     let (timing, limits) = (Timing::default(), Limits::default());
-    let config = EngineConfig { node: NodeId(1), boot: 1, seed: 1, timing, limits };
+    let config = EngineConfig { node: NodeId(1), store: None, boot: 1, seed: 1, timing, limits };
     let core =
         replica::recover::<Told, _, _>(config, Membership::default(), log, &machine, installed, MonoTime::default());
     core.map(|core| core.engine().0.clone())

@@ -42,7 +42,14 @@ fn start_over(
     let machine = KvMachine::open(tables.clone()).unwrap();
     let member = Member { address: "nowhere:0".into(), store: StoreId(1) };
     let config = ReplicaConfig {
-        engine: EngineConfig { node, boot: 1, seed: 1, timing: Timing::default(), limits: Limits::default() },
+        engine: EngineConfig {
+            node,
+            store: None,
+            boot: 1,
+            seed: 1,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        },
         founders: Membership::of_voters([(node, member)]),
         requests_max: 1024,
         snapshots,

@@ -148,7 +148,7 @@ impl<P: Protocol> World<P> {
     /// How it came that the node may serve a read. Among several nodes, one that has heard from nobody since it was asked
     /// has asked nobody: it served by a lease.
     fn means(&self, node: NodeId, reading: &Reading) -> Means {
-        let is_alone = self.nodes.len() == 1;
+        let is_alone = self.status(node).is_none_or(|status| status.membership.all_voters().count() == 1);
         let heard = self.process(node).map_or(0, |process| process.heard);
         match reading.mode {
             ReadMode::Lease if heard == reading.heard && !is_alone => Means::Lease,

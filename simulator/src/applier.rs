@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus_api::{Input, NodeId, SharedEntry, SnapshotManifest};
+use consensus_api::membership::VOID_REPLY;
+use consensus_api::{Input, NodeId, Payload, SharedEntry, SnapshotManifest, StateMachine};
 
 use crate::agenda::Task;
 use crate::answers::Answer;
@@ -13,7 +14,7 @@ use crate::checks::Violation;
 use crate::plan::Moment;
 use crate::protocol::Protocol;
 use crate::trace::Happening;
-use crate::world::World;
+use crate::world::{World, disks};
 
 /// Tables are compared after each application that ends at a multiple of this, and now and then besides: a hash over
 /// all of them each time would be most of the work.
@@ -49,9 +50,8 @@ pub(crate) fn next_job(jobs: &mut VecDeque<Job>, own: u64) -> Option<Job> {
 
 impl<P: Protocol> World<P> {
     pub(crate) fn hand_over(&mut self, id: NodeId, entries: Vec<SharedEntry>) -> Result<(), Violation> {
-        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        self.checks.committed((id, &node.disk), &entries, &disks)?;
+        self.checks.committed((id, &node.disk), &entries, &disks(&self.nodes))?;
         self.note(Happening::Committed(id, entries.clone()));
         let Some(process) = self.process_mut(id) else { return Ok(()) };
         process.desk.policy.count(&entries);
@@ -104,6 +104,7 @@ impl<P: Protocol> World<P> {
             process.apply(&entries).map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         let Some(through) = entries.last().map(|entry| entry.index) else { return Ok(()) };
         self.checks.applied(id, &entries)?;
+        self.check_members(id, &entries, &replies)?;
         for news in self.checks.replied(id, &entries, &replies)? {
             self.note(Happening::Session(id, news));
         }
@@ -119,6 +120,21 @@ impl<P: Protocol> World<P> {
         let boot = self.feed(id, Input::Applied { through });
         self.keep_time(id);
         boot.map_or(Ok(()), |boot| self.settle_soon(id, boot))
+    }
+
+    /// Where entries name members, the tables name those that all tables do.
+    fn check_members(&mut self, id: NodeId, entries: &[SharedEntry], replies: &[Bytes]) -> Result<(), Violation> {
+        let names = |entry: &SharedEntry| matches!(entry.payload, Payload::Membership { .. });
+        if !entries.iter().any(names) {
+            return Ok(());
+        }
+        let Some(state) = self.process(id).and_then(|process| process.machine.applied().ok()) else { return Ok(()) };
+        for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| names(entry)) {
+            let is_void = reply.as_ref() == VOID_REPLY;
+            self.checks.named(id, entry.index, is_void)?;
+            self.note(Happening::Named(id, entry.clone(), is_void));
+        }
+        self.checks.members_at(id, &state)
     }
 
     /// As the applier does: the clients first, one by one, and then the engine. True where a crash comes between.

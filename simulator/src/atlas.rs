@@ -2,14 +2,15 @@
 //! promise to survive, and a run that gets stuck is blamed on the engine only where a quorum could exist.
 //!
 //! Both protocols survive the loss of a minority's disks, and crashes of everybody at once. A disk that is wiped or
-//! damaged is lost: the node must not count again, for what it had promised is gone.
+//! damaged is lost: the node must not count again, for what it had promised is gone. While the members change, that is so
+//! for each configuration that has a say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use consensus_api::NodeId;
-use consensus_api::quorum::majority;
 use consensus_api::random::SeededRandom;
+use consensus_api::{Membership, NodeId};
 
 /// Why a node is beyond repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,30 +24,53 @@ pub enum Loss {
 /// What stands and what does not.
 #[derive(Clone, Debug, Default)]
 pub struct Atlas {
-    nodes: BTreeSet<NodeId>,
+    deciding: Vec<Arc<Membership>>,
     lost: BTreeMap<NodeId, Loss>,
     down: BTreeSet<NodeId>,
 }
 
 impl Atlas {
-    /// All nodes stand.
-    pub fn new(nodes: impl IntoIterator<Item = NodeId>) -> Atlas {
-        Atlas { nodes: nodes.into_iter().collect(), ..Atlas::default() }
+    /// The founders decide, and all stand.
+    pub fn new(founders: Membership) -> Atlas {
+        Atlas { deciding: vec![Arc::new(founders)], ..Atlas::default() }
     }
 
-    /// Whether the node's loss would leave a majority that can be healed; also where it is lost already.
+    /// From now on these have a say, each by itself. Of the nodes that were lost, the ones that are whole count again.
+    pub fn decide_by(&mut self, deciding: Vec<Arc<Membership>>, whole: &[NodeId]) {
+        self.deciding = deciding;
+        self.lost.retain(|node, loss| *loss != Loss::Wiped || !whole.contains(node));
+    }
+
+    /// Whether all who have a say could decide without these.
+    fn can_spare(&self, is_spared: impl Fn(NodeId) -> bool) -> bool {
+        self.deciding.iter().all(|members| members.quorums().reached(|node| !is_spared(node)))
+    }
+
+    /// Everybody who votes.
+    fn voters(&self) -> BTreeSet<NodeId> {
+        self.deciding.iter().flat_map(|members| members.all_voters()).collect()
+    }
+
+    /// Whether the node votes for anyone who decides.
+    pub fn has_a_say(&self, node: NodeId) -> bool {
+        self.voters().contains(&node)
+    }
+
+    /// Whether the node's loss would leave a quorum that can be healed of everyone who decides; also where it is lost
+    /// already.
     pub fn may_lose_for_good(&self, node: NodeId) -> bool {
-        let others = self.nodes.iter().filter(|other| **other != node && !self.is_lost(**other)).count();
-        self.is_lost(node) || (self.nodes.contains(&node) && others >= majority(self.nodes.len()))
+        self.is_lost(node) || self.can_spare(|other| other == node || self.is_lost(other))
     }
 
     /// The node is beyond repair.
     ///
     /// # Panics
-    /// Where that would leave no majority: whoever breaks disks asks [`Atlas::may_lose_for_good`] first.
+    /// Where that would leave no quorum: whoever breaks disks asks [`Atlas::may_lose_for_good`] first.
     pub fn lose(&mut self, node: NodeId, loss: Loss) {
         assert!(self.may_lose_for_good(node), "{node} is lost beyond what can be survived: {self}");
-        self.lost.entry(node).or_insert(loss);
+        // A blank disk takes the place of a damaged one, and not the other way round.
+        let before = self.lost.entry(node).or_insert(loss);
+        *before = loss.min(*before);
     }
 
     /// The node does not run for now.
@@ -69,36 +93,40 @@ impl Atlas {
         self.lost.len()
     }
 
-    /// The nodes that can be brought back, or run.
+    /// The voters that can be brought back, or run.
     pub fn healable(&self) -> Vec<NodeId> {
-        self.nodes.iter().copied().filter(|node| !self.is_lost(*node)).collect()
+        self.voters().into_iter().filter(|node| !self.is_lost(*node)).collect()
     }
 
-    /// A smallest majority of the nodes that can be brought back; the seed decides which. `None` where too few are left.
+    /// No more nodes that can be brought back than it takes to decide; the seed decides which. `None` where too few are
+    /// left.
     pub fn majority_to_repair(&self, seed: u64) -> Option<BTreeSet<NodeId>> {
         let mut random = SeededRandom::new(seed);
-        let mut healable = self.healable();
-        while healable.len() > majority(self.nodes.len()) {
-            healable.swap_remove(random.below(healable.len() as u64) as usize);
+        let mut undecided = self.healable();
+        let mut majority: BTreeSet<NodeId> = undecided.iter().copied().collect();
+        while !undecided.is_empty() {
+            let node = undecided.swap_remove(random.below(undecided.len() as u64) as usize);
+            if self.can_spare(|other| other == node || !majority.contains(&other)) {
+                majority.remove(&node);
+            }
         }
-        self.quorum_possible().then(|| healable.into_iter().collect())
+        self.quorum_possible().then_some(majority)
     }
 
-    /// Whether a quorum of nodes could exist once everything that can be healed is healed.
+    /// Whether everyone who decides could, once everything that can be healed is healed.
     pub fn quorum_possible(&self) -> bool {
-        self.healable().len() >= majority(self.nodes.len())
+        self.can_spare(|node| self.is_lost(node))
     }
 
-    /// Whether a quorum of nodes runs now.
+    /// Whether everyone who decides can now.
     pub fn quorum_up(&self) -> bool {
-        let up = self.healable().into_iter().filter(|node| !self.down.contains(node)).count();
-        up >= majority(self.nodes.len())
+        self.can_spare(|node| self.is_lost(node) || self.down.contains(&node))
     }
 }
 
 impl fmt::Display for Atlas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "of {} nodes", self.nodes.len())?;
+        write!(f, "of {} nodes", self.voters().len())?;
         for (node, loss) in &self.lost {
             let loss = if *loss == Loss::Wiped { "wiped" } else { "damaged" };
             write!(f, ", {node} is {loss}")?;
@@ -114,10 +142,14 @@ impl fmt::Display for Atlas {
 mod tests {
     #![allow(clippy::expect_used)]
 
+    use consensus_api::{Member, StoreId};
+
     use super::*;
 
     fn atlas(nodes: u64) -> Atlas {
-        Atlas::new((1..=nodes).map(NodeId))
+        Atlas::new(Membership::of_voters(
+            (1..=nodes).map(|node| (NodeId(node), Member { address: String::new(), store: StoreId(1) })),
+        ))
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod agreement;
 mod ballots;
 mod chain;
 mod chosen;
+mod configurations;
 mod digests;
 mod durability;
 mod installation;
@@ -22,7 +23,7 @@ mod vouching;
 use bytes::Bytes;
 use consensus_api::{
     AppliedState, Ballot, EngineStatus, Entry, LogIndex, LogPosition, LogStore, Membership, NodeId, Refusal, RequestId,
-    SharedEntry, SnapshotManifest, Write, WriteId,
+    SharedEntry, SnapshotManifest, StoreId, Write, WriteId,
 };
 
 use crate::disk::Disk;
@@ -33,6 +34,7 @@ use agreement::Agreement;
 use ballots::Ballots;
 use chain::Chain;
 use chosen::Chosen;
+use configurations::Configurations;
 use digests::Digests;
 use durability::Durability;
 use installation::Installation;
@@ -215,6 +217,24 @@ pub enum Violation {
         /// What is wrong with it.
         what: String,
     },
+    /// Somebody goes by other members than those in force, or acts as a voter and is none.
+    #[error("members: node {node} {what}, at {index}")]
+    Members {
+        /// Who.
+        node: NodeId,
+        /// Up to where it has applied or knows what is committed, or where the entry stands.
+        index: LogIndex,
+        /// What it does.
+        what: String,
+    },
+    /// A slot is filled before it is known who decides on it.
+    #[error("members: node {node} accepts {index} before it is settled who decides there")]
+    TooEarly {
+        /// Who.
+        node: NodeId,
+        /// Which slot.
+        index: LogIndex,
+    },
     /// An acceptor has forgotten what it had accepted.
     #[error("accepts: node {node} {what}")]
     Accepts {
@@ -307,6 +327,7 @@ pub(crate) struct Checks {
     muted: bool,
     agreement: Agreement,
     chosen: Chosen,
+    configurations: Configurations,
     chain: Chain,
     durability: Durability,
     vouching: Vouching,
@@ -323,15 +344,23 @@ pub(crate) struct Checks {
     digests: Digests,
 }
 
-/// A disk and whose it is.
-pub(crate) type OwnedDisk<'a> = (NodeId, &'a Disk);
+/// A disk of the moment, and whose it is.
+pub(crate) type OwnDisk<'a> = (NodeId, &'a Disk);
+
+/// A node, and the disk that it is known by.
+pub(crate) type Identity = (NodeId, StoreId);
+
+/// A disk, whose it is or was, and what it is known by.
+pub(crate) type OwnedDisk<'a> = (Identity, &'a Disk);
 
 impl Checks {
-    pub(crate) fn new(round_is_epoch: bool) -> Checks {
+    /// The founders are these, and of Multi-Paxos' slots so many may be open.
+    pub(crate) fn new(round_is_epoch: bool, founders: Membership, window: u64) -> Checks {
         Checks {
             muted: false,
             agreement: Agreement::default(),
             chosen: Chosen::new(round_is_epoch),
+            configurations: Configurations::new(round_is_epoch, founders, window),
             chain: Chain::default(),
             durability: Durability,
             vouching: Vouching::new(round_is_epoch),
@@ -362,7 +391,7 @@ impl Checks {
     /// A node runs again: what it remembered in memory alone is gone, what it wrote is not.
     pub(crate) fn started(
         &mut self,
-        (node, disk): OwnedDisk<'_>,
+        (node, disk): OwnDisk<'_>,
         status: &EngineStatus,
         applied: LogIndex,
     ) -> Result<(), Violation> {
@@ -375,7 +404,7 @@ impl Checks {
     }
 
     /// A start goes on with what its disk holds above the base, as after an installation: it may be one that it ends.
-    fn kept_by_recovery(&mut self, (node, disk): OwnedDisk<'_>, after: LogIndex) -> Result<(), Violation> {
+    fn kept_by_recovery(&mut self, (node, disk): OwnDisk<'_>, after: LogIndex) -> Result<(), Violation> {
         let base = disk.base();
         let entries = disk.durable_entries();
         let before = entries.last().map_or(base.index, |entry| entry.index);
@@ -399,34 +428,86 @@ impl Checks {
         self.ballots.wiped(node);
         self.log_matching.wiped(node);
         self.accepts.wiped(node);
+        self.configurations.wiped(node);
+    }
+
+    /// Who decides where.
+    pub(crate) fn configurations(&self) -> &Configurations {
+        &self.configurations
+    }
+
+    /// What is chosen at an index.
+    pub(crate) fn chosen_at(&self, index: LogIndex) -> Option<&SharedEntry> {
+        self.chosen.at(index)
+    }
+
+    /// A node begins with tables that say this.
+    pub(crate) fn begins_with(&mut self, (node, disk): OwnDisk<'_>, state: &AppliedState) -> Result<(), Violation> {
+        self.configurations.begins_with(node, state, &disk.durable_entries());
+        self.members_at(node, state)
+    }
+
+    /// A node's tables say this.
+    pub(crate) fn members_at(&self, node: NodeId, state: &AppliedState) -> Result<(), Violation> {
+        self.tell(self.configurations.tables(node, state))
+    }
+
+    /// A node has applied an entry that names members, and says whether it is void.
+    pub(crate) fn named(&self, node: NodeId, index: LogIndex, is_void: bool) -> Result<(), Violation> {
+        self.tell(self.configurations.applied(node, index, is_void))
+    }
+
+    /// A node gives a vote or a promise.
+    pub(crate) fn voted(&self, voter: Identity) -> Result<(), Violation> {
+        self.tell(self.configurations.voted(voter))
+    }
+
+    /// A node's engine hands a write out. Where a leader changes its members by it, those count from now on who have what
+    /// it has sent before.
+    pub(crate) fn logs(
+        &mut self,
+        (node, _): Identity,
+        write: &Write,
+        disks: &[OwnedDisk<'_>],
+    ) -> Result<(), Violation> {
+        let Some(term) = self.configurations.logs(node, write) else { return Ok(()) };
+        let found = self.chosen.counted_anew(term, &mut self.configurations, disks);
+        self.tell(found)
     }
 
     /// A node has taken inputs in and handed its effects out.
     pub(crate) fn stepped(&mut self, node: NodeId, status: &EngineStatus) -> Result<(), Violation> {
         let found = self.leadership.stepped(node, status).and_then(|()| self.ballots.stepped(node, status));
+        let found = found.and(self.configurations.stepped(node, status));
         self.tell(found)
     }
 
     /// A node's disk has performed writes.
-    pub(crate) fn written(&mut self, node: NodeId, writes: &[Write], disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
-        let found = writes.iter().try_for_each(|write| self.written_one(node, write, disks));
+    pub(crate) fn written(
+        &mut self,
+        owner: Identity,
+        writes: &[Write],
+        disks: &[OwnedDisk<'_>],
+    ) -> Result<(), Violation> {
+        let found = writes.iter().try_for_each(|write| self.written_one(owner, write, disks));
         self.tell(found)
     }
 
-    fn written_one(&mut self, node: NodeId, write: &Write, disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
+    fn written_one(&mut self, owner: Identity, write: &Write, disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
+        let (node, _) = owner;
         self.ballots.written(node, write)?;
-        self.chosen.written(node, self.ballots.on_disk(node), write, disks)?;
+        self.chosen.written(owner, self.ballots.on_disk(node), write, (&mut self.configurations, disks))?;
         self.log_matching.written(node, write)?;
         if !self.round_is_epoch {
             self.accepts.written(node, write)?;
         }
-        self.durability.written(write, self.agreement.committed(), disks)
+        self.durability.written(write, self.agreement.committed(), (&self.configurations, disks))
     }
 
     /// A message leaves, of a node that knows everything up to `commit` to be committed.
     pub(crate) fn sent(
         &mut self,
-        own: OwnedDisk<'_>,
+        own: OwnDisk<'_>,
         commit: LogIndex,
         vouched: &Vouched,
         carried: Option<&Carried<'_>>,
@@ -442,7 +523,7 @@ impl Checks {
     /// A node hands committed entries to its state machine.
     pub(crate) fn committed(
         &mut self,
-        own: OwnedDisk<'_>,
+        own: OwnDisk<'_>,
         entries: &[SharedEntry],
         disks: &[OwnedDisk<'_>],
     ) -> Result<(), Violation> {
@@ -452,7 +533,7 @@ impl Checks {
 
     fn committed_one(
         &mut self,
-        own: OwnedDisk<'_>,
+        own: OwnDisk<'_>,
         entry: &SharedEntry,
         disks: &[OwnedDisk<'_>],
     ) -> Result<(), Violation> {
@@ -460,7 +541,7 @@ impl Checks {
         self.durability.handed_out(own, entry)?;
         if is_new {
             self.chosen.committed(own.0, entry)?;
-            self.durability.on_a_quorum(entry, disks)?;
+            self.durability.on_a_quorum(entry, (&self.configurations, disks))?;
             self.requests.committed(entry)?;
         }
         Ok(())
@@ -489,21 +570,21 @@ impl Checks {
         Ok(news)
     }
 
-    /// A snapshot has taken the place of a node's tables; `members` they are.
+    /// A snapshot has taken the place of a node's tables.
     pub(crate) fn installed(
         &mut self,
         node: NodeId,
         manifest: &SnapshotManifest,
         state: &AppliedState,
-        members: &Membership,
     ) -> Result<(), Violation> {
         let chain = self.chain.installed(node, state.position.index);
-        let found = chain.and(self.installation.installed(node, manifest, state, members));
+        let members = self.configurations.applied_at(state.position.index);
+        let found = chain.and(self.installation.installed(node, manifest, state, &members));
         self.tell(found)
     }
 
     /// A node's log was trimmed.
-    pub(crate) fn trimmed(&mut self, own: OwnedDisk<'_>, trim: &Trim) -> Result<(), Violation> {
+    pub(crate) fn trimmed(&mut self, own: OwnDisk<'_>, trim: &Trim) -> Result<(), Violation> {
         let base = own.1.base();
         self.accepts.trimmed(own.0, base.index);
         if trim.is_installation() {
@@ -514,8 +595,9 @@ impl Checks {
     }
 
     /// A node's engine hears now of the installation that its log was trimmed for; its next write is `next`.
-    pub(crate) fn heard_of_installation(&mut self, node: NodeId, next: WriteId) {
+    pub(crate) fn heard_of_installation(&mut self, node: NodeId, next: WriteId, state: &AppliedState) {
         self.log_matching.heard_of_installation(node, next);
+        self.configurations.installed(node, state);
     }
 
     /// The engine has heard of an installation.

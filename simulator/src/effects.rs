@@ -10,11 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Input, LogStore, Membership, NodeId, Outgoing, ReadBack, Refused, RequestId, Role, RoleChange, SendSnapshot,
-    SharedEntry, StateMachine, Write, codec,
+    SharedEntry, StateMachine, StoreId, Write, codec,
 };
 use replica::core::Outlet;
 
@@ -22,11 +21,10 @@ use crate::agenda::Task;
 use crate::answers::Answer;
 use crate::checks::Violation;
 use crate::network::{Fate, SpanUs};
-use crate::node::Node;
 use crate::plan::Moment;
 use crate::protocol::Protocol;
 use crate::trace::{Happening, Lost, Parcel};
-use crate::world::World;
+use crate::world::{World, disks};
 
 impl<P: Protocol> World<P> {
     /// Gives a running node an input, and hands its effects out, now or a little later with those of more inputs.
@@ -99,7 +97,19 @@ impl<P: Protocol> World<P> {
             let what = format!("is {:?} of {:?}, but has not said so", status.role, status.leader);
             return Err(Violation::Engine { node: id, what });
         }
-        self.checks.stepped(id, &status)
+        self.checks.stepped(id, &status)?;
+        self.note_settled();
+        Ok(())
+    }
+
+    /// Tells of each change of members, once it is settled.
+    fn note_settled(&mut self) {
+        while let Some(pair) = self.checks.configurations().chain().get(self.settled_noted..self.settled_noted + 2) {
+            let (before, after) = (&pair[0].1, pair[1].1.clone());
+            let promoted = after.voters.intersection(&before.learners).count();
+            self.settled_noted += 1;
+            self.note(Happening::Settled(after, promoted));
+        }
     }
 
     fn send(&mut self, from: NodeId, outgoing: Outgoing<P::Message>) -> Result<(), Violation> {
@@ -107,9 +117,12 @@ impl<P: Protocol> World<P> {
         if let Some((node, status)) = self.nodes.get(&from).and_then(|node| Some((node, node.status()?))) {
             let (vouched, carried) = (P::vouched(&message), P::carried(&message));
             self.checks.sent((from, &node.disk), status.commit_index, &vouched, carried.as_ref())?;
+            if P::is_vote(&message) {
+                self.checks.voted((from, node.store))?;
+            }
         }
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
-        let parcel = Parcel { from, to, lane, message: Arc::new(message) };
+        let parcel = Parcel { from, to, lane, stores: self.connected(from, to), message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::NotDelivered(parcel, Lost::OnTheWay),
             Fate::NoRoom => Happening::NotDelivered(parcel, Lost::NoRoom),
@@ -125,13 +138,13 @@ impl<P: Protocol> World<P> {
     }
 
     pub(crate) fn deliver(&mut self, parcel: Parcel<P::Message>) -> Result<(), Violation> {
-        let Parcel { from, to, lane, .. } = parcel;
+        let Parcel { from, to, lane, stores, .. } = parcel;
         if self.network.is_clogged(from, to) {
             self.agenda.keep((from, to), Task::Deliver(parcel));
             return Ok(());
         }
         self.network.left(from, to, lane);
-        if let Some(why) = self.why_not_delivered(from, to) {
+        if let Some(why) = self.why_not_delivered((from, to), stores) {
             self.note(Happening::NotDelivered(parcel, why));
             return Ok(());
         }
@@ -151,22 +164,14 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    pub(crate) fn why_not_delivered(&self, from: NodeId, to: NodeId) -> Option<Lost> {
+    pub(crate) fn why_not_delivered(&self, (from, to): (NodeId, NodeId), stores: (StoreId, StoreId)) -> Option<Lost> {
         if self.network.is_cut(from, to) {
             return Some(Lost::OnTheWay);
         }
-        if !self.admits(from, to) {
+        if self.stores(from, to) != stores || !self.admits(from, to) {
             return Some(Lost::Stranger);
         }
         self.process(to).is_none().then_some(Lost::NobodyThere)
-    }
-
-    /// In service both ends know each other's store id, from the log or from the first contact: a node that comes with
-    /// another one, as after its disk was wiped, is neither heard nor talked to.
-    fn admits(&self, from: NodeId, to: NodeId) -> bool {
-        let is_stranger =
-            |id| self.nodes.get(&id).is_some_and(Node::is_stranger) && !is_planted(Bug::WipedDiskAdmitted);
-        !is_stranger(from) && !is_stranger(to)
     }
 
     /// How long a piece of the node's own work takes.
@@ -175,12 +180,14 @@ impl<P: Protocol> World<P> {
         slowed(self.config.local, times, &mut self.random)
     }
 
-    fn begin_write(&mut self, id: NodeId, write: Write) {
+    fn begin_write(&mut self, id: NodeId, write: Write) -> Result<(), Violation> {
         self.note(Happening::Wrote(id, write.clone()));
+        self.checks.logs(self.identity(id), &write, &disks(&self.nodes))?;
         if let Some(process) = self.process_mut(id) {
             process.queue(write);
         }
         self.begin_sync(id);
+        Ok(())
     }
 
     /// One sync is in progress at a time, for all the writes that wait when it begins.
@@ -240,8 +247,7 @@ impl<P: Protocol> World<P> {
     }
 
     pub(crate) fn check_written(&mut self, id: NodeId, writes: &[Write]) -> Result<(), Violation> {
-        let disks: Vec<_> = self.nodes.values().map(|node| (node.id, node.counted_disk())).collect();
-        self.checks.written(id, writes, &disks)
+        self.checks.written(self.identity(id), writes, &disks(&self.nodes))
     }
 
     fn begin_read_back(&mut self, id: NodeId, wanted: ReadBack) {
@@ -310,12 +316,16 @@ impl<P: Protocol> Outlet<P::Message> for Hands<'_, P> {
         if change.role == Role::Leader { self.moment(Moment::NextElected) } else { Ok(()) }
     }
 
-    fn change_contacts(&mut self, _contacts: &Membership) -> Result<(), Stop> {
+    fn change_contacts(&mut self, contacts: &Membership) -> Result<(), Stop> {
+        if let Some(process) = self.world.process_mut(self.id) {
+            process.standing.change(contacts);
+        }
+        self.world.note(Happening::Contacts(self.id, contacts.members.keys().copied().collect()));
         Ok(())
     }
 
     fn write(&mut self, write: Write) -> Result<(), Stop> {
-        self.world.begin_write(self.id, write);
+        self.world.begin_write(self.id, write)?;
         self.moment(Moment::NextWriteBegun)
     }
 

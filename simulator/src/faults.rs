@@ -64,6 +64,9 @@ impl<P: Protocol> World<P> {
         }
         self.check_written(id, &writes[..kept])?;
         self.note(Happening::Crashed { node: id, lost: writes.len() - kept, kept });
+        if self.is_change_under_way_with(id) {
+            self.note(Happening::ChangeInterrupted(id));
+        }
         let found = fates.iter().filter(|fate| **fate != Fate::Missing).count();
         if found > kept {
             self.note(Happening::TailCut { node: id, found, kept });

@@ -112,6 +112,9 @@ impl<P: Protocol> World<P> {
         let Some(target) = planned.fault.target() else {
             return self.begin(planned, None);
         };
+        if planned.fault.kind().is_for_good() {
+            self.update_atlas();
+        }
         for node in self.candidates(planned, target) {
             if planned.fault.stops() && !self.is_free(node) {
                 self.bring_back(node)?;

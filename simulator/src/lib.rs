@@ -32,6 +32,8 @@ pub mod linearizability;
 pub mod model;
 mod network;
 mod node;
+pub mod operator;
+mod orders;
 pub mod plan;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
@@ -40,6 +42,7 @@ pub mod protocol;
 pub mod schedule;
 pub mod script;
 mod snapshots;
+mod standing;
 pub mod trace;
 pub mod transcript;
 pub mod world;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus_api::{
     EngineConfig, EngineStatus, LogIndex, Membership, MonoTime, NodeId, ReadBack, RequestId, Role, SharedEntry,
-    SnapshotStore, StateMachine, Tables, Write, WriteId, codec,
+    SnapshotStore, StateMachine, StoreId, Tables, Write, WriteId, codec,
 };
 use kv_machine::{KvMachine, MemorySnapshots, MemoryTables, schema};
 use replica::SnapshotSettings;
@@ -15,11 +15,13 @@ use replica::core::Core;
 
 use crate::agenda::Task;
 use crate::applier::Job;
+use crate::checks::Identity;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::inflict::Armed;
 use crate::protocol::Protocol;
 use crate::snapshots::{Desk, WantedTrim};
+use crate::standing::Standing;
 
 /// One node of the world.
 #[derive(Debug)]
@@ -31,8 +33,10 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) tables: Arc<MemoryTables>,
     /// On the same disk.
     pub(crate) snapshots: Arc<MemorySnapshots>,
-    /// The disk that its peers know it by, where that one was wiped: what it promised there still binds the others.
-    pub(crate) former_disk: Option<Disk>,
+    /// What its peers know its disk by. A blank one that takes the place of another has a name of its own.
+    pub(crate) store: StoreId,
+    /// The disks that were wiped: what was promised there still binds the others.
+    pub(crate) former_disks: Vec<(StoreId, Disk)>,
     pub(crate) clock: Clock,
     /// How many times as long its work and its syncs take.
     pub(crate) slowness: Slowness,
@@ -41,6 +45,14 @@ pub(crate) struct Node<P: Protocol> {
     /// The fault that waits for its moment.
     pub(crate) armed: Option<Armed>,
     pub(crate) process: Option<Process<P>>,
+}
+
+/// How far the names of one node's disks are apart.
+const STORES_APART: u128 = 100;
+
+/// The name of the disk that a node begins with.
+pub(crate) fn first_store(id: NodeId) -> StoreId {
+    StoreId(u128::from(id.0))
 }
 
 /// How many times as long something takes.
@@ -84,6 +96,8 @@ pub(crate) struct Process<P: Protocol> {
     pub(crate) paused: bool,
     /// What came while it stood still.
     pub(crate) held: Vec<Task<P::Message>>,
+    /// With whom it is in touch.
+    pub(crate) standing: Standing,
     /// The part that it last reported.
     pub(crate) reported: (Role, Option<NodeId>),
 }
@@ -97,7 +111,8 @@ impl<P: Protocol> Node<P> {
             disk: Disk::new(),
             snapshots: Arc::new(MemorySnapshots::new(tables.clone())),
             tables,
-            former_disk: None,
+            store: first_store(id),
+            former_disks: Vec::new(),
             clock,
             slowness: Slowness::NONE,
             condemned: false,
@@ -110,19 +125,17 @@ impl<P: Protocol> Node<P> {
     pub(crate) fn wipe(&mut self) {
         assert!(self.process.is_none(), "the disk of node {} is wiped under its process", self.id);
         let old = std::mem::take(&mut self.disk);
-        self.former_disk.get_or_insert(old);
+        self.former_disks.push((self.store, old));
+        self.store.0 += STORES_APART;
+        self.condemned = false;
         self.tables = Arc::default();
         self.snapshots = Arc::new(MemorySnapshots::new(self.tables.clone()));
     }
 
-    /// Whether its peers know it by another disk: they neither hear it nor talk to it.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.former_disk.is_some()
-    }
-
-    /// The disk that counts for what the cluster as a whole holds.
-    pub(crate) fn counted_disk(&self) -> &Disk {
-        self.former_disk.as_ref().unwrap_or(&self.disk)
+    /// Every disk that it has had, each with its name.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = (Identity, &Disk)> {
+        let all = self.former_disks.iter().map(|(store, disk)| (*store, disk)).chain([(self.store, &self.disk)]);
+        all.map(|(store, disk)| ((self.id, store), disk))
     }
 
     /// What this node's clock reads when the world's reads `now`.
@@ -147,10 +160,6 @@ impl<P: Protocol> Node<P> {
 
     pub(crate) fn status(&self) -> Option<EngineStatus> {
         self.process.as_ref().map(|process| process.core.engine().status())
-    }
-
-    pub(crate) fn applied(&self) -> Option<LogIndex> {
-        self.process.as_ref().map(|process| process.core.applied())
     }
 
     /// The last index that the tables hold durably.
@@ -198,6 +207,7 @@ impl<P: Protocol> Node<P> {
             read_backs: VecDeque::new(),
             paused: false,
             held: Vec::new(),
+            standing: Standing::new(&status.membership),
             reported: (status.role, status.leader),
         });
         Ok(())

@@ -19,12 +19,21 @@ pub enum Profile {
     /// Leaders read by leases: clocks disagree no more than is allowed, nodes pause past the end of a lease, elections are
     /// forced, voters restart.
     Lease,
+    /// An operator changes the members and the leader all the time, while nodes crash, links fail and disks are replaced.
+    Members,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 6] =
-        [Profile::Calm, Profile::Swarm, Profile::Disk, Profile::Partition, Profile::Clock, Profile::Lease];
+    pub const ALL: [Profile; 7] = [
+        Profile::Calm,
+        Profile::Swarm,
+        Profile::Disk,
+        Profile::Partition,
+        Profile::Clock,
+        Profile::Lease,
+        Profile::Members,
+    ];
 
     /// What a user types.
     pub const fn name(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Profile {
             Profile::Partition => "partition",
             Profile::Clock => "clock",
             Profile::Lease => "lease",
+            Profile::Members => "members",
         }
     }
 }

@@ -93,6 +93,9 @@ pub trait Protocol: Engine {
     /// What must be on the sender's disk when the message leaves.
     fn vouched(message: &Self::Message) -> Vouched;
 
+    /// Whether it is a vote or a promise: what only a voter may give.
+    fn is_vote(message: &Self::Message) -> bool;
+
     /// The log entries that it carries, if it is of a kind that does: whether or not any disk holds them yet.
     fn carried(message: &Self::Message) -> Option<Carried<'_>>;
 

@@ -60,7 +60,7 @@ impl Case {
             Profile::Partition,
             Profile::Lease,
             Profile::Clock,
-            Profile::Swarm,
+            Profile::Members,
             Profile::Calm,
         ];
         Case { seed, profile: TURNS[(seed % 8) as usize], nodes: None }
@@ -89,7 +89,7 @@ pub fn run_case<P: Protocol>(case: &Case) -> Result<Report, Box<Failure>> {
 #[cfg(feature = "planted-bugs")]
 pub fn seen_by_clients<P: Protocol>(case: &Case) -> Option<String> {
     let knobs = Knobs::draw(case);
-    let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes);
+    let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes + knobs.blank);
     let mut life = Life::<P>::new(case, &knobs, &plan, EVENTS_MAX).ok()?;
     life.world.checks.mute();
     // It may stop early, by an assertion of the engine's or without progress.
@@ -112,7 +112,7 @@ pub fn replay<P: Protocol>(case: &Case) -> (Result<Report, Box<Failure>>, Vec<St
 
 fn play<P: Protocol>(case: &Case, events_max: usize) -> (Result<Report, Box<Failure>>, Vec<String>) {
     let knobs = Knobs::draw(case);
-    let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes);
+    let plan = FaultPlan::draw(case.seed, case.profile, knobs.nodes + knobs.blank);
     let engine: EngineName = P::NAME;
     let failure = |what, events, history| {
         Box::new(Failure {

@@ -47,6 +47,9 @@ pub enum ScriptError {
     /// The script names a node that is not there.
     #[error("there is no node {0}; name one of the cluster's")]
     NoSuchNode(u64),
+    /// An operator asks the leader, and there is none.
+    #[error("nobody leads; name the node that is asked: node=1")]
+    NobodyLeads,
     /// Nothing is on its way that the command could mean.
     #[error("no such message is on its way")]
     NoSuchMessage,
@@ -123,6 +126,18 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
         Command::Read { node, .. } => {
             world.read(NodeId(*node), command.read_mode()?)?;
         }
+        Command::Members { voters, learner, node, version } => {
+            let asked = who_is_asked(world, *node)?;
+            let present = world.status(asked).map_or(0, |status| status.membership.version);
+            let ids = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<Vec<_>>();
+            let learners = learner.map(NodeId);
+            let target = world.members(version.unwrap_or(present), ids(voters), learners);
+            world.change_membership(asked, target)?;
+        }
+        Command::Transfer { to, node } => {
+            let asked = who_is_asked(world, *node)?;
+            world.transfer_leadership(asked, to.map(NodeId))?;
+        }
         Command::Deliver { .. } => {
             world.deliver_which(&command.which())?;
         }
@@ -150,6 +165,11 @@ fn act<P: Protocol>(world: &mut World<P>, command: &Command) -> Result<(), Scrip
         Command::Cluster { .. } | Command::Status | Command::Log => {}
     }
     Ok(())
+}
+
+/// The node that an operator names, or the leader.
+fn who_is_asked<P: Protocol>(world: &World<P>, named: Option<u64>) -> Result<NodeId, ScriptError> {
+    named.map(NodeId).or(world.leader()).ok_or(ScriptError::NobodyLeads)
 }
 
 /// A command that sets a key to its own name.

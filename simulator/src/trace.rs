@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use consensus_api::{
-    Lane, LogIndex, MonoTime, NodeId, Payload, ReadBack, ReadMode, Refused, RequestId, Role, RoleChange, SendSnapshot,
-    SharedEntry, Write, WriteId,
+    Lane, LogIndex, Membership, MonoTime, NodeId, Payload, ReadBack, ReadMode, Refusal, Refused, RequestId, Role,
+    RoleChange, SendSnapshot, SharedEntry, StoreId, Write, WriteId,
 };
 
 use crate::answers::Means;
@@ -26,7 +26,7 @@ pub enum Lost {
     Dropped,
     /// Too much is on its way on this link already.
     NoRoom,
-    /// One of the two has another disk than the one that the other knows it by.
+    /// One of the two has another disk than the one that the other knows it by, was removed, or neither knows the other.
     Stranger,
 }
 
@@ -39,6 +39,8 @@ pub struct Parcel<M> {
     pub to: NodeId,
     /// On which of the link's lanes.
     pub lane: Lane,
+    /// Between which disks of the two the connection was made: with another one at either end it is another connection.
+    pub stores: (StoreId, StoreId),
     /// What it says; shared by all who keep it.
     pub message: Arc<M>,
 }
@@ -46,7 +48,7 @@ pub struct Parcel<M> {
 // Derived, it would ask for messages that can be cloned.
 impl<M> Clone for Parcel<M> {
     fn clone(&self) -> Parcel<M> {
-        Parcel { from: self.from, to: self.to, lane: self.lane, message: self.message.clone() }
+        Parcel { from: self.from, to: self.to, lane: self.lane, stores: self.stores, message: self.message.clone() }
     }
 }
 
@@ -59,6 +61,16 @@ pub enum Happening<M> {
     Campaigned(NodeId),
     /// Cause: a client of the node proposed.
     Proposed(RequestId, bytes::Bytes),
+    /// Cause: an operator asks the node that its client names for other members.
+    MembersAsked(RequestId, Arc<Membership>),
+    /// Cause: an operator asks for another leader.
+    TransferAsked(RequestId, Option<NodeId>),
+    /// Effect: it is settled who the members are; so many of the voters were learners before.
+    Settled(Arc<Membership>, usize),
+    /// Cause: a member has died while a change of members was under way.
+    ChangeInterrupted(NodeId),
+    /// Cause: another leader has taken over, as an operator wanted.
+    Transferred(NodeId),
     /// Cause: a client of the node wants to read, by these means.
     ReadAsked(RequestId, ReadMode),
     /// Cause: a client of the node is content with whatever it has.
@@ -157,6 +169,10 @@ pub enum Happening<M> {
     Refused(Refused),
     /// Effect: the client may read tables that have applied up to here.
     ReadServed(RequestId, LogIndex, Means),
+    /// Effect: the node is in touch with these from now on.
+    Contacts(NodeId, Vec<NodeId>),
+    /// Effect: a node has applied an entry that names members, or is void.
+    Named(NodeId, SharedEntry, bool),
     /// Effect: what an entry meant for a session.
     Session(NodeId, SessionNews),
     /// Effect: entries are wanted from the log store.
@@ -252,6 +268,22 @@ pub struct Counts {
     pub snapshots_refused: u64,
     /// Snapshots that found no room.
     pub snapshots_without_room: u64,
+    /// Changes of members that are settled, the ways there (joint ones) not counted.
+    pub members_changed: u64,
+    /// Those ways.
+    pub members_joint: u64,
+    /// Learners that became voters.
+    pub learners_promoted: u64,
+    /// Crashes of a member while a change was under way.
+    pub changes_interrupted: u64,
+    /// Void changes of members that a node has passed over.
+    pub changes_void: u64,
+    /// Changes that were refused because others had come between.
+    pub changes_moved: u64,
+    /// Leaders that took over as was wanted.
+    pub transfers_done: u64,
+    /// Transfers of leadership of which it was told that they failed.
+    pub transfers_failed: u64,
 }
 
 impl Counts {
@@ -303,6 +335,14 @@ impl Counts {
         self.snapshots_installed += other.snapshots_installed;
         self.snapshots_refused += other.snapshots_refused;
         self.snapshots_without_room += other.snapshots_without_room;
+        self.members_changed += other.members_changed;
+        self.members_joint += other.members_joint;
+        self.learners_promoted += other.learners_promoted;
+        self.changes_interrupted += other.changes_interrupted;
+        self.changes_void += other.changes_void;
+        self.changes_moved += other.changes_moved;
+        self.transfers_done += other.transfers_done;
+        self.transfers_failed += other.transfers_failed;
     }
 
     fn count<M>(&mut self, happening: &Happening<M>) {
@@ -332,7 +372,19 @@ impl Counts {
                 self.ticks += entries.iter().filter(|entry| entry.payload == Payload::Tick).count() as u64;
             }
             Happening::Acknowledged(..) => self.acknowledged += 1,
-            Happening::Refused(_) => self.refused += 1,
+            Happening::Refused(refused) => {
+                self.refused += 1;
+                self.changes_moved += u64::from(matches!(refused.reason, Refusal::MembershipMoved { .. }));
+                self.transfers_failed += u64::from(matches!(refused.reason, Refusal::TransferFailed { .. }));
+            }
+            Happening::Settled(members, promoted) => {
+                self.members_changed += u64::from(!members.is_joint());
+                self.members_joint += u64::from(members.is_joint());
+                self.learners_promoted += *promoted as u64;
+            }
+            Happening::ChangeInterrupted(_) => self.changes_interrupted += 1,
+            Happening::Named(_, _, is_void) => self.changes_void += u64::from(*is_void),
+            Happening::Transferred(_) => self.transfers_done += 1,
             Happening::ReadServed(_, _, means) => {
                 self.reads_served += 1;
                 match means {

@@ -159,6 +159,13 @@ fn cause<P: Protocol>(happening: &Happening<P::Message>) -> Option<String> {
         Happening::Proposed(id, data) => format!("{} is asked to propose {} as {id}", id.origin, command(data)),
         Happening::ReadAsked(id, ReadMode::Index) => format!("{} is asked to read as {id}", id.origin),
         Happening::ReadAsked(id, mode) => format!("{} is asked to read as {id}, by {}", id.origin, means(*mode)),
+        Happening::MembersAsked(id, target) => {
+            format!("{} is asked for members {} as {id}", id.origin, members(target))
+        }
+        Happening::TransferAsked(id, Some(to)) => format!("{} is asked to let {to} lead, as {id}", id.origin),
+        Happening::TransferAsked(id, None) => format!("{} is asked to let another one lead, as {id}", id.origin),
+        Happening::ChangeInterrupted(node) => format!("{node} has died in the middle of a change of members"),
+        Happening::Transferred(leader) => format!("{leader} leads as was wanted"),
         Happening::ReadStale(node) => format!("{node} is asked for whatever it has"),
         Happening::Received(Parcel { from, to, message, .. }) => {
             format!("{to} receives {} from {from}", P::name(message))
@@ -222,6 +229,15 @@ fn effect<P: Protocol>(happening: &Happening<P::Message>) -> String {
             format!("{} serves read {id} at {index} by its lease", id.origin)
         }
         Happening::ReadServed(id, index, _) => format!("{} serves read {id} at {index}", id.origin),
+        Happening::Contacts(node, contacts) => {
+            format!(
+                "{node} is in touch with {}",
+                contacts.iter().map(|node| node.0.to_string()).collect::<Vec<_>>().join(",")
+            )
+        }
+        Happening::Settled(settled, _) => format!("settled: members {}", members(settled)),
+        Happening::Named(node, entry, true) => format!("{node} finds {} void", self::entry(entry)),
+        Happening::Named(node, entry, false) => format!("{node} has applied {}", self::entry(entry)),
         Happening::Session(node, news) => session(*node, news),
         Happening::ReadBackWanted(node, wanted) => format!("{node} wants {}…{} back", wanted.first, wanted.last),
         Happening::SnapshotWanted(node, wanted) => {

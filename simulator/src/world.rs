@@ -12,13 +12,15 @@
 //! hand. Crashes and cuts are in [`faults`](crate::World::crash).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use consensus_api::planted::{Bug, is_planted};
 use consensus_api::random::SeededRandom;
 use consensus_api::{
     Blob, EngineConfig, EngineStatus, Input, Limits, LogIndex, Member, Membership, MonoTime, NodeId, RequestId, Role,
-    StoreId, Timing,
+    StateMachine, StoreId, Timing,
 };
 
 use replica::SnapshotSettings;
@@ -26,12 +28,12 @@ use replica::SnapshotSettings;
 use crate::agenda::{Agenda, Place, Scope, Task};
 use crate::answers::{Answer, Reading};
 use crate::atlas::Atlas;
-use crate::checks::{Checks, Violation};
+use crate::checks::{Checks, Identity, OwnedDisk, Violation};
 use crate::clock::{Clock, PPM_MAX};
 use crate::disk::Disk;
 use crate::inflict::Afflictions;
 use crate::network::Network;
-use crate::node::{Node, Process};
+use crate::node::{Node, Process, first_store};
 use crate::protocol::Protocol;
 use crate::trace::{Counts, Happening, Trace};
 
@@ -41,8 +43,10 @@ pub use crate::network::{LinkFaults, Shape, SpanUs};
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
-    /// How many nodes, all of them voters, with ids from 1.
+    /// How many nodes found the cluster, all of them voters, with ids from 1.
     pub nodes: u64,
+    /// How many more there are, blank and not members yet.
+    pub blank: u64,
     /// Decides everything that is left to chance.
     pub seed: u64,
     /// The engines' timing.
@@ -77,6 +81,7 @@ impl Default for WorldConfig {
     fn default() -> WorldConfig {
         WorldConfig {
             nodes: 3,
+            blank: 0,
             seed: 1,
             timing: Timing::default(),
             limits: Limits::default(),
@@ -95,11 +100,31 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
+    /// How many nodes there are, members or not.
+    pub fn nodes_in_all(&self) -> u64 {
+        self.nodes + self.blank
+    }
+
+    /// Those who found the cluster.
+    pub fn founders(&self) -> Membership {
+        Membership::of_voters((1..=self.nodes).map(NodeId).map(|node| (node, member(node, first_store(node)))))
+    }
+
     /// A clock's rate, as far as leases allow: beyond the bound that they are given nothing is promised.
     pub(crate) fn within_bound(&self, ppm: i64) -> i64 {
         let bound = self.timing.lease.map_or(i64::MAX, |lease| lease.clock_drift_ppm.into());
         ppm.clamp(-bound, bound)
     }
+}
+
+/// A node as a membership names it.
+pub(crate) fn member(node: NodeId, store: StoreId) -> Member {
+    Member { address: format!("node-{node}:1"), store }
+}
+
+/// Every disk that any node has had.
+pub(crate) fn disks<P: Protocol>(nodes: &BTreeMap<NodeId, Node<P>>) -> Vec<OwnedDisk<'_>> {
+    nodes.values().flat_map(Node::disks).collect()
 }
 
 /// How much may happen within one instant before the nodes are taken for busy without end.
@@ -120,6 +145,10 @@ pub struct World<P: Protocol> {
     pub(crate) afflictions: Afflictions,
     /// What clients want to read.
     pub(crate) reading: BTreeMap<RequestId, Reading>,
+    /// The members that were ever asked for.
+    pub(crate) ordered: Vec<Arc<Membership>>,
+    /// How many changes of them are noted as settled.
+    pub(crate) settled_noted: usize,
     /// For the clients, if any listen.
     pub(crate) answers: Option<Vec<Answer>>,
     events_this_instant: u32,
@@ -140,16 +169,18 @@ impl<P: Protocol> World<P> {
     /// A world in which every node has just started from a blank disk.
     pub fn new(config: WorldConfig) -> Result<World<P>, Violation> {
         let mut random = SeededRandom::new(config.seed);
-        let ids: Vec<NodeId> = (1..=config.nodes).map(NodeId).collect();
+        let ids: Vec<NodeId> = (1..=config.nodes_in_all()).map(NodeId).collect();
         let nodes = ids.iter().map(|id| (*id, Node::new(*id, draw_clock(&config, &mut random))));
         let mut world = World {
             now: MonoTime::default(),
             nodes: nodes.collect(),
-            network: Network::new(config.nodes, config.links),
+            network: Network::new(config.nodes_in_all(), config.links),
             agenda: Agenda::new(),
-            checks: Checks::new(P::ROUND_IS_EPOCH),
+            checks: Checks::new(P::ROUND_IS_EPOCH, config.founders(), config.limits.reconfiguration_window),
             trace: Trace::new(config.trace_max),
-            atlas: Atlas::new(ids.iter().copied()),
+            atlas: Atlas::new(config.founders()),
+            ordered: Vec::new(),
+            settled_noted: 0,
             afflictions: Afflictions::default(),
             reading: BTreeMap::new(),
             answers: None,
@@ -165,9 +196,11 @@ impl<P: Protocol> World<P> {
 
     /// Starts a process on a node's disk and tables.
     pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let founders = self.founders();
+        let founders = self.config.founders();
+        let store = self.store(id).filter(|_| !is_planted(Bug::WipedDiskAdmitted));
         let config = EngineConfig {
             node: id,
+            store,
             boot: 0,
             seed: self.random.next_u64(),
             timing: self.config.timing.clone(),
@@ -180,22 +213,16 @@ impl<P: Protocol> World<P> {
         }
         self.atlas.up(id);
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        if let Some((status, applied)) = node.status().zip(node.applied()) {
-            self.checks.started((id, &node.disk), &status, applied)?;
+        if let Some((status, process)) = node.status().zip(node.process.as_ref()) {
+            self.checks.started((id, &node.disk), &status, process.core.applied())?;
+            let state = process.machine.applied();
+            let state = state.map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
+            self.checks.begins_with((id, &node.disk), &state)?;
         }
         // The last life may have ended between a snapshot and the trimming.
         self.want_trim(id)?;
         self.keep_time(id);
         self.settle(id)
-    }
-
-    /// The members for good.
-    pub(crate) fn founders(&self) -> Membership {
-        Membership::of_voters(
-            (1..=self.config.nodes).map(|node| {
-                (NodeId(node), Member { address: format!("node-{node}"), store: StoreId(u128::from(node)) })
-            }),
-        )
     }
 
     /// The time, by a clock that nobody in the world can read.
@@ -216,6 +243,25 @@ impl<P: Protocol> World<P> {
     /// What a running node's tables have applied.
     pub fn applied(&self, node: NodeId) -> Option<LogIndex> {
         self.process(node).map(|process| process.core.applied())
+    }
+
+    /// What a node's disk is known by, and whose it is.
+    pub(crate) fn identity(&self, node: NodeId) -> Identity {
+        (node, self.store(node).unwrap_or_default())
+    }
+
+    /// Between which disks a message leaves; where there is no connection, between none that are ever there.
+    pub(crate) fn connected(&self, from: NodeId, to: NodeId) -> (StoreId, StoreId) {
+        if self.admits(from, to) { self.stores(from, to) } else { (StoreId::default(), StoreId::default()) }
+    }
+
+    pub(crate) fn stores(&self, from: NodeId, to: NodeId) -> (StoreId, StoreId) {
+        (self.identity(from).1, self.identity(to).1)
+    }
+
+    /// What a node's disk is known by.
+    pub fn store(&self, node: NodeId) -> Option<StoreId> {
+        self.nodes.get(&node).map(|node| node.store)
     }
 
     /// A node's disk.

@@ -30,12 +30,14 @@ scripts![
     leader_crash_mid_replication,
     lease_ends_with_a_pause,
     lease_read_needs_no_round,
+    members_change,
     old_entries_are_not_committed_by_counting,
     old_leader_returns,
     pre_check_spares_a_working_leader,
     quorum_read_without_a_leader,
     read_needs_a_quorum,
     restart_keeps_promise,
+    transfer,
     write_waits_for_disk,
 ];
 

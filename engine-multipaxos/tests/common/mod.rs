@@ -145,7 +145,7 @@ pub fn members(voting: &[u64], learning: &[u64]) -> Membership {
 }
 
 pub fn config(id: u64) -> EngineConfig {
-    EngineConfig { node: NodeId(id), boot: 1, seed: id, timing: timing(), limits: Limits::default() }
+    EngineConfig { node: NodeId(id), store: None, boot: 1, seed: id, timing: timing(), limits: Limits::default() }
 }
 
 /// A command that was first proposed for this slot in this round by this leader.

@@ -175,7 +175,7 @@ pub fn founded(ids: &[u64]) -> AppliedMembership {
 }
 
 pub fn config(id: u64) -> EngineConfig {
-    EngineConfig { node: NodeId(id), boot: 1, seed: id, timing: timing(), limits: Limits::default() }
+    EngineConfig { node: NodeId(id), store: None, boot: 1, seed: id, timing: timing(), limits: Limits::default() }
 }
 
 pub fn entry(index: u64, term: u64, leader: u64) -> SharedEntry {

@@ -97,7 +97,14 @@ async fn start<E: Engine>(directory: &Path) -> Result<Replica, Box<dyn Error>> {
     let members = Membership::of_voters(founders);
     transport.set_cluster(cluster, &members);
     let config = ReplicaConfig {
-        engine: EngineConfig { node, boot: stamp.boots, seed: 1, timing: Timing::default(), limits: Limits::default() },
+        engine: EngineConfig {
+            node,
+            store: None,
+            boot: stamp.boots,
+            seed: 1,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        },
         founders: members,
         requests_max: 1024,
         // The machine is in memory alone, so the log is all there is of it.

@@ -344,7 +344,14 @@ pub fn try_start(
     let node = NodeId(1);
     let member = Member { address: "nowhere:1".into(), store: StoreId(1) };
     let config = ReplicaConfig {
-        engine: EngineConfig { node, boot: 1, seed: 1, timing: Timing::default(), limits: Limits::default() },
+        engine: EngineConfig {
+            node,
+            store: None,
+            boot: 1,
+            seed: 1,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        },
         founders: Membership::of_voters([(node, member)]),
         requests_max,
         snapshots: SnapshotSettings::on_demand(),

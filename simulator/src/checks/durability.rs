@@ -1,16 +1,16 @@
 //! What is committed survives any minority of disks: from the moment that somebody takes it for committed, a quorum of
-//! disks holds the value durably, and goes on holding it (leader completeness, Raft paper §5.4; P2c, Paxos Made
-//! Simple §2.2). Disks of nodes that are down count; memory does not.
+//! those who decide there, or of those who came after them, holds the value durably, and goes on holding it (leader
+//! completeness, Raft paper §5.4; P2c, Paxos Made Simple §2.2). Disks of nodes that are down count; memory does not.
 //!
 //! One disk may well lose a committed value: a Raft straggler that received it early lets a deposed leader overwrite
 //! it, because the quorum that committed it did without the straggler. So it is the quorum that is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use consensus_api::quorum::majority;
-use consensus_api::{Entry, LogIndex, LogStore, NodeId, SharedEntry, Write};
+use consensus_api::{Entry, LogIndex, LogStore, Membership, NodeId, SharedEntry, Write};
 
-use super::{OwnedDisk, Violation, same_value};
+use super::configurations::Configurations;
+use super::{Identity, OwnDisk, OwnedDisk, Violation, same_value};
 use crate::disk::Disk;
 
 /// Keeps no state of its own: the disks are the state.
@@ -24,16 +24,26 @@ fn holds(disk: &Disk, entry: &Entry) -> bool {
 }
 
 impl Durability {
-    pub(super) fn on_a_quorum(&self, entry: &Entry, disks: &[OwnedDisk<'_>]) -> Result<(), Violation> {
-        let holders: Vec<NodeId> = disks.iter().filter(|(_, disk)| holds(disk, entry)).map(|(node, _)| *node).collect();
-        if holders.len() >= majority(disks.len()) {
+    pub(super) fn on_a_quorum(
+        &self,
+        entry: &Entry,
+        (configurations, disks): (&Configurations, &[OwnedDisk<'_>]),
+    ) -> Result<(), Violation> {
+        let holders = disks.iter().filter(|(_, disk)| holds(disk, entry)).map(|(owner, _)| *owner);
+        let holders: BTreeSet<Identity> = holders.collect();
+        let has = |members: &Membership, node: NodeId| {
+            members.members.get(&node).is_some_and(|member| holders.contains(&(node, member.store)))
+        };
+        let mut those = configurations.holding(entry.index);
+        if those.any(|members| members.quorums().reached(|node| has(members, node))) {
             return Ok(());
         }
+        let holders = holders.into_iter().map(|(node, _)| node).collect();
         Err(Violation::NotOnAQuorum { index: entry.index, holders })
     }
 
     /// A node's tables never get ahead of its own log.
-    pub(super) fn handed_out(&self, (node, disk): OwnedDisk<'_>, entry: &Entry) -> Result<(), Violation> {
+    pub(super) fn handed_out(&self, (node, disk): OwnDisk<'_>, entry: &Entry) -> Result<(), Violation> {
         if holds(disk, entry) {
             return Ok(());
         }
@@ -45,15 +55,15 @@ impl Durability {
         &self,
         write: &Write,
         committed: &BTreeMap<LogIndex, SharedEntry>,
-        disks: &[OwnedDisk<'_>],
+        those: (&Configurations, &[OwnedDisk<'_>]),
     ) -> Result<(), Violation> {
         if let Some(index) = write.remove_from {
             for entry in committed.range(index..).map(|(_, entry)| entry) {
-                self.on_a_quorum(entry, disks)?;
+                self.on_a_quorum(entry, those)?;
             }
         }
         for entry in write.entries.iter().filter_map(|entry| committed.get(&entry.index)) {
-            self.on_a_quorum(entry, disks)?;
+            self.on_a_quorum(entry, those)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! What the log has above the snapshot stays: it was vouched for. In Raft it goes where the log had another entry than
 //! the snapshot's last, and there alone (§7, "retain any following entries").
 
-use consensus_api::{AppliedState, Membership, NodeId, SnapshotManifest};
+use consensus_api::{AppliedMembership, AppliedState, NodeId, SnapshotManifest};
 
 use super::{Passage, Violation};
 
@@ -25,15 +25,15 @@ impl Installation {
         node: NodeId,
         manifest: &SnapshotManifest,
         state: &AppliedState,
-        members: &Membership,
+        members: &AppliedMembership,
     ) -> Result<(), Violation> {
         let index = manifest.position.index;
         let broken = |what: String| Err(Violation::Installation { node, index, what });
         if state.position != manifest.position || state.log_time != manifest.log_time {
             return broken(format!("is said to be {:?}, and the tables say {:?}", manifest.position, state.position));
         }
-        let named = [Some(&manifest.membership), state.membership.as_ref().map(|applied| &*applied.latest)];
-        if named.iter().any(|named| *named != Some(members)) {
+        if manifest.membership != *members.latest || state.membership.as_ref() != Some(members) {
+            let named = (&manifest.membership, &state.membership);
             return broken(format!("names the members {named:?}, and {members:?} they are"));
         }
         Ok(())

@@ -7,10 +7,11 @@ mod logs;
 mod sessions;
 mod snapshots;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus_api::engine::encode_ballot;
-use consensus_api::{Blob, LogStore, LogTime, Membership, Payload, Role, WriteId};
+use consensus_api::{Blob, LogStore, LogTime, Member, Membership, Payload, Role, WriteId};
 
 use super::*;
 
@@ -49,6 +50,21 @@ fn removal(from: u64) -> Write {
     Write { id: WriteId(2), remove_from: Some(LogIndex(from)), ..Write::default() }
 }
 
+/// The disk of a node that has had no other.
+fn owner(node: NodeId) -> Identity {
+    (node, StoreId(node.0.into()))
+}
+
+/// Of three founders.
+fn founders() -> Membership {
+    let member = |node: NodeId| (node, Member { address: format!("{node}:1"), store: owner(node).1 });
+    Membership::of_voters([ONE, TWO, THREE].map(member))
+}
+
+fn checks(round_is_epoch: bool) -> Checks {
+    Checks::new(round_is_epoch, founders(), 64)
+}
+
 /// The checks, and the three disks that they look at.
 struct Scene {
     checks: Checks,
@@ -57,11 +73,11 @@ struct Scene {
 
 impl Scene {
     fn new(round_is_epoch: bool) -> Scene {
-        Scene { checks: Checks::new(round_is_epoch), disks: std::array::from_fn(|_| Disk::new()) }
+        Scene { checks: checks(round_is_epoch), disks: std::array::from_fn(|_| Disk::new()) }
     }
 
     fn owned(disks: &[Disk; 3]) -> Vec<OwnedDisk<'_>> {
-        disks.iter().zip(1..).map(|(disk, node)| (NodeId(node), disk)).collect()
+        disks.iter().zip(1..).map(|(disk, node)| (owner(NodeId(node)), disk)).collect()
     }
 
     fn disk(&self, node: NodeId) -> &Disk {
@@ -71,7 +87,7 @@ impl Scene {
     /// The node's disk performs these writes with one sync.
     fn sync(&mut self, node: NodeId, writes: &[Write]) -> Result<(), Violation> {
         self.disk(node).write(writes).expect("memory does not fail");
-        self.checks.written(node, writes, &Scene::owned(&self.disks))
+        self.checks.written(owner(node), writes, &Scene::owned(&self.disks))
     }
 
     fn write(&mut self, node: NodeId, write: Write) -> Result<(), Violation> {
@@ -80,7 +96,7 @@ impl Scene {
 
     fn commit(&mut self, node: NodeId, entry: &SharedEntry) -> Result<(), Violation> {
         let owned = Scene::owned(&self.disks);
-        self.checks.committed(owned[node.0 as usize - 1], std::slice::from_ref(entry), &owned)
+        self.checks.committed((node, &self.disks[node.0 as usize - 1]), std::slice::from_ref(entry), &owned)
     }
 
     /// The entry is written at nodes 1 and 2, and committed by node 1.
@@ -114,14 +130,16 @@ fn status(role: Role, ballot: Ballot, commit: u64) -> EngineStatus {
         commit_index: LogIndex(commit),
         last_index: LogIndex(commit),
         base_index: LogIndex::ZERO,
-        membership: Arc::new(Membership::default()),
+        membership: Arc::new(founders()),
+        is_changing: false,
+        progress: BTreeMap::new(),
     }
 }
 
 #[test]
 fn two_leaders_of_a_round_are_one_too_many_in_raft_alone() {
     for (round_is_epoch, is_found) in [(RAFT, true), (PAXOS, false)] {
-        let mut checks = Checks::new(round_is_epoch);
+        let mut checks = checks(round_is_epoch);
         checks.stepped(ONE, &status(Role::Leader, Ballot::new(3, ONE), 0)).expect("leads");
         let second = checks.stepped(TWO, &status(Role::Leader, Ballot::new(3, TWO), 0));
         assert_eq!(second.is_err(), is_found);
@@ -131,7 +149,7 @@ fn two_leaders_of_a_round_are_one_too_many_in_raft_alone() {
 #[test]
 fn a_node_that_leads_once_more_in_the_same_ballot_after_a_restart_is_a_second_leader() {
     for round_is_epoch in [RAFT, PAXOS] {
-        let mut checks = Checks::new(round_is_epoch);
+        let mut checks = checks(round_is_epoch);
         let (ballot, blank) = (Ballot::new(3, ONE), status(Role::Follower, Ballot::ZERO, 0));
         checks.started((ONE, &Disk::new()), &blank, LogIndex::ZERO).expect("is blank");
         checks.stepped(ONE, &status(Role::Leader, ballot, 0)).expect("leads");
@@ -145,13 +163,13 @@ fn a_node_that_leads_once_more_in_the_same_ballot_after_a_restart_is_a_second_le
 #[test]
 fn a_leader_in_a_ballot_of_another_node_is_found() {
     let ballot = Ballot::new(3, TWO);
-    let found = Checks::new(PAXOS).stepped(ONE, &status(Role::Leader, ballot, 0));
+    let found = checks(PAXOS).stepped(ONE, &status(Role::Leader, ballot, 0));
     assert_eq!(found, Err(Violation::TwoLeaders { ballot, node: ONE, other: TWO }));
 }
 
 #[test]
 fn what_goes_back_is_found() {
-    let mut checks = Checks::new(RAFT);
+    let mut checks = checks(RAFT);
     checks.stepped(ONE, &status(Role::Follower, Ballot::new(3, TWO), 5)).expect("is the first");
     assert!(checks.stepped(ONE, &status(Role::Follower, Ballot::new(2, TWO), 5)).is_err());
     assert!(checks.stepped(ONE, &status(Role::Follower, Ballot::new(3, TWO), 4)).is_err());
@@ -192,7 +210,7 @@ fn a_second_vote_in_a_term_is_found_and_a_higher_ballot_of_a_round_is_not() {
 #[test]
 fn a_node_that_skips_or_repeats_an_entry_is_found() {
     for wrong in [entry(3, 1, 3), entry(1, 1, 1)] {
-        let mut checks = Checks::new(RAFT);
+        let mut checks = checks(RAFT);
         checks.applied(ONE, &[entry(1, 1, 1)]).expect("is the first");
         let found = checks.applied(ONE, &[wrong]);
         assert!(matches!(found, Err(Violation::Chain { node: ONE, .. })), "{found:?}");
@@ -201,7 +219,7 @@ fn a_node_that_skips_or_repeats_an_entry_is_found() {
 
 #[test]
 fn a_node_that_applies_another_history_is_found_and_another_ballot_is_no_other_history() {
-    let mut checks = Checks::new(PAXOS);
+    let mut checks = checks(PAXOS);
     checks.applied(ONE, &[entry(1, 1, 1), entry(2, 1, 2)]).expect("is the first");
     checks.applied(TWO, &[entry(1, 2, 1)]).expect("is the same value");
     let found = checks.applied(TWO, &[entry(2, 1, 3)]);
@@ -212,7 +230,7 @@ fn a_node_that_applies_another_history_is_found_and_another_ballot_is_no_other_h
 fn after_a_restart_a_node_goes_on_from_what_its_tables_have_applied() {
     let follower = status(Role::Follower, Ballot::ZERO, 0);
     let scene = || {
-        let mut checks = Checks::new(RAFT);
+        let mut checks = checks(RAFT);
         checks.started((ONE, &Disk::new()), &follower, LogIndex::ZERO).expect("is blank");
         checks.applied(ONE, &[entry(1, 1, 1), entry(2, 1, 2)]).expect("is the first");
         checks
@@ -255,7 +273,7 @@ fn an_acknowledgement_of_what_is_not_committed_there_is_found() {
 
 #[test]
 fn a_read_below_what_a_client_saw_before_is_found() {
-    let mut checks = Checks::new(RAFT);
+    let mut checks = checks(RAFT);
     checks.read_asked(id(1));
     checks.read_served(id(1), LogIndex(5)).expect("nothing was visible before");
     checks.read_asked(id(2));
@@ -265,7 +283,7 @@ fn a_read_below_what_a_client_saw_before_is_found() {
 
 #[test]
 fn tables_that_differ_are_found() {
-    let mut checks = Checks::new(RAFT);
+    let mut checks = checks(RAFT);
     checks.digest(ONE, LogIndex(5), [1; 32]).expect("is the first");
     checks.digest(TWO, LogIndex(6), [2; 32]).expect("stands elsewhere");
     assert!(checks.digest(TWO, LogIndex(5), [2; 32]).is_err());

@@ -7,7 +7,7 @@
 use consensus_api::{LogIndex, LogStore};
 
 use super::chosen::Chosen;
-use super::{Kept, OwnedDisk, Trim, Violation, same_value};
+use super::{Kept, OwnDisk, Trim, Violation, same_value};
 
 /// Keeps no state of its own: disk and tables are the state.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ fn still_needed(base: LogIndex, kept: &Kept) -> Option<String> {
 }
 
 impl Trimming {
-    pub(super) fn trimmed(&self, (node, disk): OwnedDisk<'_>, trim: &Trim, chosen: &Chosen) -> Result<(), Violation> {
+    pub(super) fn trimmed(&self, (node, disk): OwnDisk<'_>, trim: &Trim, chosen: &Chosen) -> Result<(), Violation> {
         let base = trim.base.index;
         let broken = |what: String| Err(Violation::Trimming { node, index: base, what });
         if base > chosen.through() {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use consensus_api::engine::decode_ballot;
 use consensus_api::{Ballot, LogIndex, LogStore, NodeId};
 
-use super::{OwnedDisk, Violation};
+use super::{OwnDisk, Violation};
 use crate::disk::Disk;
 use crate::protocol::{Carried, Held, Under, Vouched};
 
@@ -31,7 +31,7 @@ impl Vouching {
         Vouching { round_is_epoch, led: BTreeMap::new() }
     }
 
-    pub(super) fn sent(&self, (node, disk): OwnedDisk<'_>, vouched: &Vouched) -> Result<(), Violation> {
+    pub(super) fn sent(&self, (node, disk): OwnDisk<'_>, vouched: &Vouched) -> Result<(), Violation> {
         let broken = |what| Err(Violation::NotOnDisk { node, what });
         let on_disk = decode_ballot(disk.durable_hard_state().as_deref()).unwrap_or_default();
         if let Some(ballot) = vouched.ballot

@@ -40,10 +40,10 @@ pub struct Args {
     /// This seed alone
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// What kind of trouble: calm, swarm, disk, partition, clock or lease; without it, each seed has its own
+    /// What kind of trouble: calm, swarm, disk, partition, clock, lease or members; without it, each seed has its own
     #[arg(long)]
     profile: Option<Profile>,
-    /// How many nodes, 3 or 5; without it, the seed decides
+    /// How many nodes found the cluster; without it, the seed decides
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
     /// Prints everything that happens in the run of --seed

@@ -80,6 +80,19 @@ impl Totals {
             "sessions        {} opened, {} expired, {} duplicates answered, {} refused as forgotten, {} ticks",
             counts.sessions_opened, counts.sessions_expired, counts.duplicates, counts.forgotten, counts.ticks
         );
+        let _ = writeln!(
+            text,
+            "members         {} changes, {} joint ones on the way, {} interrupted by a crash, {} void, {} too late, {} learners \
+             promoted; {} transfers, {} failed",
+            counts.members_changed,
+            counts.members_joint,
+            counts.changes_interrupted,
+            counts.changes_void,
+            counts.changes_moved,
+            counts.learners_promoted,
+            counts.transfers_done,
+            counts.transfers_failed
+        );
         let _ =
             writeln!(text, "slowest return  {} ms after a majority was repaired", self.slowest_recovery.as_millis());
         let _ = write!(

@@ -77,9 +77,7 @@ impl<P: Protocol> World<P> {
     /// seed draws, and those that are lost for good as they are.
     pub fn repair(&mut self, majority: &BTreeSet<NodeId>) -> Result<(), Violation> {
         self.heal_all();
-        // A node that hears nobody asks for votes for ever. Others are deaf to it only where they ask around first and
-        // mind a leader that they hear.
-        let is_safe = self.config.timing.pre_check && self.config.timing.check_quorum;
+        let is_safe = self.is_safe_from_strays();
         let mut random = SeededRandom::new(self.config.seed ^ 0x7265_7061_6972);
         for id in self.ids() {
             let drawn = LeftBroken::draw(majority, &mut random);
@@ -92,14 +90,39 @@ impl<P: Protocol> World<P> {
         Ok(())
     }
 
-    /// Every node runs again that is not lost for good, and all is well between them; returns which they are.
+    /// A node that hears nobody asks for votes for ever. Others are deaf to it only where they ask around first and mind a
+    /// leader that they hear.
+    pub(crate) fn is_safe_from_strays(&self) -> bool {
+        self.config.timing.pre_check && self.config.timing.check_quorum
+    }
+
+    /// Every node runs again that is not lost for good, and all is well between them; who is no member does so where it
+    /// cannot disturb the others. Returns the members among them.
     pub fn repair_all(&mut self) -> Result<Vec<NodeId>, Violation> {
         self.heal_all();
-        let healable = self.atlas.healable();
-        for id in &healable {
-            self.start_again(*id)?;
+        self.update_atlas();
+        let has_a_say = self.atlas.healable();
+        for id in self.ids() {
+            if self.atlas.is_lost(id) {
+                continue;
+            }
+            if has_a_say.contains(&id) || self.settled_members().contains(id) || self.is_safe_from_strays() {
+                self.start_again(id)?;
+            } else {
+                self.stop(id)?;
+            }
         }
-        Ok(healable)
+        Ok(self.whole_members())
+    }
+
+    /// The settled members that are not lost for good.
+    pub fn whole_members(&self) -> Vec<NodeId> {
+        let members = self.settled_members();
+        let is_whole = |node: &NodeId| {
+            let is_known = members.members.get(node).is_some_and(|member| Some(member.store) == self.store(*node));
+            is_known && !self.atlas.is_lost(*node)
+        };
+        members.members.keys().copied().filter(is_whole).collect()
     }
 
     /// The node is broken in this way until it is repaired.

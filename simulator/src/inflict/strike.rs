@@ -140,7 +140,13 @@ impl<P: Protocol> World<P> {
     /// Somebody puts a blank disk in, and starts the node under its old id.
     fn wipe(&mut self, number: u64, id: NodeId) -> Result<(), Violation> {
         self.strike(number);
+        self.replace_disk(id)
+    }
+
+    /// As [`Fault::Wipe`](crate::plan::Fault::Wipe), by hand: a blank disk, which has a name of its own.
+    pub fn replace_disk(&mut self, id: NodeId) -> Result<(), Violation> {
         self.stop(id)?;
+        self.update_atlas();
         self.atlas.lose(id, Loss::Wiped);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.wipe();

@@ -142,7 +142,7 @@ fn config(node: NodeId, boot: u64) -> EngineConfig {
         check_quorum: false,
         lease: None,
     };
-    EngineConfig { node, boot, seed: 0, timing, limits: Limits::default() }
+    EngineConfig { node, store: None, boot, seed: 0, timing, limits: Limits::default() }
 }
 
 /// A node in the middle of a step.

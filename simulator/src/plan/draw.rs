@@ -92,6 +92,24 @@ const LEASE: [Offer; 9] = [
     (Kind::SnapshotCrash, 300, 2),
 ];
 
+/// What befalls a cluster whose members change.
+const MEMBERS: [Offer; 14] = [
+    (Kind::Crash, 1000, 10),
+    (Kind::CrashAll, 600, 3),
+    (Kind::TornWrite, 300, 2),
+    (Kind::Pause, 400, 3),
+    (Kind::SlowNode, 200, 1),
+    (Kind::SlowDisk, 200, 1),
+    (Kind::SyncFails, 200, 1),
+    (Kind::Partition, 700, 5),
+    (Kind::OneWayCut, 500, 4),
+    (Kind::Clog, 300, 2),
+    (Kind::Weather, 300, 2),
+    (Kind::Wipe, 300, 1),
+    (Kind::Campaign, 500, 8),
+    (Kind::SnapshotCrash, 500, 4),
+];
+
 fn menu(profile: Profile) -> &'static [Offer] {
     match profile {
         Profile::Calm => &[],
@@ -100,6 +118,7 @@ fn menu(profile: Profile) -> &'static [Offer] {
         Profile::Partition => &PARTITION,
         Profile::Clock => &CLOCK,
         Profile::Lease => &LEASE,
+        Profile::Members => &MEMBERS,
     }
 }
 
@@ -124,6 +143,7 @@ pub(super) fn promises(profile: Profile, nodes: u64) -> Vec<Promise> {
         }
         Profile::Clock => &[&[Kind::Drift], &[Kind::Pause], &[Kind::SlowNode]],
         Profile::Lease => &[&[Kind::Drift], &[Kind::Pause], &[Kind::Campaign], &[Kind::Crash]],
+        Profile::Members => &[&[Kind::Crash], &[Kind::CrashAll]],
     };
     let possible = |any: &&&'static [Kind]| any.iter().all(|kind| is_possible(*kind, nodes));
     all.iter().filter(possible).map(|any| Promise(any)).collect()

@@ -41,6 +41,10 @@ impl Protocol for MultiPaxos {
         }
     }
 
+    fn is_vote(message: &Message) -> bool {
+        matches!(message, Message::Promise(_))
+    }
+
     fn carried(message: &Message) -> Option<Carried<'_>> {
         let of = |ballot, entries| Some(Carried { ballot, prev: None, entries });
         match message {

@@ -34,6 +34,10 @@ impl Protocol for Raft {
         }
     }
 
+    fn is_vote(message: &Message) -> bool {
+        matches!(message, Message::Vote(it) if it.granted)
+    }
+
     fn carried(message: &Message) -> Option<Carried<'_>> {
         match message {
             Message::Append(it) => Some(Carried { ballot: Some(it.ballot), prev: Some(it.prev), entries: &it.entries }),

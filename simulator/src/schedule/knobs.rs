@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use consensus_api::engine::RECONFIGURATION_WINDOW;
 use consensus_api::random::SeededRandom;
 use consensus_api::{LeaseTiming, Limits, ReadMode, Timing};
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
 
 use crate::clients::{Habits, SessionHabits};
+use crate::operator::OperatorHabits;
 use crate::profile::Profile;
 use crate::schedule::Case;
 use crate::trace::Counts;
@@ -17,8 +19,12 @@ use crate::world::{LinkFaults, SpanUs, WorldConfig};
 /// Everything that differs from run to run besides chance itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knobs {
-    /// How many nodes.
+    /// How many nodes found the cluster.
     pub nodes: u64,
+    /// How many more there are, blank.
+    pub blank: u64,
+    /// What the operator is like who changes the members, if there is one.
+    pub operator: Option<OperatorHabits>,
     /// The engines' election timeout.
     pub election_timeout_ms: u64,
     /// Heartbeats in an election timeout.
@@ -57,6 +63,9 @@ pub struct Knobs {
     pub housekeep_every_ms: u64,
 }
 
+/// No world has more nodes.
+const NODES_MAX: u64 = 7;
+
 /// Something that a run must have had, and how it is counted.
 pub(super) type Demand = (&'static str, fn(&Counts) -> u64);
 
@@ -69,6 +78,8 @@ impl Knobs {
         let election_timeout_ms = 100 + random.below(200);
         let mut knobs = Knobs {
             nodes,
+            blank: 0,
+            operator: None,
             election_timeout_ms,
             heartbeats: 4 + random.below(6),
             pre_check: random.below(5) > 0,
@@ -100,7 +111,38 @@ impl Knobs {
         knobs.garbled_permille = one_of(random, [0, 0, 20, 100]);
         knobs.demands_permille = one_of(random, [0, 0, 20, 100]);
         knobs.draw_reads(random, case.profile);
+        knobs.draw_operator(random, case);
         knobs
+    }
+
+    /// Some runs have an operator, and nodes that found nothing. Not where disks are lost that a shrunken cluster could not
+    /// spare.
+    fn draw_operator(&mut self, random: &mut SeededRandom, case: &Case) {
+        let has_one = match case.profile {
+            Profile::Members => true,
+            Profile::Disk => false,
+            _ => random.below(3) == 0,
+        };
+        if !has_one {
+            return;
+        }
+        if case.profile == Profile::Members && case.nodes.is_none() {
+            self.nodes = one_of(random, [1, 1, 2, 3, 3, 3, 4, 5]);
+        }
+        let least = if self.nodes < 3 { 2 } else { 0 };
+        let most = NODES_MAX.saturating_sub(self.nodes);
+        self.blank = (least + random.below(most + 1)).min(most);
+        self.limits.reconfiguration_window = one_of(random, [1, 2, 3, 4, 8, 16]);
+        if let Some(sessions) = &mut self.habits.sessions {
+            // To wait for a session to expire takes a leader that stays.
+            sessions.naps_permille = 0;
+        }
+        let think_ms = one_of(random, [20, 100, 400]);
+        self.operator = Some(OperatorHabits {
+            think: Duration::from_millis(think_ms),
+            patience: Duration::from_millis(self.election_timeout_ms * (1 + random.below(4))),
+            wipes: random.below(2) == 0,
+        });
     }
 
     /// Leases belong to their own profile and to some of the other runs; without them the clocks of a run may do what no
@@ -140,6 +182,10 @@ impl Knobs {
         if has_quorum_reads && self.habits.read_by(ReadMode::Quorum) {
             promises.push(("read without a leader", |counts| counts.quorum_reads));
         }
+        if self.operator.is_some() {
+            promises.push(("change of members", |counts| counts.members_changed));
+            promises.push(("transfer of leadership", |counts| counts.transfers_done + counts.transfers_failed));
+        }
         if let Some(sessions) = &self.habits.sessions {
             promises.push(("session", |counts| counts.sessions_opened));
             promises.push(("duplicate that was answered from the table", |counts| counts.duplicates));
@@ -156,6 +202,7 @@ impl Knobs {
         let election_timeout = Duration::from_millis(self.election_timeout_ms);
         WorldConfig {
             nodes: self.nodes,
+            blank: self.blank,
             seed,
             timing: Timing {
                 heartbeat_interval: election_timeout / u32::try_from(self.heartbeats).unwrap_or(1),
@@ -261,7 +308,7 @@ fn limits(random: &mut SeededRandom) -> Limits {
         peer_bytes_max: one_of(random, [1000, 1 << 20]),
         peer_messages_max: one_of(random, [1, 4, 64]),
         open_entries_max: one_of(random, open_entries_max),
-        reconfiguration_window: 8,
+        reconfiguration_window: RECONFIGURATION_WINDOW,
         open_bytes_max: one_of(random, [2000, 1 << 20]),
         window_bytes_max: one_of(random, [0, 1000, 1 << 20]),
         unapplied_bytes_max: one_of(random, [200, 4000, 1 << 20]),

@@ -11,6 +11,7 @@ use super::{Case, Knobs, Operations, Report};
 use crate::checks::Violation;
 use crate::clients::{ClientError, Clients};
 use crate::linearizability::{self, Model, Outcome, Verdict};
+use crate::operator::Operator;
 use crate::plan::{FaultPlan, Planned, Promise};
 use crate::protocol::Protocol;
 use crate::trace::Counts;
@@ -30,9 +31,11 @@ const OPERATIONS_PER_TURN: usize = 25;
 /// How long a turn is.
 const TURN: Duration = Duration::from_millis(100);
 /// For how many turns what was promised and has not come about is tried again.
-const PROMISE_TURNS_MAX: u32 = 50;
+const PROMISE_TURNS_MAX: u32 = 100;
 /// How often all clients nap until a session has expired.
 const NAPS_MAX: u32 = 5;
+/// For how many election timeouts nothing may happen where all is well.
+const QUIET_TIMEOUTS: u32 = 8;
 /// How many states the search for an order may visit for one key.
 const STATES_MAX: usize = 200_000;
 
@@ -73,6 +76,7 @@ enum Act {
 pub(super) struct Life<P: Protocol> {
     pub(super) world: World<P>,
     pub(super) clients: Clients,
+    operator: Option<Operator>,
     random: SeededRandom,
     knobs: Knobs,
     plan: FaultPlan,
@@ -89,7 +93,8 @@ impl<P: Protocol> Life<P> {
         world.listen();
         Ok(Life {
             world,
-            clients: Clients::new(knobs.habits.clone(), knobs.nodes, case.seed ^ 0xc11e_4715),
+            clients: Clients::new(knobs.habits.clone(), knobs.nodes + knobs.blank, case.seed ^ 0xc11e_4715),
+            operator: None,
             random: SeededRandom::new(case.seed ^ 0x5eed_cafe),
             knobs: knobs.clone(),
             plan: plan.clone(),
@@ -107,7 +112,10 @@ impl<P: Protocol> Life<P> {
         self.suffer()?;
         let mut recovered_in = None;
         // Nobody promises anything without a quorum; but what clients have seen must still be linearizable.
-        if let Some(majority) = self.world.atlas().majority_to_repair(self.random.next_u64()) {
+        if let Some(operator) = &mut self.operator {
+            operator.stop();
+        }
+        if let Some(majority) = self.world.majority_to_repair(self.random.next_u64()) {
             recovered_in = Some(self.recover(&majority)?);
             self.converge()?;
         }
@@ -153,6 +161,8 @@ impl<P: Protocol> Life<P> {
     fn suffer(&mut self) -> Result<(), Broken> {
         let began = self.world.now();
         self.calm = self.world.counts();
+        let habits = self.knobs.operator.clone();
+        self.operator = habits.map(|habits| Operator::new(habits, began, self.random.next_u64()));
         for planned in self.plan.faults.clone() {
             self.enter(planned.at, Act::Inflict(planned));
         }
@@ -231,9 +241,11 @@ impl<P: Protocol> Life<P> {
 
     /// Everything that can be is repaired: then all nodes apply all that is committed, and every key is read at each.
     fn converge(&mut self) -> Result<(), Broken> {
-        let nodes = self.world.repair_all()?;
+        self.world.repair_all()?;
         self.acts.retain(|_, act| matches!(act, Act::Housekeep));
         self.clients.stop();
+        self.wait("a change of members that was under way does not end", |life| Ok(life.world.are_members_settled()))?;
+        let nodes = self.world.whole_members();
         let mut probes = Vec::new();
         self.wait("the nodes do not all apply what is committed", |life| {
             // A new command carries the commit index of the ones before it to those who missed it.
@@ -244,10 +256,24 @@ impl<P: Protocol> Life<P> {
         })?;
         self.clients.audit(&nodes, self.world.now());
         self.wait("not every key is read at every node", |life| Ok(life.clients.are_done()))?;
+        self.stay_calm()?;
         for node in nodes {
             self.world.compare_digest(node)?;
         }
         Ok(())
+    }
+
+    /// All is well, and stays so: whoever was removed and runs on disturbs nobody.
+    fn stay_calm(&mut self) -> Result<(), Broken> {
+        if self.knobs.operator.is_none() || !self.world.is_safe_from_strays() {
+            return Ok(());
+        }
+        let before = self.world.counts().elections;
+        self.go_on_until(self.world.now() + Duration::from_millis(self.knobs.election_timeout_ms) * QUIET_TIMEOUTS)?;
+        match self.world.counts().elections - before {
+            0 => Ok(()),
+            times => Err(Broken::NotLive(format!("where all is well somebody is elected, {times} times"))),
+        }
     }
 
     /// Since the faults began.
@@ -291,7 +317,8 @@ impl<P: Protocol> Life<P> {
     fn go_on_until(&mut self, until: MonoTime) -> Result<(), Broken> {
         loop {
             let act_due = self.acts.first_key_value().map_or(MonoTime::NEVER, |(place, _)| place.0);
-            let due = act_due.min(self.clients.wakes_at()).min(until);
+            let operator_due = self.operator.as_ref().map_or(MonoTime::NEVER, Operator::wakes_at);
+            let due = act_due.min(self.clients.wakes_at()).min(operator_due).min(until);
             self.world.run_until_answered(due)?;
             self.clients.hear(&mut self.world)?;
             let now = self.world.now();
@@ -303,6 +330,9 @@ impl<P: Protocol> Life<P> {
                 self.act(act)?;
             }
             self.clients.wake(&mut self.world)?;
+            if let Some(operator) = &mut self.operator {
+                operator.wake(&mut self.world)?;
+            }
             if now >= until {
                 return Ok(());
             }
@@ -380,7 +410,7 @@ impl<P: Protocol> Life<P> {
 
     /// How much some node has to catch up with.
     fn backlog(&self) -> u32 {
-        let ids = self.world.ids();
+        let ids = self.world.whole_members();
         let last = ids.iter().filter_map(|node| self.world.status(*node)).map(|status| status.last_index.0).max();
         let behind = |node: &NodeId| last.unwrap_or(0).saturating_sub(self.world.applied(*node).unwrap_or_default().0);
         ids.iter().map(|node| u32::try_from(behind(node)).unwrap_or(u32::MAX)).max().unwrap_or(0)

@@ -14,6 +14,12 @@ pub enum Command {
         /// How many nodes; three without it.
         #[arg(key)]
         nodes: Option<u64>,
+        /// How many more that are no members yet.
+        #[arg(key)]
+        blank: Option<u64>,
+        /// How many slots behind its own a change of members comes into force, in Multi-Paxos.
+        #[arg(key)]
+        window: Option<u64>,
         /// Whether candidates ask around first; yes without it.
         #[arg(key)]
         pre_check: Option<bool>,
@@ -62,6 +68,28 @@ pub enum Command {
         /// By which means: index (a round), lease, log or quorum; index without it.
         #[arg(key)]
         mode: Option<String>,
+    },
+    /// An operator asks for these voters, by one change: `members 1 2 3`, `members 1 2 3 learner=4`.
+    Members {
+        /// Who is to vote.
+        voters: Vec<u64>,
+        /// Who is to learn.
+        #[arg(key)]
+        learner: Option<u64>,
+        /// Which node is asked; the leader without it.
+        #[arg(key)]
+        node: Option<u64>,
+        /// The version that is to be changed; the one that this node goes by without it.
+        #[arg(key)]
+        version: Option<u64>,
+    },
+    /// An operator asks for another leader: `transfer 2`.
+    Transfer {
+        /// Which one; the most advanced voter without it.
+        to: Option<u64>,
+        /// Which node is asked; the leader without it.
+        #[arg(key)]
+        node: Option<u64>,
     },
     /// Delivers what is on its way, but not what is sent in answer: `deliver to=2 kind=Accept nth=2`.
     Deliver {
@@ -161,10 +189,13 @@ pub enum Command {
 impl Command {
     /// The new cluster that the command asks for, if it does.
     pub(super) fn new_cluster(&self) -> Option<WorldConfig> {
-        let Command::Cluster { nodes, pre_check, check_quorum, lease_ppm, window_bytes, message_bytes } = self else {
+        let Command::Cluster { nodes, blank, window, pre_check, check_quorum, lease_ppm, window_bytes, message_bytes } =
+            self
+        else {
             return None;
         };
-        let mut config = WorldConfig { nodes: nodes.unwrap_or(3), ..WorldConfig::default() };
+        let (nodes, blank) = (nodes.unwrap_or(3), blank.unwrap_or(0));
+        let mut config = WorldConfig { nodes, blank, ..WorldConfig::default() };
         config.timing = Timing {
             pre_check: pre_check.unwrap_or(true),
             check_quorum: check_quorum.unwrap_or(true),
@@ -172,6 +203,7 @@ impl Command {
             ..config.timing
         };
         let limits = &mut config.limits;
+        limits.reconfiguration_window = window.unwrap_or(limits.reconfiguration_window);
         limits.window_bytes_max = window_bytes.unwrap_or(limits.window_bytes_max);
         limits.message_bytes_max = message_bytes.unwrap_or(limits.message_bytes_max);
         Some(config)

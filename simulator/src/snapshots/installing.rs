@@ -45,12 +45,11 @@ impl<P: Protocol> World<P> {
 
     /// Goes on from the tables that were installed; true where a crash was waiting for that.
     fn go_on_from(&mut self, id: NodeId, manifest: &SnapshotManifest) -> Result<bool, Violation> {
-        let founders = self.founders();
         let Some(process) = self.process_mut(id) else { return Ok(true) };
         let state = process.machine.reopened();
         let state = state.map_err(|error| Violation::Engine { node: id, what: error.to_string() })?;
         process.epoch += 1;
-        self.checks.installed(id, manifest, &state, &founders)?;
+        self.checks.installed(id, manifest, &state)?;
         self.note(Happening::SnapshotInstalled(id, state.position.index));
         self.compare_digest(id)?;
         self.keep_time(id);

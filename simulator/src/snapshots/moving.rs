@@ -88,7 +88,7 @@ impl<P: Protocol> World<P> {
         let lane = Lane::Bulk;
         let fate = self.network.send((from, to, lane), self.now, &mut self.random);
         let words = describe(&message);
-        let parcel = Parcel { from, to, lane, message: Arc::new(message) };
+        let parcel = Parcel { from, to, lane, stores: self.connected(from, to), message: Arc::new(message) };
         let happening = match fate {
             Fate::Lost => Happening::PieceLost(from, to, words, Lost::OnTheWay),
             Fate::NoRoom => Happening::PieceLost(from, to, words, Lost::NoRoom),
@@ -118,14 +118,14 @@ impl<P: Protocol> World<P> {
     }
 
     pub(crate) fn deliver_piece(&mut self, parcel: Parcel<TransferMessage>) -> Result<(), Violation> {
-        let Parcel { from, to, lane, .. } = parcel;
+        let Parcel { from, to, lane, stores, .. } = parcel;
         if self.network.is_clogged(from, to) {
             self.agenda.keep((from, to), Task::DeliverPiece(parcel));
             return Ok(());
         }
         self.network.left(from, to, lane);
         let words = describe(&parcel.message);
-        if let Some(why) = self.why_not_delivered(from, to) {
+        if let Some(why) = self.why_not_delivered((from, to), stores) {
             self.note(Happening::PieceLost(from, to, words, why));
             return Ok(());
         }

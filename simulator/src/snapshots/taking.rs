@@ -1,7 +1,7 @@
 //! A snapshot is taken, and the log trimmed behind it: in the order of the replica's snapshots thread and of its writer.
 
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Input, LogIndex, LogPosition, LogStore, NodeId, SharedEntry, SnapshotStore};
+use consensus_api::{AppliedState, Input, LogIndex, LogPosition, LogStore, NodeId, SharedEntry, SnapshotStore};
 use replica::{trim_target, would_remove_what_is_sent};
 
 use super::{Order, Report, WantedTrim, covered, kept};
@@ -170,7 +170,11 @@ impl<P: Protocol> World<P> {
         // A Raft engine may have put another entry there, which it has yet to hand out. A Paxos slot stands by itself.
         let is_known = !process.is_unsettled || !P::ROUND_IS_EPOCH;
         let before = process.core.engine().status().last_index;
-        self.checks.heard_of_installation(id, process.next_write());
+        let next = process.next_write();
+        if let Input::SnapshotInstalled { base, log_time, membership } = &input {
+            let state = AppliedState { position: *base, log_time: *log_time, membership: Some(membership.clone()) };
+            self.checks.heard_of_installation(id, next, &state);
+        }
         self.input(id, cause, input)?;
         if is_known && let Some(after) = self.status(id).map(|status| status.last_index) {
             self.checks.went_on_after(id, &Passage { base, own: own.map(|own| own.ballot), before, after })?;

@@ -5,6 +5,7 @@ use consensus_api::Limits;
 use engine_raft::Raft;
 use simulator::faults::Survivors;
 
+use crate::stage::members::with_blank_nodes;
 use crate::stage::{FIVE, FOUR, ONE, Stage, THREE, TWO, Words, holds};
 
 stories! {
@@ -18,6 +19,8 @@ stories! {
         a_candidate_asks_nobody_before_its_epoch_is_durable,
         a_late_acknowledgement_of_an_earlier_life_counts_for_nothing,
         accepting_under_a_higher_epoch_raises_the_promise,
+        a_wiped_disk_does_not_vote_until_it_is_re_admitted,
+        a_founder_without_its_disk_does_not_found_the_cluster_again,
     }
     raft { an_entry_that_goes_and_comes_back_is_durable_by_its_latest_write }
     multi_paxos {}
@@ -267,4 +270,49 @@ fn accepting_under_a_higher_epoch_raises_the_promise<P: Words>() {
         assert_eq!(stage.on_disk(TWO, x), !survives);
         assert_eq!(stage.on_the_way(TWO, ONE, P::NACK), usize::from(survives));
     }
+}
+
+/// 3 comes back with a blank disk, and has forgotten what it promised. It votes for nobody, with 2 away, until it was removed
+/// and has come back as a learner.
+fn a_wiped_disk_does_not_vote_until_it_is_re_admitted<P: Words>() {
+    let mut stage = Stage::<P>::running_under_one(3, 1);
+    stage.append(ONE, "k", "x");
+    stage.run(1);
+    holds(stage.world.replace_disk(THREE));
+    stage.crash(TWO);
+    stage.run(6);
+    assert!(!stage.leads(ONE) && !stage.leads(THREE), "somebody leads by the vote of a disk that is gone");
+    for other in [ONE, TWO] {
+        assert_eq!(stage.received(THREE, other, P::VOTE), 0);
+    }
+
+    stage.restart(TWO);
+    stage.run(4);
+    stage.change_members(&[ONE, TWO], &[]);
+    stage.change_members(&[ONE, TWO], &[THREE]);
+    assert_eq!(stage.received(THREE, ONE, P::VOTE) + stage.received(THREE, TWO, P::VOTE), 0);
+    stage.change_members(&[ONE, TWO, THREE], &[]);
+    stage.converges(&[ONE, TWO, THREE]);
+    // Now it counts: the others are not a majority without it.
+    stage.crash(TWO);
+    stage.run(6);
+    stage.must_acknowledge(THREE);
+    assert_eq!(stage.value(THREE, "k").as_deref(), Some("x"));
+}
+
+/// 1 has founded a cluster of one, which has grown; then its disk is gone. By its founders it would be elected by itself.
+fn a_founder_without_its_disk_does_not_found_the_cluster_again<P: Words>() {
+    let mut stage = Stage::<P>::running_with(with_blank_nodes(1, 2, 4));
+    stage.run(3);
+    stage.append(ONE, "k", "x");
+    stage.change_members(&[ONE, TWO, THREE], &[]);
+    holds(stage.world.replace_disk(ONE));
+    stage.run(6);
+    assert!(!stage.leads(ONE), "1 leads a cluster that it has founded again");
+    let leader = stage.world.leader().expect("2 or 3 leads");
+    stage.must_acknowledge(leader);
+    stage.change_members(&[TWO, THREE], &[]);
+    stage.change_members(&[ONE, TWO, THREE], &[]);
+    stage.converges(&[ONE, TWO, THREE]);
+    assert_eq!(stage.value(ONE, "k").as_deref(), Some("x"));
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use consensus_api::{LeaseTiming, MonoTime, ReadMode, Timing};
+use consensus_api::{LeaseTiming, MonoTime, ReadMode, Refusal, Timing};
 use simulator::WorldConfig;
 use simulator::answers::Answer;
 use simulator::faults::Which;
 use simulator::plan::{Fault, Target};
 
-use crate::stage::{ONE, Stage, THREE, TWO, Words, election_timeouts};
+use crate::stage::{ONE, Stage, THREE, TWO, Words, election_timeouts, holds};
 
 stories! {
     both {
@@ -21,6 +21,8 @@ stories! {
         a_forced_election_waits_for_the_lease,
         voters_that_restart_stand_by_what_they_pledged,
         a_new_leader_reads_nothing_by_its_lease_before_an_entry_of_its_own_epoch_is_committed,
+        a_leader_that_hands_over_has_given_its_lease_up_and_nobody_waits_for_it,
+        a_transfer_that_fails_leaves_a_leader_that_asks_before_it_answers,
     }
     raft {}
     multi_paxos {}
@@ -240,4 +242,47 @@ fn a_new_leader_reads_nothing_by_its_lease_before_an_entry_of_its_own_epoch_is_c
     for read in [early, late] {
         assert_eq!(stage.what_was_read(read).as_deref(), Some("x"));
     }
+}
+
+/// Else its voters would owe it their patience, and the other one would be elected when the lease is over.
+fn a_leader_that_hands_over_has_given_its_lease_up_and_nobody_waits_for_it<P: Words>() {
+    let mut stage = led::<P>(leased(10_000));
+    stage.read_by(ONE, "k", ReadMode::Lease);
+    stage.run_for(Duration::from_millis(1));
+    let by_lease = stage.counts().lease_reads;
+    assert_eq!(by_lease, 1, "1 holds no lease");
+    let began = stage.world.now();
+    holds(stage.world.transfer_leadership(ONE, Some(TWO)));
+    for _ in 0..200 {
+        stage.read_by(ONE, "k", ReadMode::Lease);
+        stage.run_for(Duration::from_micros(500));
+        if stage.leads(TWO) {
+            break;
+        }
+    }
+    assert!(stage.leads(TWO) && stage.world.now().since(began) < Timing::default().election_timeout / 2);
+    assert_eq!(stage.counts().lease_reads, by_lease, "1 answers by a lease that it has given up");
+    let y = stage.append(TWO, "k", "y");
+    stage.run(1);
+    assert!(stage.acknowledged(y));
+    let read = stage.read_by(TWO, "k", ReadMode::Lease);
+    stage.run(1);
+    assert_eq!(stage.what_was_read(read).as_deref(), Some("xy"));
+}
+
+/// 2 is not there. 1 leads on, says so, and does not trust a lease that it has released its voters from.
+fn a_transfer_that_fails_leaves_a_leader_that_asks_before_it_answers<P: Words>() {
+    let mut stage = led::<P>(leased(10_000));
+    let before = stage.counts().lease_reads;
+    stage.crash(TWO);
+    let asked = holds(stage.world.transfer_leadership(ONE, Some(TWO))).expect("1 runs");
+    stage.run(3);
+    let refusals = stage.refusals();
+    let failed = Refusal::TransferFailed { to: Some(TWO) };
+    assert!(refusals.contains(&(asked, failed)), "{refusals:?}");
+    assert!(stage.leads(ONE));
+    let read = stage.read_by(ONE, "k", ReadMode::Lease);
+    stage.run(1);
+    assert_eq!(stage.what_was_read(read).as_deref(), Some("x"));
+    assert_eq!(stage.counts().lease_reads, before, "1 answers by a lease that it has given up");
 }

@@ -8,6 +8,7 @@
 //!   reads_and_clients    reads of new leaders, retries, restarts that replay, clients that give up
 //!   sessions             retries across whatever is lost, sessions that are over
 //!   leases               reads by leases: clocks, pauses, forced elections, voters that restart
+//!   membership           changes of members: too early, interrupted, void; learners; nodes that were removed
 //!   flow                 commit indexes, followers that lag, logs without a quorum
 //!   snapshots            older, doubled, damaged ones, crashes at every step of an installation
 //!   compaction           logs trimmed past what somebody needs, under load and at a takeover
@@ -39,6 +40,7 @@ mod durability;
 mod election;
 mod flow;
 mod leases;
+mod membership;
 mod reads_and_clients;
 mod sessions;
 mod snapshots;

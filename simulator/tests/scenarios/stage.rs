@@ -6,6 +6,7 @@
 //! way a property that breaks ends the story.
 
 mod asks;
+pub(crate) mod members;
 pub(crate) mod sessions;
 
 use std::ops::ControlFlow;

@@ -28,7 +28,7 @@ struct Applied {
 impl Applied {
     /// The session is open, as of 10 s.
     fn new() -> Applied {
-        let mut applied = Applied { checks: Checks::new(PAXOS), last: 0 };
+        let mut applied = Applied { checks: checks(PAXOS), last: 0 };
         let opened = applied.applies(10_000, opening(), Reply::SessionOpened { ttl_ms: 1_000 });
         assert_eq!(opened.unwrap(), [SessionNews::Opened(SESSION)]);
         applied
@@ -104,7 +104,7 @@ fn a_session_lives_as_long_as_it_may_and_no_longer() {
 
 #[test]
 fn nothing_is_carried_out_in_a_session_that_was_never_opened() {
-    let mut applied = Applied { checks: Checks::new(PAXOS), last: 0 };
+    let mut applied = Applied { checks: checks(PAXOS), last: 0 };
     applied.finds(10_000, append(1, 1), written(1), "which is not open");
 }
 

@@ -1,6 +1,6 @@
 //! What is about trimmed logs and installed snapshots.
 
-use consensus_api::{AppliedState, LogPosition, Member, SnapshotId, SnapshotManifest, StoreId};
+use consensus_api::{AppliedMembership, AppliedState, LogPosition, SnapshotId, SnapshotManifest};
 
 use super::*;
 use crate::protocol::{Held, Stretch, Under};
@@ -107,8 +107,9 @@ fn an_acceptor_that_accepts_under_a_lower_ballot_is_found() {
     assert!(matches!(scene.write(THREE, put_in(5, vec![entry(1, 4, 2)])), Err(Violation::Accepts { .. })));
 }
 
-fn members() -> Membership {
-    Membership::of_voters([(ONE, Member { address: "one".into(), store: StoreId(1) })])
+/// What tables name whose members are still the founders.
+fn named() -> Option<AppliedMembership> {
+    Some(AppliedMembership::founded(Arc::new(founders())))
 }
 
 /// Node 1 has applied three entries; node 2 installs a snapshot of that.
@@ -119,15 +120,15 @@ fn install(state: AppliedState, membership: Membership) -> Result<(), Violation>
     let position = position(3, 1);
     let log_time = LogTime::default();
     let manifest = SnapshotManifest { id: SnapshotId(1), position, log_time, membership, files: Vec::new() };
-    scene.checks.installed(TWO, &manifest, &state, &members())
+    scene.checks.installed(TWO, &manifest, &state)
 }
 
 #[test]
 fn a_snapshot_without_its_members_is_found() {
     let state = |membership| AppliedState { position: position(3, 1), membership, ..AppliedState::default() };
-    assert_eq!(install(state(Some(Arc::new(members()))), members()), Ok(()));
+    assert_eq!(install(state(named()), founders()), Ok(()));
     for (in_tables, in_manifest) in
-        [(None, members()), (Some(Arc::new(members())), Membership::default()), (None, Membership::default())]
+        [(None, founders()), (named(), Membership::default()), (None, Membership::default())]
     {
         assert!(matches!(install(state(in_tables), in_manifest), Err(Violation::Installation { .. })));
     }
@@ -135,9 +136,8 @@ fn a_snapshot_without_its_members_is_found() {
 
 #[test]
 fn a_snapshot_that_is_not_on_the_chain_is_found() {
-    let state =
-        AppliedState { position: position(4, 1), membership: Some(Arc::new(members())), ..AppliedState::default() };
-    assert!(matches!(install(state, members()), Err(Violation::Chain { .. })));
+    let state = AppliedState { position: position(4, 1), membership: named(), ..AppliedState::default() };
+    assert!(matches!(install(state, founders()), Err(Violation::Chain { .. })));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn an_installation_keeps_what_is_above_it_unless_raft_had_another_entry_at_its_e
     let went_on = |round_is_epoch, own: Option<u64>, (before, after)| {
         let own = own.map(|round| Ballot::new(round, ONE));
         let passage = Passage { base, own, before: LogIndex(before), after: LogIndex(after) };
-        Checks::new(round_is_epoch).went_on_after(ONE, &passage).is_err()
+        checks(round_is_epoch).went_on_after(ONE, &passage).is_err()
     };
     for (round_is_epoch, own, log, is_found) in [
         (RAFT, Some(1), (4, 4), true),
@@ -247,7 +247,7 @@ fn a_suffix_behind_another_boundary_is_found_once_the_engine_has_heard_of_it() {
         // That nothing is chosen here is another matter.
         let _ = scene.checks.trimmed((THREE, own), &trim);
         if hears {
-            scene.checks.heard_of_installation(THREE, WriteId(1));
+            scene.checks.heard_of_installation(THREE, WriteId(1), &AppliedState::default());
         }
         let found = scene.write(THREE, put_in(2, vec![]));
         assert_eq!(matches!(found, Err(Violation::LogsPart { .. })), is_found, "{found:?}");
@@ -267,7 +267,7 @@ fn a_removal_does_not_reach_what_a_later_snapshot_stands_for() {
         own.trim(base).expect("memory does not fail");
         // That nothing is chosen here is another matter.
         let _ = scene.checks.trimmed((THREE, own), &trim);
-        scene.checks.heard_of_installation(THREE, WriteId(1));
+        scene.checks.heard_of_installation(THREE, WriteId(1), &AppliedState::default());
     }
     let removal = Write { id: WriteId(1), remove_from: Some(LogIndex(3)), ..Write::default() };
     assert_eq!(scene.write(THREE, removal), Ok(()));
