@@ -46,8 +46,8 @@ pub(crate) enum RoleState {
         tally: Tally,
         /// Somebody in charge wants this election.
         forced: bool,
-        /// The leader that has handed over to this node.
-        released_by: Option<NodeId>,
+        /// The ballot of the leader that has handed over to this node.
+        released_by: Option<Ballot>,
         /// When to ask again.
         resend_at: MonoTime,
     },

@@ -85,6 +85,6 @@ impl Raft {
             return;
         }
         self.pledge.release(from, self.now);
-        self.campaign(true, Some(from));
+        self.campaign(true, Some(word.ballot));
     }
 }
