@@ -108,6 +108,39 @@ fn a_leader_whose_successor_does_not_take_over_goes_on_and_says_so() {
 }
 
 #[test]
+fn the_word_is_not_said_any_more_in_the_last_interval() {
+    for (millis, expected) in [(89, vec![3]), (90, vec![])] {
+        let mut node = leader();
+        node.propose(1);
+        node.transfer(2, Some(3));
+        node.tick(50);
+        node.hear(2, matched(1, 1, 2));
+        node.tick(millis - 50);
+        node.sent();
+        node.hear(3, matched(1, 1, 2));
+        assert_eq!(words(&mut node), expected, "{millis} ms after it was asked for");
+    }
+}
+
+#[test]
+fn a_successor_that_acts_late_takes_over_all_the_same() {
+    let mut cluster = Cluster::of(&[1, 2, 3], &[1, 2, 3], config);
+    cluster.elect(1);
+    cluster.node(1).transfer(1, Some(3));
+    assert_eq!(words(cluster.node(1)), [3]);
+    cluster.cut = [3].into();
+    cluster.run(110);
+    let refused = cluster.node(1).refusals().pop().unwrap();
+    assert_eq!(refused, Refusal::TransferFailed { to: Some(NodeId(3)) });
+    assert!(refused.to_string().contains("it still may"), "{refused}");
+    assert_eq!(cluster.nodes[&1].role(), Role::Leader);
+    cluster.cut.clear();
+    cluster.node(3).hear(1, word(1, 1));
+    cluster.settle();
+    assert_eq!(cluster.nodes[&3].role(), Role::Leader);
+}
+
+#[test]
 fn who_asked_elsewhere_hears_that_it_failed() {
     let mut node = leader();
     let errand = |id| Errand::TransferLeadership { ballot: ballot(1, 1), id, to: Some(NodeId(3)) };
