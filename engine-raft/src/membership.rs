@@ -44,12 +44,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus_api::detector::QuorumContact;
-use consensus_api::errands::Order;
+use consensus_api::errands::{Errand, Order};
 use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
+use consensus_api::{
+    Ballot, LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId,
+};
 
 use crate::Raft;
+use crate::message::Message;
 use crate::planted;
 use crate::role::{Leader, Progress, RoleState};
 
@@ -106,6 +109,38 @@ impl Raft {
     /// A client of this node wants other members.
     pub(crate) fn on_change_membership(&mut self, id: RequestId, target: Arc<Membership>) {
         self.on_order(id, Order::ChangeMembership(target));
+    }
+
+    /// A client of this node wants something that the leader does to the cluster.
+    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.carry_out(id, order),
+            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower forwards such a request of its clients. It is admitted as proposals are.
+    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
+        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
+            return;
+        }
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
+        if let Err(reason) = taken {
+            let refused = vec![Refused { id, reason }];
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        match order {
+            Order::ChangeMembership(target) => self.begin_change(id, &target),
+            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
+        }
     }
 
     /// Appends the entry that begins the change: the last one too, where one is enough.
