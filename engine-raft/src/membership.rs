@@ -33,10 +33,17 @@
 //!
 //! **A peer comes with nothing known of it**, and an acknowledgement is known by the ballot and the node. One that was
 //! removed and comes back under the same leader may have answers under way from before. From the same disk they are true:
-//! in one ballot the leader's log only grows, and what was acknowledged stays. From an earlier disk they would be lies,
-//! and it is the links that keep them away: each is made between two disks, by the store ids in the latest
-//! [`contacts`](consensus_api::Effects::contacts), and what travels on it reaches no other. Of what was known of the
-//! earlier disk itself nothing is kept, neither what it had acknowledged nor what it had pledged.
+//! in one ballot the leader's log only grows, and what was acknowledged stays. From an earlier disk they would be lies, and
+//! two things keep them away. Whatever arrives before this node has asked the peer anything is no answer of that peer: so
+//! what waited behind the change itself is dropped ([`Progress::was_asked`]). From then on it is the links: each is made
+//! between two disks, by the store ids in the latest [`contacts`](consensus_api::Effects::contacts), which are handed out
+//! before the first message to the peer, and what has come on a link that these have ended must not be handed in any more.
+//! Of what was known of the earlier disk itself nothing is kept, neither what it had acknowledged nor what it had pledged.
+//!
+//! Were such a lie believed, nothing would be lost: it vouches for nothing above the entry that names the new disk, and all
+//! up to there is committed without it before the node may vote. But the leader would never send what it takes for
+//! acknowledged, and the node would have no use for what follows, for as long as that leader leads. It must not stop because
+//! of that: where its log is blank it has acknowledged nothing, whatever it is told.
 //!
 //! Every question of "how many are enough" goes through [`Raft::quorums`].
 

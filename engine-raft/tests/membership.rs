@@ -259,6 +259,46 @@ fn a_learner_that_has_not_answered_at_all_does_not_become_a_voter() {
     assert_eq!(node.refusals(), [Refusal::LearnerLags { node: NodeId(4), behind: 3 }], "however short the log is");
 }
 
+/// Lets an election timeout pass, in which these answer and nobody else does.
+fn only_these_answer(node: &mut Node, peers: &[u64]) {
+    for _ in 0..10 {
+        node.tick(10);
+        acknowledge(node, 1, peers);
+    }
+}
+
+#[test]
+fn a_learner_that_has_everything_and_was_heard_long_ago_does_not_become_a_voter() {
+    let mut node = leader_of(&[1, 2, 3], &[4]);
+    only_these_answer(&mut node, &[2, 3]);
+    node.change(2, members(1, &[1, 2, 3, 4], &[]));
+    assert_eq!(node.refusals(), [Refusal::LearnerLags { node: NodeId(4), behind: 0 }]);
+    node.hear(4, heartbeat_reply(1, 1, 1));
+    node.change(3, members(1, &[1, 2, 3, 4], &[]));
+    assert_eq!((node.refusals(), node.last()), (vec![], 3));
+}
+
+#[test]
+fn a_change_that_leaves_voters_of_whom_no_majority_answers_is_refused() {
+    let mut node = leader_of(&[1, 2, 3, 4], &[]);
+    only_these_answer(&mut node, &[2, 3]);
+    node.change(2, members(1, &[1, 4], &[]));
+    assert_eq!(node.refusals(), [Refusal::NoLiveMajority { voters: 2, answering: 1 }], "it answers itself");
+    node.change(3, members(1, &[3, 4], &[1]));
+    assert_eq!(node.refusals(), [Refusal::NoLiveMajority { voters: 2, answering: 1 }], "it will not vote");
+    assert_eq!(node.last(), 2, "nothing has begun");
+    node.change(4, members(1, &[1, 2, 4], &[]));
+    assert_eq!((node.refusals(), node.last()), (vec![], 3), "two of these three answer");
+}
+
+#[test]
+fn who_only_learns_may_change_whoever_answers() {
+    let mut node = leader_of(&[1, 2, 3], &[4]);
+    only_these_answer(&mut node, &[2]);
+    node.change(2, members(1, &[1, 2, 3], &[4, 5]));
+    assert_eq!((node.refusals(), node.last()), (vec![], 3));
+}
+
 #[test]
 fn a_learner_has_the_log_and_no_say() {
     let mut node = leader_of(&[1, 2, 3], &[4, 5]);
@@ -403,6 +443,38 @@ fn an_answer_from_before_a_removal_is_true_of_the_same_disk() {
     assert_eq!(node.raft.status().progress[&NodeId(3)], LogIndex::ZERO, "nothing is known of who begins anew");
     acknowledge(&mut node, 2, &[3]);
     assert_eq!(node.raft.status().progress[&NodeId(3)], LogIndex(2));
+}
+
+#[test]
+fn what_waited_behind_a_change_is_no_answer_of_the_disk_that_it_names() {
+    let mut node = without_three();
+    let mut target = members(2, &[1, 2], &[3]);
+    target.members.insert(NodeId(3), Member { address: "node-3:1".into(), store: StoreId(33) });
+    node.raft.step(node.now, Input::ChangeMembership { id: request(1, 3), target: Arc::new(target) });
+    for answer in [matched(1, 1, 2), heartbeat_reply(1, 1, 1)] {
+        node.raft.step(node.now, Input::Message { from: NodeId(3), message: answer });
+    }
+    node.take();
+    assert_eq!(node.raft.status().progress[&NodeId(3)], LogIndex::ZERO, "it answers what nobody has asked yet");
+    acknowledge(&mut node, 1, &[3]);
+    assert_eq!(node.raft.status().progress[&NodeId(3)], LogIndex(1), "and then it has been asked");
+}
+
+#[test]
+fn a_blank_node_goes_on_whatever_an_earlier_disk_of_it_has_acknowledged() {
+    let mut node = Node::blank(3);
+    node.hear(1, heartbeat(1, 1, 7, 7, 1));
+    node.sync();
+    assert_eq!((node.sent(), node.commit()), (vec![(1, heartbeat_reply(1, 1, 1))], 0));
+    node.hear(1, append(1, 1, nowhere(), vec![entry(1, 1, 1)], 7));
+    assert_eq!(node.commit(), 1, "what it has by now, and no more");
+}
+
+#[test]
+#[should_panic(expected = "7 was acknowledged, but the log ends at 1")]
+fn a_node_whose_disk_has_lost_what_it_vouched_for_stops() {
+    let mut node = Node::with_disk(3, Disk::with(&[1], ballot(1, 0), 0));
+    node.hear(1, heartbeat(1, 1, 7, 7, 1));
 }
 
 // What is overwritten, trimmed and recovered.
