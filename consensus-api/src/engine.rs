@@ -475,6 +475,16 @@ pub enum Refusal {
         /// By how many entries.
         behind: u64,
     },
+    /// A cluster that could decide nothing any more, not even to undo the change.
+    #[error(
+        "of the {voters} nodes that are to vote {answering} answer, which is no majority, and the cluster would stand still; start the others first, or remove those that are gone instead"
+    )]
+    NoLiveMajority {
+        /// How many are to vote.
+        voters: usize,
+        /// How many of them answer.
+        answering: usize,
+    },
     /// Only a voter can lead.
     #[error("node {node} does not vote, so it cannot lead; name a voter ('kv-service members' shows them)")]
     NotAVoter {

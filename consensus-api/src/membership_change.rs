@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use crate::engine::Refusal;
 use crate::ids::NodeId;
 use crate::membership::Membership;
+use crate::quorum::majority;
 
 /// The most members of a cluster, learners included.
 pub const MEMBERS_MAX: usize = 32;
@@ -77,6 +78,20 @@ fn check_places(present: &Membership, target: &Membership) -> Result<(), Refusal
         }
     }
     Ok(())
+}
+
+/// Whether a majority of those who are to vote `answers`, if others are to vote than now. Without it the change could not
+/// even be undone: take voters 1 to 4, of which 4 is dead, and 3 removed. Of 1, 2, 4 two are a majority; of 1 and 4, once 2
+/// is removed as well, one is none.
+///
+/// # Errors
+/// [`Refusal::NoLiveMajority`].
+pub fn check_live(present: &Membership, target: &Membership, answers: impl Fn(NodeId) -> bool) -> Result<(), Refusal> {
+    let (voters, answering) = (target.voters.len(), target.voters.iter().filter(|node| answers(**node)).count());
+    if present.voters == target.voters || answering >= majority(voters) {
+        return Ok(());
+    }
+    Err(Refusal::NoLiveMajority { voters, answering })
 }
 
 /// Who would vote in `target` and does not in `present`.
@@ -160,6 +175,15 @@ mod tests {
         );
         let many: Vec<u64> = (1..=33).collect();
         assert!(reason(&of(&many, &[])).contains("over the limit"));
+    }
+
+    #[test]
+    fn no_change_leaves_voters_of_whom_no_majority_answers() {
+        let (present, answers) = (of(&[1, 2, 3], &[]), |node: NodeId| node != NodeId(3));
+        assert_eq!(check_live(&present, &of(&[1, 2], &[]), answers), Ok(()));
+        assert_eq!(check_live(&present, &present, |_| false), Ok(()), "nobody else is to vote");
+        let refused = Refusal::NoLiveMajority { voters: 2, answering: 1 };
+        assert_eq!(check_live(&present, &of(&[1, 3], &[]), answers), Err(refused));
     }
 
     #[test]

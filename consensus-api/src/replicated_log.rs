@@ -92,10 +92,20 @@ pub trait ReplicatedLog: Send + Sync {
     /// How the replica stands.
     fn status(&self) -> ReplicaStatus;
 
-    /// Moves to another membership and returns once it is in force.
+    /// Moves to other members and returns once they are in force at this node, with an index that it has applied by then.
+    /// Any members will do: whoever is to vote and is no member yet becomes a learner first, and is waited for until it has
+    /// caught up; each step is a change of its own.
+    ///
+    /// `target` names the version of the members that it is meant to follow: the one that the caller has seen. Where the
+    /// members have changed since, or somebody else changes them on the way, nothing of that is overwritten
+    /// ([`Refusal::MembershipMoved`]); steps that were taken by then stay. What passes is waited for within `timeout`: an
+    /// election, another change, a learner that lags. After that its last word is the answer, or that the outcome is
+    /// unknown: then look at the members before you ask again.
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError>;
 
-    /// Hands leadership to `to`, or to the most advanced voter.
+    /// Hands leadership to `to`, or to the most advanced other voter; returns once this node sees it lead, at once where
+    /// it does already. Whoever proposes or reads meanwhile waits a little longer. Where it does not take over in time the
+    /// leader leads on ([`Refusal::TransferFailed`]).
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError>;
 
     /// Starts an election at this node.

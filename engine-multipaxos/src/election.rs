@@ -190,6 +190,9 @@ impl MultiPaxos {
                 return;
             }
             self.adopt(prepare.ballot);
+        } else if self.now < self.owed_until {
+            // It may be followed, and not promised slots that a lease of another's is counted for.
+            return;
         }
         self.detector.rearm(self.now);
         self.answer_prepare(from, prepare.from, &[]);
@@ -246,6 +249,9 @@ impl MultiPaxos {
         }
         self.become_follower(Some(from));
         self.detector.heard(self.now);
+        if self.pledge.binds(from, self.now) {
+            self.owed_until = self.owed_until.max(self.pledge.until());
+        }
         self.pledge.heard(from, self.now);
         true
     }

@@ -19,6 +19,10 @@
 //! Whoever has promised at the election has promised for every slot, and is not asked again. So if a quorum of the new
 //! members has, as where a learner comes or goes, nothing is to be done.
 //!
+//! **Leases.** E may hold one, counted among the new members, while the old ones elect this leader, whom they owe nothing
+//! to. The new ones follow it all the same, and E with them as soon as it is told; but E may be told nothing. So whoever
+//! follows a leader while it owes something to another answers this phase 1 only when that is over.
+//!
 //! A member that knows more to be chosen than this leader, and is gone before it has told, does not hold it up: its promise
 //! is wanted anew, and the others may be a quorum without.
 

@@ -11,10 +11,10 @@
 //!   │ proposals.rs    commands, direct and forwarded; ticks                  │
 //!   │ reads.rs        read rounds, leases  snapshot.rs  what is trimmed      │
 //!   │ quorum_reads.rs reads that ask no leader                               │
-//!   │ membership.rs   who decides where    extension.rs  slots of new members│
-//!   │ transfer.rs     handing over         recovery.rs   the way back        │
+//!   │ membership.rs   who decides where    extension.rs new members' slots   │
+//!   │ transfer.rs     handing over         recovery.rs  the way back         │
 //!   │ role.rs · log.rs · open_slots.rs · gathering.rs · message.rs           │
-//!   │                                                what they all work on   │
+//!   │                 what they all work on                                  │
 //!   └────────────────────────────────────┬───────────────────────────────────┘
 //!                                        │ take_effects
 //!        one write · messages, each with the write it waits for · entries to apply · …
@@ -32,7 +32,8 @@
 //!
 //! Caveats: the window bounds how many slots are open, and is the same at every node for as long as the cluster lives; a
 //! change takes up to a window of no-ops where nobody writes; and of two changes that different leaders have proposed
-//! to the same members one is void.
+//! to the same members one is void. Where all voters change at once, the old ones must run until the new ones know it
+//! ([`EngineStatus::is_changing`] at the leader).
 
 mod catch_up;
 mod election;
@@ -101,6 +102,8 @@ pub struct MultiPaxos {
     detector: FailureDetector,
     // What this node owes to leaders that hold leases.
     pledge: Pledge,
+    // Until when it owes something to leaders before the one that it follows.
+    owed_until: MonoTime,
     timekeeper: Timekeeper,
     admitted: Admitted,
     errands: Errands,

@@ -24,13 +24,14 @@
 //!
 //! ```text
 //!   1 leads {1, 2, 3} in 1.1    proposes {4, 5, 6} at t; 1 alone accepts it, and the network holds the rest back
-//!   3 leads in 2.3              by 2 and 3, which have nothing at t: a no-op at t and a command at s = t+1, where 3 and 2
-//!                               accept the command, which is chosen and acknowledged, and only 3 the no-op
-//!   1 leads in 3.1              by 1 and 2: must propose its change again at t, 2's command at s, under 3.1
+//!   3 leads in 2.3              by 2 and 3, which have nothing at t: proposes a no-op there, which reaches nobody else, and
+//!                               a command at s = t+1, which 2 accepts too: it is chosen
+//!   1 leads in 3.1              by 1 and 2: must propose its change at t again, and 3's command at s; 1 and 2 accept both,
+//!                               and the command is acknowledged
 //! ```
 //!
-//! Now {4, 5, 6} is chosen at t, by 1 and 2. With a barrier they decide at s, of which they know nothing: whoever they
-//! elect fills s anew, though its command was acknowledged. By the window s belongs to {1, 2, 3}, whatever becomes of t.
+//! With a barrier {4, 5, 6} decide behind t, and know nothing of s: whoever they elect next fills it anew. There was nothing
+//! that 1 could have kept closed, for others had opened s. By the window s belongs to {1, 2, 3}, whatever becomes of t.
 //!
 //! **Why it is safe.** Slot by slot it is Paxos among config(s), if each ballot that proposes in s has the promises of a
 //! quorum of config(s). A leader is elected when it knows everything through P to be chosen, by a quorum of each
@@ -43,7 +44,7 @@
 //! choose something that the read would miss chooses it there first ([`reads`](crate::reads)). Leases and check-quorum
 //! by that of the first slot that is not chosen.
 //!
-//! **What it costs.** At most α slots are open at a time, at a leader's whole pace α per round trip; and a change where
+//! **What it costs.** At most α slots are open at a time, so that no more are chosen in a round trip; and a change where
 //! nobody writes takes up to α no-ops. They leave room for clients, who are never refused because of them.
 //!
 //! And whoever is removed must run until a majority of those who follow knows all up to t+α−1 to be chosen, for its own
@@ -59,7 +60,7 @@ use std::sync::Arc;
 
 use consensus_api::errands::{Errand, Order};
 use consensus_api::membership::Member;
-use consensus_api::membership_change::{LEARNER_LAG_MAX, check, new_voters};
+use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId};
 
@@ -215,8 +216,9 @@ impl MultiPaxos {
         }
         check(latest, target)?;
         for node in new_voters(latest, target) {
-            self.check_newcomer(leader, node, target)?;
+            self.check_learner(leader, node, target)?;
         }
+        check_live(latest, target, |node| node == self.config.node || self.answers(leader, node))?;
         if !self.may_propose() {
             return Err(Refusal::Busy);
         }
@@ -225,17 +227,24 @@ impl MultiPaxos {
         Ok(())
     }
 
-    /// Who is to vote is a learner now, with the same disk, and has nearly everything.
-    fn check_newcomer(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
+    /// Whether `node` may become a voter: it is a learner, of the same disk, and answers, and would not hold up the others.
+    fn check_learner(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
         let latest = self.latest();
         let store = |membership: &Membership| membership.members.get(&node).map(|member| member.store);
         if !latest.learners.contains(&node) || store(latest) != store(target) {
-            let reason = format!("node {node} is to vote and is no learner yet; add it as a learner first");
+            let reason =
+                format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
         let known = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.known);
         let behind = self.log.chosen_through().0.saturating_sub(known.0);
-        if behind > LEARNER_LAG_MAX { Err(Refusal::LearnerLags { node, behind }) } else { Ok(()) }
+        let is_there = known > LogIndex::ZERO && self.answers(leader, node);
+        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+    }
+
+    /// Whether a peer was heard lately.
+    fn answers(&self, leader: &Leader, node: NodeId) -> bool {
+        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
     }
 
     /// After each step: does what follows if others have a say since, or are about to.

@@ -65,6 +65,7 @@ impl MultiPaxos {
             role: RoleState::Follower { leader: None },
             detector: FailureDetector::new(&config.timing, config.seed, now),
             pledge: Pledge::recovered(&config.timing, pledge, alone, now),
+            owed_until: MonoTime::default(),
             timekeeper: Timekeeper::default(),
             admitted: (Ballot::ZERO, Default::default()),
             errands: Errands::default(),

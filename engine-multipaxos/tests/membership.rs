@@ -5,7 +5,9 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use common::cluster::Cluster;
 use common::{
@@ -399,6 +401,26 @@ fn a_lease_is_counted_among_those_who_decide_on_the_next_slot() {
 }
 
 #[test]
+fn who_owes_a_lease_to_another_follows_a_leader_and_promises_it_nothing_until_that_is_over() {
+    let mut settings = config(4);
+    settings.limits.reconfiguration_window = WINDOW;
+    settings.timing.lease = Some(LeaseTiming { clock_drift_ppm: 10_000 });
+    let mut node = Node::on(settings, members(&[1, 2, 3], &[4, 5, 6]), Disk::default());
+    node.hear(1, heartbeat(ballot(1, 1), 0, 1));
+    node.pass(50);
+    node.hear(2, heartbeat(ballot(2, 2), 0, 1));
+    node.sync();
+    node.sent();
+    assert_eq!(node.paxos.status().leader, Some(NodeId(2)));
+    node.pass(49);
+    node.hear(2, prepare(ballot(2, 2), 5));
+    assert_eq!(node.sent(), [], "1 may count on it for another millisecond");
+    node.pass(1);
+    node.hear(2, prepare(ballot(2, 2), 5));
+    assert_eq!(node.sent(), [(2, promise(ballot(2, 2), 5, vec![], None, 0))]);
+}
+
+#[test]
 fn a_quorum_read_waits_until_it_knows_who_decides_on_the_slot_behind_it_and_asks_them() {
     let report = |accepted, chosen| {
         let (accepted_through, chosen_through) = (LogIndex(accepted), LogIndex(chosen));
@@ -651,6 +673,42 @@ fn a_leader_that_removes_itself_hands_over_and_does_not_disturb_the_others() {
     cluster.run(200);
     assert_eq!((cluster.leader(), cluster.node(leader).promised()), (leader, term));
     assert_eq!(cluster.node(old).role(), Role::Learner);
+}
+
+/// 1 has {1, 4, 5} chosen in place of {1, 2, 3}, and commands in their slots; 2 and 3 have accepted the change and hear
+/// nothing of all that. One of them is elected by both.
+#[test]
+fn a_leader_elected_by_the_old_members_finds_what_another_has_had_chosen_by_the_new_ones() {
+    let mut cluster = cluster(&members(&[1, 2, 3], &[4, 5]), 5);
+    let first = cluster.leader();
+    let old: Vec<u64> = (1..=3).filter(|id| *id != first).collect();
+    let (deaf, has_asked) = (old.clone(), Rc::new(Cell::new(false)));
+    let asks = has_asked.clone();
+    cluster.loses = Box::new(move |from, to, message| {
+        asks.set(asks.get() || deaf.contains(&from) && to == 4 && matches!(message, Message::Prepare(_)));
+        let news = match message {
+            Message::Heartbeat(heartbeat) => heartbeat.chosen_through,
+            Message::Accept(accept) => accept.chosen_through,
+            _ => LogIndex::ZERO,
+        };
+        from == first && deaf.contains(&to) && news > LogIndex::ZERO
+    });
+    let mut ids = vec![cluster.change(first, &[first, 4, 5], &[])];
+    ids.extend((0..3).map(|_| cluster.propose(first)));
+    cluster.run(3);
+    ids.extend((0..3).map(|_| cluster.propose(first)));
+    cluster.run(3);
+    assert!(ids.iter().all(|id| cluster.has_applied(first, *id)), "the new members have chosen three commands");
+    assert!(old.iter().all(|id| cluster.node(*id).chosen() == 0));
+    cluster.run(100);
+    assert!(has_asked.get(), "one of the old ones has led, and asked the new ones");
+    let id = cluster.propose(cluster.leader());
+    cluster.run(20);
+    ids.push(id);
+    for at in [first, 4, 5] {
+        assert!(ids.iter().all(|id| cluster.has_applied(at, *id)), "at {at}");
+        assert_eq!(cluster.voters_at(at), BTreeSet::from([first, 4, 5]).into_iter().collect::<Vec<_>>());
+    }
 }
 
 #[test]

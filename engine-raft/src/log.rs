@@ -147,7 +147,8 @@ impl Log {
     fn put(&mut self, entry: SharedEntry) {
         self.time = self.time.max(entry.log_time);
         self.ballots.set(entry.index, entry.ballot);
-        self.members_moved |= self.members.has_open() || matches!(entry.payload, Payload::Membership { .. });
+        self.members_moved |=
+            self.members.has_open() || matches!(entry.payload, Payload::Membership { .. } | Payload::StopSign { .. });
         self.members.put(&entry);
         self.window.insert(entry.clone());
         self.writer.put(entry);

@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 use consensus_api::detector::QuorumContact;
 use consensus_api::errands::Order;
-use consensus_api::membership_change::{LEARNER_LAG_MAX, check, new_voters};
+use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
 
@@ -125,6 +125,7 @@ impl Raft {
         for node in new_voters(&present, target).filter(|node| *node != self.config.node) {
             self.check_learner(leader, node, target)?;
         }
+        check_live(&present, target, |node| node == self.config.node || self.answers(leader, node))?;
         if !self.has_room() {
             return Err(Refusal::Busy);
         }
@@ -134,19 +135,21 @@ impl Raft {
 
     /// Whether `node` may become a voter: it is a learner, of the same disk, and answers, and would not hold up the others.
     fn check_learner(&self, leader: &Leader, node: NodeId, target: &Membership) -> Result<(), Refusal> {
-        let present = &self.membership;
-        if !present.learners.contains(&node) || present.members.get(&node) != target.members.get(&node) {
+        let store = |membership: &Membership| membership.members.get(&node).map(|member| member.store);
+        if !self.membership.learners.contains(&node) || store(&self.membership) != store(target) {
             let reason =
-                format!("node {node} is to vote and is no learner at that address yet; add it as a learner first");
+                format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let progress = leader.peers.get(&node);
-        let is_heard = progress.is_some_and(|progress| {
-            progress.matched > LogIndex::ZERO && !progress.is_silent(self.now, &self.config.timing)
-        });
-        let matched = progress.map_or(LogIndex::ZERO, |progress| progress.matched);
+        let matched = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
         let behind = self.log.commit().0.saturating_sub(matched.0);
-        if is_heard && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+        let is_there = matched > LogIndex::ZERO && self.answers(leader, node);
+        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+    }
+
+    /// Whether a peer was heard lately.
+    fn answers(&self, leader: &Leader, node: NodeId) -> bool {
+        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
     }
 
     fn append_members(&mut self, id: RequestId, members: Membership) {

@@ -207,8 +207,24 @@ fn a_change_that_was_meant_for_other_members_is_refused() {
     let mut node = leader_of(&[1, 2, 3], &[4]);
     node.change(2, members(0, &[1, 2, 3, 4], &[]));
     assert_eq!(node.refusals(), [Refusal::MembershipMoved { asked: 0, present: 1 }]);
-    node.change(3, members(1, &[1, 2, 3, 7], &[4]));
-    assert!(matches!(&node.refusals()[..], [Refusal::InvalidMembership { reason }] if reason.contains("learner")));
+}
+
+#[test]
+fn whoever_is_to_vote_is_a_learner_with_that_disk_wherever_it_is_by_now() {
+    let mut node = leader_of(&[1, 2, 3], &[4]);
+    let of_four = |address: &str, store| {
+        let mut target = members(1, &[1, 2, 3, 4], &[]);
+        target.members.insert(NodeId(4), Member { address: address.into(), store: StoreId(store) });
+        target
+    };
+    node.change(2, members(1, &[1, 2, 3, 7], &[4]));
+    node.change(3, of_four("node-4:1", 44));
+    for refusal in node.refusals() {
+        assert!(matches!(&refusal, Refusal::InvalidMembership { reason } if reason.contains("learner")), "{refusal}");
+    }
+    assert_eq!(node.last(), 2);
+    node.change(4, of_four("elsewhere:1", 4));
+    assert_eq!((node.refusals(), node.last()), (vec![], 3));
 }
 
 #[test]

@@ -94,5 +94,7 @@ pub mod wire;
 pub use base64::Base64;
 pub use clerk::{Clerk, ClerkBuilder, ClerkError, Deleted, KeyRange, Scan, TxnDone, Watch, Written};
 pub use error::ClientError;
-pub use http::{Expect, HttpClient, HttpSession, ReadOptions, ScanRequest, SnapshotDownload, Value, WriteOptions};
+pub use http::{
+    Expect, HttpClient, HttpSession, ReadOptions, Removal, ScanRequest, SnapshotDownload, Value, WriteOptions,
+};
 pub use quic::{TlsError, TlsFiles};

@@ -37,6 +37,8 @@ pub const END_PARAMETER: &str = "end";
 pub const LIMIT_PARAMETER: &str = "limit";
 /// Request parameter of a watch: the first revision whose changes are wanted.
 pub const FROM_REVISION_PARAMETER: &str = "from_revision";
+/// Request parameter of a change of members: how long it may take, in milliseconds. Without it: as long as any request.
+pub const TIMEOUT_PARAMETER: &str = "timeout_ms";
 
 /// Request header: the session that a write belongs to, 32 hexadecimal digits. Goes with [`REQUEST_HEADER`].
 pub const SESSION_HEADER: &str = "quorate-session";
@@ -277,8 +279,91 @@ pub struct MemberReply {
     pub id: u64,
     /// Where its peers find it.
     pub address: String,
-    /// Whether it votes.
+    /// Its data directory's own id, 32 hexadecimal digits.
+    pub store: String,
+    /// Whether it votes; while the members change, whether it will.
     pub voter: bool,
+    /// Whether it votes only until the change under way is done.
+    pub outgoing: bool,
+    /// Up to where it is known to have the log; null where the answering node does not know. The leader knows it of
+    /// everyone, and the others of themselves.
+    pub matched_index: Option<u64>,
+    /// By how many entries it is behind what is committed, as far as the answering node knows.
+    pub behind: Option<u64>,
+}
+
+/// The answer to `GET /v1/members`, and to every request that changes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersReply {
+    /// How often the members have changed since the cluster was founded. A change may name the version that it is meant
+    /// for.
+    pub version: u64,
+    /// Whether they are about to change.
+    pub changing: bool,
+    /// Who leads, if the node knows.
+    pub leader_id: Option<u64>,
+    /// The cluster's id, in hexadecimal.
+    pub cluster_id: String,
+    /// In order of id.
+    pub members: Vec<MemberReply>,
+}
+
+/// The body of `POST /v1/members`: a node that is to become a member, a learner that is to vote, or a member that has
+/// moved. To ask for what is so already is no error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberRequest {
+    /// Its node id.
+    pub id: u64,
+    /// Where its peers find it, `host:port`. A new member needs one; without it a known one stays where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its data directory's own id, 32 hexadecimal digits. A new member needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// It is to receive the log without a vote. Without this it votes as soon as it has caught up.
+    #[serde(default)]
+    pub learner: bool,
+    /// The engine that it runs. Where it is given and is not the cluster's, the request is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// A member that the same change removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u64>,
+    /// The version of the members that this is meant for; if they have changed since, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_version: Option<u64>,
+}
+
+/// One of those that founded the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FounderReply {
+    /// Its node id.
+    pub id: u64,
+    /// Where its peers found it then.
+    pub address: String,
+    /// Its data directory's own id, 32 hexadecimal digits.
+    pub store: String,
+}
+
+/// The answer to `POST /v1/members`: besides the members, what a node stamps that joins. The hash over it is the
+/// cluster's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAddedReply {
+    /// Who belongs to the cluster now.
+    #[serde(flatten)]
+    pub members: MembersReply,
+    /// Who founded it, in order of id.
+    pub founders: Vec<FounderReply>,
+    /// The snapshot that it was founded from, 32 hexadecimal digits; null where it began blank.
+    pub restored_from: Option<String>,
+}
+
+/// The answer to `POST /v1/leader/transfer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferReply {
+    /// Who leads now, if the node knows.
+    pub leader_id: Option<u64>,
 }
 
 /// The answer to `GET /v1/status`.
@@ -304,6 +389,10 @@ pub struct StatusReply {
     pub last_index: u64,
     /// What its last snapshot covers; zero without one.
     pub snapshot_index: u64,
+    /// How often the members have changed since the cluster was founded.
+    pub members_version: u64,
+    /// Whether they are about to change.
+    pub members_changing: bool,
     /// Who belongs to the cluster, in order of id.
     pub members: Vec<MemberReply>,
 }
@@ -338,6 +427,13 @@ pub enum ErrorCode {
     BadInput,
     /// 404: no such key, or no such path.
     NotFound,
+    /// 409: another change of members is under way; nothing changed.
+    ChangePending,
+    /// 409: a learner is too far behind to vote, or was not caught up in time. It stays a learner, and the same request
+    /// goes on from there.
+    LearnerLags,
+    /// 409: a member with another data directory has this id; nothing changed.
+    IdInUse,
     /// 409: the session is not known any more; what it did before may have been done.
     SessionExpired,
     /// 409: the client has said that it has the answer to this request; it was not carried out again.
@@ -346,6 +442,8 @@ pub enum ErrorCode {
     Compacted,
     /// 412: the condition does not hold.
     VersionMismatch,
+    /// 412: the members are not those that the change was meant for; nothing changed.
+    MembersChanged,
     /// 413: over a limit.
     TooLarge,
     /// 429: a bound of the node is reached; after `Retry-After` seconds it may do.
@@ -360,6 +458,8 @@ pub enum ErrorCode {
     NoQuorum,
     /// 503: the node is stopping; definitely not carried out.
     Stopping,
+    /// 503: nobody took over; the leader leads on.
+    TransferFailed,
     /// 504: it may have been carried out, or may yet be.
     UnknownOutcome,
     /// One that this build does not know, or none at all.
@@ -369,14 +469,18 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that a node can answer with.
-    pub const ALL: [ErrorCode; 15] = [
+    pub const ALL: [ErrorCode; 20] = [
         ErrorCode::NotLeader,
         ErrorCode::BadInput,
         ErrorCode::NotFound,
+        ErrorCode::ChangePending,
+        ErrorCode::LearnerLags,
+        ErrorCode::IdInUse,
         ErrorCode::SessionExpired,
         ErrorCode::RequestForgotten,
         ErrorCode::Compacted,
         ErrorCode::VersionMismatch,
+        ErrorCode::MembersChanged,
         ErrorCode::TooLarge,
         ErrorCode::TooBusy,
         ErrorCode::Internal,
@@ -384,6 +488,7 @@ impl ErrorCode {
         ErrorCode::NoLeader,
         ErrorCode::NoQuorum,
         ErrorCode::Stopping,
+        ErrorCode::TransferFailed,
         ErrorCode::UnknownOutcome,
     ];
 
@@ -393,14 +498,18 @@ impl ErrorCode {
             ErrorCode::NotLeader => 307,
             ErrorCode::BadInput => 400,
             ErrorCode::NotFound => 404,
-            ErrorCode::SessionExpired | ErrorCode::RequestForgotten => 409,
+            ErrorCode::ChangePending
+            | ErrorCode::LearnerLags
+            | ErrorCode::IdInUse
+            | ErrorCode::SessionExpired
+            | ErrorCode::RequestForgotten => 409,
             ErrorCode::Compacted => 410,
-            ErrorCode::VersionMismatch => 412,
+            ErrorCode::VersionMismatch | ErrorCode::MembersChanged => 412,
             ErrorCode::TooLarge => 413,
             ErrorCode::TooBusy => 429,
             ErrorCode::Internal | ErrorCode::Other => 500,
             ErrorCode::Unsupported => 501,
-            ErrorCode::NoLeader | ErrorCode::NoQuorum | ErrorCode::Stopping => 503,
+            ErrorCode::NoLeader | ErrorCode::NoQuorum | ErrorCode::Stopping | ErrorCode::TransferFailed => 503,
             ErrorCode::UnknownOutcome => 504,
         }
     }
@@ -466,6 +575,31 @@ mod tests {
         assert_eq!(to_value(&reply).unwrap(), body);
         let newer: ErrorReply = from_value(json!({"error": "on_holiday", "message": "m"})).unwrap();
         assert_eq!((newer.error, newer.leader), (ErrorCode::Other, None));
+    }
+
+    #[test]
+    fn a_member_is_asked_for_by_its_id_alone_and_a_misspelt_wish_is_refused() {
+        let request: MemberRequest = from_value(json!({"id": 4})).unwrap();
+        assert_eq!(request, MemberRequest { id: 4, ..MemberRequest::default() });
+        assert_eq!(to_value(&request).unwrap(), json!({"id": 4, "learner": false}));
+        let error = from_value::<MemberRequest>(json!({"id": 4, "lerner": true})).unwrap_err().to_string();
+        assert!(error.contains("lerner"), "{error}");
+    }
+
+    #[test]
+    fn whoever_is_added_is_told_the_members_and_who_founded_the_cluster_in_one_object() {
+        let member = json!({
+            "id": 1, "address": "127.0.0.1:7001", "store": "0b", "voter": true, "outgoing": false,
+            "matched_index": 120, "behind": null,
+        });
+        let body = json!({
+            "version": 3, "changing": false, "leader_id": 1, "cluster_id": "0c", "members": [member],
+            "founders": [{"id": 1, "address": "127.0.0.1:7001", "store": "0b"}], "restored_from": null,
+        });
+        let reply: MemberAddedReply = from_value(body.clone()).unwrap();
+        assert_eq!((reply.members.version, reply.members.members[0].matched_index), (3, Some(120)));
+        assert_eq!(to_value(&reply).unwrap(), body);
+        assert_eq!(from_value::<MembersReply>(body).unwrap(), reply.members);
     }
 
     #[test]

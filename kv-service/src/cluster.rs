@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::engines;
 use crate::error::ServiceError;
-use crate::stop;
+use crate::stop::Stop;
 use crate::telemetry::no_colour;
 
 /// How long a node may take to stop before it is killed.
@@ -146,7 +146,7 @@ pub async fn run(arguments: ClusterArgs) -> Result<(), ServiceError> {
     let screen = Screen::new();
     screen.print(&welcome(&arguments));
 
-    let mut stop = Box::pin(stop::requested(false));
+    let mut stop = Stop::listen(false)?;
     let mut deadline = Box::pin(tokio::time::sleep(Duration::MAX));
     let mut stopping = false;
     loop {
@@ -156,9 +156,7 @@ pub async fn run(arguments: ClusterArgs) -> Result<(), ServiceError> {
                 None if stopping => return Ok(()),
                 None => return Err(ServiceError::ClusterGone),
             },
-            reason = &mut stop => {
-                reason?;
-                stop.set(stop::requested(false));
+            _ = stop.requested() => {
                 let grace = if stopping { Duration::ZERO } else { STOP_GRACE };
                 deadline.set(tokio::time::sleep(grace));
                 if !stopping {
@@ -181,6 +179,8 @@ fn spawn(program: &Path, arguments: &ClusterArgs, node: u16) -> Result<Child, Se
         // Settings of a single node in the environment would be given to all of them.
         .env_remove("QUORATE_CONFIG")
         .env_remove("QUORATE_PEERS")
+        .env_remove("QUORATE_JOIN")
+        .env_remove("QUORATE_LEARNER")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 //!
 //! The rules that no single setting shows: nobody has id zero; ids and addresses are unique; without `--tls-dir` a node
 //! stays on loopback, because anyone on this machine's account can sign a development certificate; the two listeners
-//! do not share a port.
+//! do not share a port; whoever joins a cluster founds none.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use consensus_api::{EngineName, LeaseTiming, NodeId, ReadMode, Timing};
+use kv_client::HttpClient;
 use kv_machine::KvLimits;
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
@@ -41,6 +42,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// The other founders, `host:port` each.
     pub peers: BTreeMap<NodeId, String>,
+    /// How this node comes into a cluster that is there already; `None` for a founder.
+    pub join: Option<Join>,
     /// Certificates; development ones without it.
     pub tls_dir: Option<PathBuf>,
     /// How reads are made linearizable.
@@ -63,6 +66,15 @@ pub struct NodeConfig {
     pub exit_with_parent: bool,
 }
 
+/// How a node joins a running cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Where its members serve HTTP, `host:port` each; at least one, and none of them this node's own.
+    pub endpoints: Vec<String>,
+    /// It stays without a vote.
+    pub learner: bool,
+}
+
 impl NodeConfig {
     /// The configuration from what flags and environment say, and beneath that the file.
     pub fn load(given: Settings, file: Option<&Path>) -> Result<NodeConfig, ServiceError> {
@@ -83,13 +95,15 @@ impl NodeConfig {
         let listen = address("listen", settings.listen, LISTEN_PORT_BASE, node)?;
         let http = address("http", settings.http, HTTP_PORT_BASE, node)?;
         check_listeners(listen, http, settings.tls_dir.is_some())?;
+        let named = settings.peers.unwrap_or_default();
         Ok(NodeConfig {
             engine,
             node,
             listen,
             http,
             data_dir: settings.data_dir.unwrap_or_else(|| PathBuf::from("./quorate-data")),
-            peers: peers(&settings.peers.unwrap_or_default(), node, listen)?,
+            join: join(settings.join.as_deref(), settings.learner, &named, http)?,
+            peers: peers(&named, node, listen)?,
             tls_dir: settings.tls_dir,
             reads,
             sync: !settings.no_sync.unwrap_or(false),
@@ -269,6 +283,37 @@ fn peers(given: &[String], me: NodeId, listen: SocketAddr) -> Result<BTreeMap<No
         }
         None => Ok(named),
     }
+}
+
+/// Where to ask for a place in a running cluster. The same list may be given to every node, itself included.
+fn join(
+    given: Option<&[String]>,
+    learner: Option<bool>,
+    peers: &[String],
+    http: SocketAddr,
+) -> Result<Option<Join>, ServiceError> {
+    let refused = |reason: String| Err(ServiceError::Join { reason });
+    let learner = learner.unwrap_or(false);
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        return match learner {
+            true => refused("--learner is for a node that joins; add --join HOST:PORT, or leave it out".into()),
+            false => Ok(None),
+        };
+    };
+    if !peers.is_empty() {
+        let reason = "--peer names those who found a cluster, and --join asks for a place in one that runs; leave out one \
+                      of the two";
+        return refused(reason.into());
+    }
+    if let Err(error) = HttpClient::new(given) {
+        return refused(error.to_string());
+    }
+    let bare = |endpoint: &String| endpoint.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let endpoints: Vec<String> = given.iter().map(bare).filter(|endpoint| !is_at(endpoint, http)).collect();
+    if endpoints.is_empty() {
+        return refused(format!("{http} is where this node itself serves HTTP; name another member"));
+    }
+    Ok(Some(Join { endpoints, learner }))
 }
 
 /// Whether `named`, by number or by a name that is known now, is `address`.

@@ -47,6 +47,12 @@ pub enum ServiceError {
         /// What is wrong there.
         reason: String,
     },
+    /// What is said about joining makes no sense.
+    #[error("cannot join like this: {reason}")]
+    Join {
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A peer that is not `ID=HOST:PORT`.
     #[error("'{found}' is no peer: {reason}; write --peer ID=HOST:PORT, for example --peer 2=127.0.0.1:7002")]
     MalformedPeer {
@@ -157,6 +163,12 @@ pub enum ServiceError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// The cluster does not take this node in, now or later.
+    #[error("cannot join the cluster: {reason}")]
+    Joining {
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The replica cannot start from what is on disk.
     #[error(transparent)]
     Replica(#[from] replica::ReplicaError),
@@ -204,6 +216,9 @@ pub enum ServiceError {
         /// The node.
         node: u64,
     },
+    /// The members are not as they were to be.
+    #[error(transparent)]
+    Members(#[from] crate::commands::members::MembersError),
     /// The lock could not be kept.
     #[error(
         "the lock '{name}' is lost: {reason}; see what the command had done until it was stopped, then run it again"
@@ -284,6 +299,7 @@ impl ServiceError {
             | ServiceError::UnknownEngine { .. }
             | ServiceError::ConfigUnreadable { .. }
             | ServiceError::ConfigInvalid { .. }
+            | ServiceError::Join { .. }
             | ServiceError::MalformedPeer { .. }
             | ServiceError::DuplicatePeer { .. }
             | ServiceError::DuplicateAddress { .. }

@@ -41,6 +41,14 @@ pub async fn found(
     Ok((cluster, members(config, founders)?))
 }
 
+/// What a node says that is asked for something before its cluster is there.
+pub fn waiting_for(config: &NodeConfig) -> String {
+    match &config.join {
+        None => format!("the cluster is being founded; start its other nodes ({})", list(config.peers.keys())),
+        Some(join) => format!("this node asks for its place in the cluster, at {}", join.endpoints.join(", ")),
+    }
+}
+
 /// Waits until every peer has told its store.
 async fn meet(
     config: &NodeConfig,

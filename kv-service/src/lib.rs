@@ -12,6 +12,7 @@
 
 consensus_api::refuse_planted_bugs!();
 
+pub mod belonging;
 pub mod chance;
 pub mod cli;
 pub mod clients;
@@ -22,6 +23,7 @@ pub mod engines;
 pub mod error;
 pub mod founding;
 pub mod http;
+pub mod joining;
 pub mod load;
 pub mod node;
 pub mod repl;
@@ -33,4 +35,4 @@ pub mod watch;
 
 pub use config::NodeConfig;
 pub use error::ServiceError;
-pub use service::{Identity, Service};
+pub use service::{Identity, Origin, Service};

@@ -6,19 +6,23 @@
 //!                                  └──▶ reader ──▶ HTTP, clients ◀─┘
 //! ```
 //!
-//! Ports are bound before anything is written, the cluster is founded before the engine exists, and clients are served
-//! once it runs. Until then HTTP says what is being waited for.
+//! Ports are bound before anything is written, the cluster is founded or joined before the engine exists, and clients are
+//! served once it runs. Until then HTTP says what is being waited for. A leader that is told to stop hands over first.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use consensus_api::{EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport};
+use consensus_api::{
+    ClusterId, EngineConfig, Era, GroupId, Limits, Membership, ReplicatedLog, StateMachine, Transport,
+};
 use kv_machine::{KvMachine, KvReader, schema};
 use replica::{Parts, Replica, ReplicaConfig};
 use storage_rocks::{Expected, RocksSnapshots, RocksTables, Store, StoreOptions};
 use tokio::sync::watch;
 use transport_quic::{LinkTiming, NodeTls, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
+use crate::belonging;
 use crate::chance;
 use crate::clients;
 use crate::config::NodeConfig;
@@ -26,8 +30,9 @@ use crate::engines;
 use crate::error::ServiceError;
 use crate::founding;
 use crate::http::{self, HttpServer};
-use crate::service::{Identity, Service};
-use crate::stop;
+use crate::joining;
+use crate::service::{Identity, Origin, Service};
+use crate::stop::{Stop, StopReason};
 use crate::watch::Watches;
 
 /// The most requests of this node's clients that wait for an answer.
@@ -43,22 +48,21 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let store = Arc::new(open_store(&config)?);
     let transport = Arc::new(open_transport(&config, &store, tls, server.local_addr()).await?);
 
-    let stop = stop::requested(config.exit_with_parent);
-    tokio::pin!(stop);
-    let waiting = http::founding_router(config.peers.keys().copied());
-    let founded = tokio::select! {
+    let mut stop = Stop::listen(config.exit_with_parent)?;
+    let (saying, waiting_for) = watch::channel(founding::waiting_for(&config));
+    let entered = tokio::select! {
         // In this order: where the cluster was founded long ago nobody is served by a node that is not there yet. A
         // connection that it took would be closed under the client's first write, which could not tell what became of it.
         biased;
-        founded = founding::found(&config, &store, &transport) => founded,
-        () = server.serve(waiting, std::future::pending()) => return Ok(()),
-        reason = &mut stop => {
-            tracing::info!(reason = ?reason?, "stopped while founding");
+        entered = enter(&config, &store, &transport, &saying) => entered,
+        () = server.serve(http::waiting_router(waiting_for), std::future::pending()) => return Ok(()),
+        reason = stop.requested() => {
+            tracing::info!(?reason, "stopped before the node belonged to a cluster");
             transport.close().await;
             return Ok(());
         }
     };
-    let (cluster, members) = founded?;
+    let (cluster, members) = entered?;
     transport.set_cluster(cluster, &members);
 
     let reader = KvReader::new(store.tables.clone());
@@ -68,11 +72,14 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let machine = open_machine(&store, &members, &watches)?;
     let replica = start_replica(&config, &store, machine, snapshots.clone(), transport.clone(), members)?;
     let replica = Arc::new(replica);
+    let stamp = store.stamp();
+    let identity = Identity { cluster_id: cluster, engine: config.engine, node: config.node, store: stamp.store };
     let service = Arc::new(Service {
         log: replica.clone(),
         kv: reader,
         snapshots: Some(snapshots),
-        identity: Identity { cluster_id: cluster, engine: config.engine, node: config.node },
+        identity,
+        origin: Origin { founders: stamp.founders, restored_from: stamp.restored_from },
         limits: config.limits,
         reads: config.reads,
         request_timeout: config.request_timeout,
@@ -88,7 +95,18 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
                 Err(ServiceError::Stopped { reason })
             }
             outcome = replica.stopped() => outcome.map_err(|reason| ServiceError::Stopped { reason }),
-            reason = &mut stop => reason.map(|reason| tracing::info!(?reason, "stopping")),
+            reason = stop.requested() => {
+                tracing::info!(?reason, "stopping");
+                // The whole local cluster stops with its supervisor, and there is nobody to hand over to. Otherwise clients
+                // are served until another one leads.
+                if reason != StopReason::ParentGone {
+                    tokio::select! {
+                        () = replica.step_aside(parting_time(&config)) => {}
+                        again = stop.requested() => tracing::info!(reason = ?again, "stopping at once"),
+                    }
+                }
+                Ok(())
+            }
         }
     };
     let (outcome, ending) = tokio::sync::oneshot::channel();
@@ -106,10 +124,37 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
         stopping.send_replace(true);
     });
     tracing::info!(node = config.node.0, engine = %config.engine, %cluster, http = %server.local_addr(), "serving");
-    tokio::join!(serving, serving_clients);
+    let wants_vote = config.join.as_ref().is_some_and(|join| !join.learner);
+    tokio::select! {
+        _ = async { tokio::join!(serving, serving_clients) } => {}
+        () = belonging::watch(replica.clone(), identity, wants_vote) => {}
+    }
     replica.shutdown().await;
     ending.await.unwrap_or(Ok(()))?;
     replica.stopped().await.map_err(|reason| ServiceError::Stopped { reason })
+}
+
+/// Finds the node's cluster: the one that its directory is stamped with, or else one to found, or to join.
+async fn enter(
+    config: &NodeConfig,
+    store: &Store,
+    transport: &QuicTransport,
+    waiting_for: &watch::Sender<String>,
+) -> Result<(ClusterId, Membership), ServiceError> {
+    match (&config.join, store.stamp().cluster) {
+        (Some(join), None) => joining::join(config, join, store, transport, waiting_for).await,
+        (join, cluster) => {
+            if let (Some(_), Some(cluster)) = (join, cluster) {
+                tracing::info!(%cluster, "the data directory belongs to a cluster already, --join asks nobody");
+            }
+            founding::found(config, store, transport).await
+        }
+    }
+}
+
+/// How long a leader that stops tries to hand over: two attempts, or whatever an operator does not notice.
+fn parting_time(config: &NodeConfig) -> Duration {
+    Duration::from_secs(1).max(2 * config.timing.election_timeout)
 }
 
 fn certificates(config: &NodeConfig) -> Result<NodeTls, ServiceError> {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::{ClusterId, EngineName, NodeId, ReadMode, ReplicatedLog, RequestError, Tables};
+use consensus_api::{
+    ClusterId, EngineName, Member, Membership, NodeId, ReadMode, ReplicatedLog, RequestError, SnapshotId, StoreId,
+    Tables,
+};
 use kv_client::protocol::Consistency;
 use kv_machine::{Batch, KvError, KvLimits, KvReader, Replies, Reply, Request};
 use storage_rocks::RocksSnapshots;
@@ -20,6 +23,24 @@ pub struct Identity {
     pub engine: EngineName,
     /// The node.
     pub node: NodeId,
+    /// Its data directory's own id. A member of the same number with another one is not this node.
+    pub store: StoreId,
+}
+
+impl Identity {
+    /// Whether this node is a member: under its number, and with its data directory.
+    pub fn is_in(&self, membership: &Membership) -> bool {
+        membership.members.get(&self.node).is_some_and(|member| member.store == self.store)
+    }
+}
+
+/// What a cluster began with. The hash over it is the cluster's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its founders, in order of id.
+    pub founders: Vec<(NodeId, Member)>,
+    /// The snapshot that their tables came from, if they did not begin blank.
+    pub restored_from: Option<SnapshotId>,
 }
 
 /// One node's key-value service, whichever engine runs and wherever the tables are.
@@ -32,6 +53,8 @@ pub struct Service<T: Tables> {
     pub snapshots: Option<RocksSnapshots>,
     /// Who this is.
     pub identity: Identity,
+    /// What its cluster began with, for those who join it.
+    pub origin: Origin,
     /// Checked before a command is proposed.
     pub limits: KvLimits,
     /// How a linearizable read is made so, unless it asks for something else by name.

@@ -40,6 +40,20 @@ pub struct Settings {
     /// Another founder of the cluster, and where this node dials it; once for each. Without any, a cluster of one
     #[arg(long = "peer", env = "QUORATE_PEERS", value_name = "ID=HOST:PORT", value_delimiter = ',')]
     pub peers: Option<Vec<String>>,
+    /// Join a running cluster: where its nodes serve HTTP, one or more of them. For a blank data directory
+    #[arg(long, env = "QUORATE_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub join: Option<Vec<String>>,
+    /// With --join: stay a learner, which receives the log and has no vote
+    #[arg(
+        long,
+        env = "QUORATE_LEARNER",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub learner: Option<bool>,
     /// ca.pem, node.pem and node.key [default: development certificates, on loopback only]
     #[arg(long, env = "QUORATE_TLS_DIR", value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
@@ -121,6 +135,8 @@ impl Settings {
             http: self.http.or(lower.http),
             data_dir: self.data_dir.or(lower.data_dir),
             peers: self.peers.or(lower.peers),
+            join: self.join.or(lower.join),
+            learner: self.learner.or(lower.learner),
             tls_dir: self.tls_dir.or(lower.tls_dir),
             reads: self.reads.or(lower.reads),
             clock_drift_ppm: self.clock_drift_ppm.or(lower.clock_drift_ppm),

@@ -307,6 +307,7 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
     fn change_contacts(&mut self, contacts: &Membership) -> Result<(), String> {
         tracing::info!(members = ?contacts.members.keys().map(|node| node.0).collect::<Vec<_>>(), "contacts");
         self.transport.set_membership(contacts);
+        self.snapshots.contacts(contacts);
         Ok(())
     }
 

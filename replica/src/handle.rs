@@ -2,7 +2,8 @@
 //!
 //! A request that is refused because nobody leads is tried again, under a new id, until its time is up: a refusal says
 //! that it was definitely not carried out. One that simply is not answered in time has an unknown outcome, and that is
-//! what the client is told; but a read, which changes nothing, is asked again for as long as there is time.
+//! what the client is told; but a read, which changes nothing, is asked again for as long as there is time. What takes
+//! more than one request has a room of its own: [`members`](crate::members), [`leadership`](crate::leadership).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_in_the_log_that_a_snapshot_overtakes_is_asked_for_again() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, PATIENCE), async {
             let (first, _) = next_read(&mut asked).await;
             replica.pending.lose_track_of_entries();
@@ -298,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_whose_time_is_up_lacks_a_quorum_and_is_never_of_unknown_outcome() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (read, ()) = tokio::join!(replica.read_barrier(ReadMode::Log, Duration::from_millis(30)), async {
             next_read(&mut asked).await;
             replica.pending.lose_track_of_entries();

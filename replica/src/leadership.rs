@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_done_when_that_one_leads() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(replica.transfer_leadership(Some(NodeId(3)), PATIENCE), async {
             assert_eq!(next_transfer(&mut asked).await.1, Some(NodeId(3)));
             replica.sees(led_by_nobody());
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_name_any_other_leader_will_do_and_the_present_one_will_not() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(replica.transfer_leadership(None, PATIENCE), async {
             assert_eq!(next_transfer(&mut asked).await.1, None);
             replica.sees(led_by_nobody());
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_that_leads_on_says_so() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(replica.transfer_leadership(Some(NodeId(3)), PATIENCE), async {
             let (id, _) = next_transfer(&mut asked).await;
             replica.refuse(id, Refusal::NotReady);
@@ -137,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_a_third_one_was_elected_that_one_is_asked() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(replica.transfer_leadership(Some(NodeId(3)), PATIENCE), async {
             next_transfer(&mut asked).await;
             replica.sees(led_by(1));
@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_nobody_answers_has_an_unknown_outcome_and_one_without_a_leader_has_none() {
-        let Stage { replica, .. } = Stage::new();
+        let Stage { replica, asked: _asked, stopped: _stopped } = Stage::new();
         let short = Duration::from_millis(20);
         let done = replica.transfer_leadership(Some(NodeId(3)), short).await;
         assert!(matches!(done, Err(RequestError::Unknown { waited_ms: 20.. })), "{done:?}");
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_steps_aside_if_there_is_somebody_and_nobody_else_does() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         replica.step_aside(PATIENCE).await;
         replica.sees(led_by(1));
         replica.has(members(1, &[1], &[2]), false);
@@ -173,9 +173,9 @@ mod tests {
     }
 
     /// During a transfer the leader takes nothing new, and says who will lead.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_proposal_that_comes_during_a_transfer_goes_to_the_next_leader_at_once_and_asks_no_more_than_it_must() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let proposal = replica.propose(Bytes::from("x"), PATIENCE);
         let (applied, waited) = tokio::join!(proposal, async {
             let leaves = Refusal::NotLeader { leader: Some(NodeId(3)) };
@@ -197,9 +197,9 @@ mod tests {
     }
 
     /// The refusal of the old leader may arrive after the news of the next one.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_refusal_that_comes_behind_the_next_leader_costs_no_pause() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (applied, waited) = tokio::join!(replica.propose(Bytes::from("x"), PATIENCE), async {
             let id = next_proposal(&mut asked).await;
             replica.sees(led_by(3));

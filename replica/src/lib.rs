@@ -10,6 +10,8 @@
 //!               writer  applier  reader            snapshots  two threads: they take and trim, send and receive
 //!                                                  transfer   how a snapshot travels, free of threads and clocks
 //!                                                  recovery   from the disk to a running engine
+//!                                                  members    the handle's way to other members, step by step
+//!                                                  leadership the handle's way to another leader
 //! ```
 //!
 //! A storage error, a broken invariant or a thread that ends stops the whole replica: it answers everything that waits
@@ -108,6 +110,7 @@ where
     // One that was received and not installed covers what this node has yet to apply.
     let covered = kept.iter().map(|manifest| manifest.position.index).find(|index| *index <= core.applied());
     let newest = covered.unwrap_or_default();
+    // Those in force; where others have a say too, or have yet to be told, the engine's first effects name all of them.
     parts.transport.set_membership(&core.engine().status().membership);
 
     let transport = parts.transport.clone();

@@ -171,9 +171,11 @@ impl Course {
 
 /// Whether the same request may be taken a little later.
 pub(crate) fn passes(reason: &Refusal) -> bool {
-    use Refusal::{Busy, ChangePending, LearnerLags, MembershipMoved, NoLeader, NotLeader, NotReady};
+    use Refusal::{Busy, ChangePending, LearnerLags, MembershipMoved, NoLeader, NoLiveMajority, NotLeader, NotReady};
     match reason {
-        NotReady | ChangePending | LearnerLags { .. } | Busy | NoLeader | NotLeader { .. } => true,
+        NotReady | ChangePending | LearnerLags { .. } | NoLiveMajority { .. } | Busy | NoLeader | NotLeader { .. } => {
+            true
+        }
         // It leads no more, and has yet to notice: it knows less than this node.
         MembershipMoved { asked, present } => present < asked,
         _ => false,
@@ -225,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_is_to_vote_learns_first_and_is_waited_for() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
             assert_eq!(*take(&replica, &mut asked).await, members(0, &[1, 2, 3], &[4]));
             for behind in [5000, 1200] {
@@ -239,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_passes_is_waited_for_and_everything_else_is_told_at_once() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
             for reason in [
                 Refusal::NotReady,
@@ -257,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_done_when_the_members_are_in_force_here_and_not_when_their_entry_is_applied() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let target = members(0, &[1, 4, 5], &[]);
         replica.has(members(0, &[1, 2, 3], &[4, 5]), false);
         let wish = change(&replica, target.clone());
@@ -272,7 +274,7 @@ mod tests {
             replica.applied(id, b"");
             for _ in 0..20 {
                 tokio::task::yield_now().await;
-                assert!(futures_util::poll!(&mut wish).is_pending());
+                assert_eq!(futures_util::future::poll_immediate(&mut wish).await, None);
             }
         }
         replica.has(Membership { version: 2, ..target }, false);
@@ -281,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wish_for_other_members_than_the_present_ones_changes_nothing() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         replica.has(members(3, &[1, 2, 3], &[]), false);
         assert_eq!(change(&replica, members(2, &[1, 2], &[])).await, moved(2, 3));
         assert!(asked.try_recv().is_err());
@@ -294,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_that_was_void_changed_nothing() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
             let (id, _) = next_change(&mut asked).await;
             replica.has(members(1, &[1, 3], &[]), false);
@@ -305,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_somebody_else_changes_on_the_way_is_not_overwritten() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
             let (id, _) = next_change(&mut asked).await;
             replica.has(members(2, &[1, 2], &[4]), false);
@@ -317,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn at_the_deadline_the_last_refusal_is_the_answer() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         replica.has(members(0, &[1, 2, 3], &[4]), false);
         let lags = |behind| Refusal::LearnerLags { node: NodeId(4), behind };
         let target = Arc::new(members(0, &[1, 2, 3, 4], &[]));
@@ -336,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_of_somebody_else_that_does_not_end_is_told_as_that() {
-        let Stage { replica, .. } = Stage::new();
+        let Stage { replica, asked: _asked, stopped: _stopped } = Stage::new();
         replica.has(members(0, &[1, 2, 3], &[]), true);
         let target = Arc::new(members(0, &[1, 2], &[]));
         let done = replica.change_membership(target, Duration::from_millis(20)).await;
@@ -345,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_whose_answer_was_lost_is_taken_for_what_the_members_show() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
             let (_, step) = next_change(&mut asked).await;
             replica.pending.lose_track_of_entries();
@@ -360,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_that_was_lost_is_asked_for_again_and_whichever_of_the_two_is_void_is_no_matter() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let target = members(0, &[1, 2], &[]);
         let (done, ()) = tokio::join!(change(&replica, target.clone()), async {
             next_change(&mut asked).await;
@@ -376,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_a_lost_step_gave_way_to_somebody_elses_that_is_told() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
             next_change(&mut asked).await;
             replica.pending.lose_track_of_entries();
@@ -388,7 +390,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_in_doubt_at_the_deadline_has_an_unknown_outcome() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let target = Arc::new(members(0, &[1, 2], &[]));
         let (done, ()) = tokio::join!(replica.change_membership(target, Duration::from_millis(100)), async {
             next_change(&mut asked).await;
@@ -400,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_that_knows_less_than_this_node_leads_no_more_and_is_not_believed() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         replica.has(members(3, &[1, 2, 3], &[]), false);
         let (done, _) = tokio::join!(change(&replica, members(3, &[1, 2], &[])), async {
             refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 3, present: 2 }).await;
@@ -411,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_is_behind_its_caller_catches_up_before_it_asks() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let (done, ()) = tokio::join!(change(&replica, members(4, &[1], &[])), async {
             let Some(Request::Read { id, mode: ReadMode::Index }) = asked.recv().await else { panic!("a read") };
             replica.has(members(4, &[1, 2], &[]), false);
@@ -428,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn members_that_cannot_be_are_refused_before_the_first_step() {
-        let Stage { replica, mut asked, .. } = Stage::new();
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
         let mut target = members(0, &[1, 2, 3, 4], &[]);
         target.members.get_mut(&NodeId(2)).unwrap().store = StoreId(77);
         let done = change(&replica, target).await;
@@ -438,7 +440,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_for_members_is_told_when_the_replica_stops() {
-        let Stage { replica, stopped, .. } = Stage::new();
+        let Stage { replica, asked: _asked, stopped } = Stage::new();
         replica.has(members(0, &[1, 2, 3], &[]), true);
         let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
             tokio::task::yield_now().await;

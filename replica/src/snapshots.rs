@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use consensus_api::{
-    LogIndex, LogPosition, LogStore, MonoTime, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore, Transport,
+    LogIndex, LogPosition, LogStore, Membership, MonoTime, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore,
+    Transport,
 };
 
 pub use crate::snapshots::installations::Installations;
@@ -121,6 +122,11 @@ impl Desk {
             // Nobody receives when the asker gave up meanwhile.
             let _ = demand.send(outcome);
         }
+    }
+
+    /// Ends what is on its way to whoever is no contact any more. Where too much waits it ends by their silence.
+    pub(crate) fn contacts(&self, contacts: &Membership) {
+        let _ = self.tasks.try_send(Task::Contacts(contacts.clone()));
     }
 
     /// Has a snapshot sent. Where too much waits it is asked for again.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Counter, MemoryLog, PATIENCE, start};
-use consensus_api::{Event, LogIndex, Membership, ReadMode, Refusal, ReplicatedLog, RequestError};
+use consensus_api::{
+    Event, LogIndex, Member, Membership, NodeId, ReadMode, Refusal, ReplicatedLog, RequestError, StoreId,
+};
 use futures_util::StreamExt;
 
 #[tokio::test]
@@ -247,8 +249,6 @@ async fn a_caller_that_goes_away_leaves_no_trace() {
 #[tokio::test]
 async fn what_the_engine_cannot_do_is_refused_by_name() {
     let replica = start(&Arc::default(), Counter::default(), 16);
-    let refused = replica.change_membership(Arc::new(Membership::default()), PATIENCE).await;
-    assert!(matches!(refused, Err(RequestError::Refused(Refusal::Unsupported { .. }))), "{refused:?}");
     let refused = replica.transfer_leadership(None, PATIENCE).await;
     assert!(matches!(refused, Err(RequestError::Refused(Refusal::Unsupported { .. }))), "{refused:?}");
 }
@@ -303,4 +303,45 @@ async fn a_log_that_lost_what_the_tables_hold_is_refused() {
     let refused = common::try_start(&Arc::default(), machine, 16).err();
     let text = refused.map(|error| error.to_string()).unwrap_or_default();
     assert!(text.contains("lost writes"), "{text}");
+}
+
+fn members(version: u64, voters: &[u64], learners: &[u64]) -> Membership {
+    let member = |node: &u64| {
+        (NodeId(*node), Member { address: format!("127.0.0.1:{node}"), store: StoreId(u128::from(*node)) })
+    };
+    let mut members = Membership { version, ..Membership::of_voters(voters.iter().map(member)) };
+    members.learners = learners.iter().copied().map(NodeId).collect();
+    members.members.extend(learners.iter().map(member));
+    members
+}
+
+#[tokio::test]
+async fn a_change_of_members_is_in_force_and_told_when_it_is_answered() {
+    let replica = start(&Arc::default(), Counter::default(), 16);
+    let founders = replica.status().engine.membership;
+    let mut target = members(0, &[1, 2], &[3]);
+    target.members.extend(founders.members.clone());
+    assert!(replica.change_membership(Arc::new(target.clone()), PATIENCE).await.is_ok());
+    let status = replica.status();
+    assert!(status.engine.membership.names_the_same(&target) && !status.engine.is_changing);
+    assert_eq!(status.engine.membership.version, 2, "one step for the newcomer as a learner, one for its vote");
+    let stale = replica.change_membership(Arc::new(target), PATIENCE).await;
+    assert_eq!(stale, Err(Refusal::MembershipMoved { asked: 0, present: 2 }.into()));
+}
+
+#[tokio::test]
+async fn while_members_change_the_log_goes_on() {
+    let log = Arc::new(MemoryLog::default());
+    let replica = start(&log, Counter::default(), 64);
+    let founders = replica.status().engine.membership;
+    let mut target = members(0, &[1], &[2]);
+    target.members.extend(founders.members.clone());
+    log.hold();
+    let change = replica.change_membership(Arc::new(target), PATIENCE);
+    let puts = futures_util::future::join_all((0..20).map(|_| replica.propose(Bytes::from("x"), PATIENCE)));
+    let (changed, puts, ()) = tokio::join!(change, puts, async {
+        tokio::task::yield_now().await;
+        log.release();
+    });
+    assert!(changed.is_ok() && puts.iter().all(Result::is_ok), "{changed:?}");
 }

@@ -6,10 +6,10 @@ mod transfer_world;
 
 use std::time::Duration;
 
-use consensus_api::{LogIndex, MonoTime, NodeId, SnapshotStore};
+use consensus_api::{LogIndex, Member, Membership, MonoTime, NodeId, SendSnapshot, SnapshotStore, StoreId};
 use proptest::prelude::*;
 use replica::transfer::{
-    Deed, Ended, Rate, Receiving, RefusedBecause, Sending, TransferMessage, TransferSettings, Wish,
+    Courier, Deed, Ended, Rate, Receiving, RefusedBecause, Sending, TransferMessage, TransferSettings, Wish,
 };
 use transfer_world::{Network, World, content, manifest, settings};
 
@@ -244,4 +244,22 @@ fn a_snapshot_that_cannot_be_installed_there_is_not_sent_a_second_time() {
     world.run_until(at(60_000), |world| world.applied(NodeId(2)) >= LogIndex(100));
     assert_eq!(world.applied(NodeId(2)), LogIndex(130));
     assert_eq!(world.node(NodeId(1)).store.kept().unwrap().len(), 2);
+}
+
+#[test]
+fn nothing_is_sent_to_a_peer_that_has_left_and_nothing_kept_for_it() {
+    let mut world = World::new(1, Network::default(), 2);
+    world.keep(NodeId(1), 100, 3000);
+    let store = world.node(NodeId(1)).store.clone();
+    let mut courier = Courier::new(store, settings(), LogIndex(100));
+    for peer in [2, 3] {
+        courier.wanted(AT_START, SendSnapshot { to: NodeId(peer), at_least: LogIndex(100) });
+    }
+    assert_eq!(courier.held(AT_START).sending.len(), 2);
+    let stays = (NodeId(2), Member { address: "127.0.0.1:2".into(), store: StoreId(2) });
+    courier.stay_with(&Membership::of_voters([stays]));
+    let work = courier.work(AT_START);
+    assert!(!work.messages.is_empty() && work.messages.iter().all(|(to, _)| *to == NodeId(2)));
+    courier.stay_with(&Membership::default());
+    assert_eq!((courier.held(AT_START).sending.len(), courier.held(AT_START).log_from), (0, None));
 }

@@ -49,7 +49,8 @@ pub struct Stamp {
     pub cluster: Option<ClusterId>,
     /// The first voters, once they are known; in order of node.
     pub founders: Vec<(NodeId, Member)>,
-    /// The snapshot that the directory was made from, if it was made from one.
+    /// The snapshot that the directory was made from, if it was made from one; at a node that joined later, the one that
+    /// the founders' directories were made from.
     pub restored_from: Option<SnapshotId>,
     /// How often the directory was opened.
     pub boots: u64,

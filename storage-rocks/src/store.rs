@@ -114,6 +114,20 @@ impl Store {
     /// # Errors
     /// [`StorageError::OtherCluster`] where another one does: a directory never changes its cluster.
     pub fn stamp_cluster(&self, cluster: ClusterId, founders: &[(NodeId, Member)]) -> Result<(), StorageError> {
+        self.stamp_joined(cluster, founders, self.stamp().restored_from)
+    }
+
+    /// The same for a node that was not there when the cluster was founded: it also notes from which snapshot that was
+    /// done, for that is part of the cluster's id, and the next one that joins may ask this node.
+    ///
+    /// # Errors
+    /// As [`Store::stamp_cluster`].
+    pub fn stamp_joined(
+        &self,
+        cluster: ClusterId,
+        founders: &[(NodeId, Member)],
+        restored_from: Option<SnapshotId>,
+    ) -> Result<(), StorageError> {
         let mut stamp = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         match stamp.cluster {
             Some(found) if found == cluster => return Ok(()),
@@ -124,7 +138,7 @@ impl Store {
         }
         let mut founders = founders.to_vec();
         founders.sort_unstable();
-        let stamped = Stamp { cluster: Some(cluster), founders, ..stamp.clone() };
+        let stamped = Stamp { cluster: Some(cluster), founders, restored_from, ..stamp.clone() };
         write_stamp(self.log.database(), &stamped)?;
         *stamp = stamped;
         Ok(())

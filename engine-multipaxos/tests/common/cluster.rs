@@ -1,14 +1,19 @@
-//! Nodes that talk to each other over a network without faults, but for nodes that are switched off.
+//! Nodes that talk to each other over a network that loses what it is told to; each may be switched off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::*;
 
+/// Whether a message is lost: from whom, to whom, and what it says.
+pub type Loss = Box<dyn Fn(u64, u64, &Message) -> bool>;
+
 /// A few nodes, of which some are members.
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub off: BTreeSet<u64>,
+    /// What the network loses, from whom and to whom.
+    pub loses: Loss,
     /// What each node has applied.
     pub applied: BTreeMap<u64, Vec<SharedEntry>>,
     network: VecDeque<(u64, u64, Message)>,
@@ -26,6 +31,7 @@ impl Cluster {
         Cluster {
             nodes: (1..=count).map(node).collect(),
             off: BTreeSet::new(),
+            loses: Box::new(|_, _, _| false),
             applied: BTreeMap::new(),
             network: VecDeque::new(),
             sequence: 0,
@@ -80,7 +86,8 @@ impl Cluster {
                 }
             }
             while let Some((from, to, message)) = self.network.pop_front() {
-                if !self.off.contains(&from) && !self.off.contains(&to) {
+                let is_lost = (self.loses)(from, to, &message);
+                if !is_lost && !self.off.contains(&from) && !self.off.contains(&to) {
                     self.node(to).hear(from, message);
                     self.settle(to);
                 }

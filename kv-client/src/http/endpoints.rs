@@ -4,7 +4,9 @@
 //!   what happened                 a read            a write           a write with a number in a session
 //!   ────────────────────────────────────────────────────────────────────────────────────────────────────────
 //!   no connection                 ask the next      ask the next      ask the next        nothing was sent
+//!   307, the leader is elsewhere  ask there, and then as below                           nothing was done
 //!   503, 429                      ask the next      ask the next      ask the next        nothing was done
+//!   503, nobody took over         that is it        that is it        that is it          the leader's own word
 //!   connection lost, no answer    ask the next      Unknown           ask the next *      perhaps it was done
 //!   504                           ask the next      Unknown           ask the next *      perhaps it was done
 //!   any other answer              that is it        that is it        that is it
@@ -24,10 +26,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, LOCATION};
 use hyper::http::request::Builder;
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -35,7 +37,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use crate::error::ClientError;
-use crate::protocol::ErrorCode::VersionMismatch;
+use crate::protocol::ErrorCode::{TransferFailed, VersionMismatch};
 
 /// The most bytes of an answer's body that are read.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -264,26 +266,44 @@ impl Endpoints {
         if alone { deadline } else { deadline.min(now + (call.timeout / 3).max(ATTEMPT_LEAST)) }
     }
 
-    /// Sends the request to one endpoint. The outer error: no answer; the inner one: an answer that is no success.
+    /// Sends the request to one endpoint, or where that names the leader instead, to the leader. The outer error: no answer; the
+    /// inner one: an answer that is no success.
     async fn ask<R>(
         &self,
         endpoint: &Authority,
         call: &Call,
         take: &impl AsyncFn(String, HeaderMap, Incoming) -> Result<R, NoAnswer>,
     ) -> Result<Result<R, ClientError>, NoAnswer> {
-        let request = request(endpoint, call).map_err(|error| NoAnswer::NotSent(error.to_string()))?;
-        // The pool repeats a request only where a kept connection proves closed before a byte of it was taken.
-        let response = self.client.request(request).await.map_err(|error| {
-            let reason = root_cause(&error);
-            if error.is_connect() { NoAnswer::NotSent(reason) } else { NoAnswer::Lost(reason) }
-        })?;
+        let mut response = self.exchange(endpoint, call).await?;
+        let leader = leader_in(&response);
+        // Once: who is sent on again asks while leadership moves, and comes back later.
+        if let Some(leader) = &leader {
+            response = self.exchange(leader, call).await?;
+        }
+        let from = leader.as_ref().unwrap_or(endpoint).to_string();
         let (head, body) = response.into_parts();
         if head.status.is_success() {
-            return take(endpoint.to_string(), head.headers, body).await.map(Ok);
+            return take(from, head.headers, body).await.map(Ok);
         }
-        let answer = whole(endpoint.to_string(), head.headers, body).await?;
+        let answer = whole(from, head.headers, body).await?;
         Ok(Err(ClientError::from_answer(head.status.as_u16(), &answer.body)))
     }
+
+    async fn exchange(&self, endpoint: &Authority, call: &Call) -> Result<Response<Incoming>, NoAnswer> {
+        let request = request(endpoint, call).map_err(|error| NoAnswer::NotSent(error.to_string()))?;
+        // The pool repeats a request only where a kept connection proves closed before a byte of it was taken.
+        self.client.request(request).await.map_err(|error| {
+            let reason = root_cause(&error);
+            if error.is_connect() { NoAnswer::NotSent(reason) } else { NoAnswer::Lost(reason) }
+        })
+    }
+}
+
+/// Where the leader is, if the answer is that another node leads.
+fn leader_in(response: &Response<Incoming>) -> Option<Authority> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status() == StatusCode::TEMPORARY_REDIRECT)?;
+    let location: Uri = location.to_str().ok()?.parse().ok()?;
+    location.into_parts().authority
 }
 
 /// Reads an answer to its end.
@@ -297,7 +317,9 @@ async fn whole(endpoint: String, headers: HeaderMap, body: Incoming) -> Result<A
 fn judge(error: ClientError, effect: Effect, failures: &mut Failures) -> Option<ClientError> {
     let status = if let ClientError::Api { status, .. } = error { Some(status) } else { None };
     match (status, effect) {
-        (Some(503 | 429), _) | (Some(504), Effect::Read) => failures.refusal = Some(error),
+        // It has been tried; to try again holds up all writes again, and is for the caller to decide.
+        _ if error.code() == Some(TransferFailed) => return Some(error),
+        (Some(307 | 503 | 429), _) | (Some(504), Effect::Read) => failures.refusal = Some(error),
         (Some(504), _) => return lost(error.to_string(), effect, failures),
         _ if error.code() == Some(VersionMismatch) => return Some(error),
         // Refused by this node, or by a session that may have ended since: an earlier attempt may have been carried out.

@@ -8,6 +8,7 @@
 
 mod client;
 mod endpoints;
+mod members;
 mod scan;
 mod session;
 mod snapshots;
@@ -17,6 +18,7 @@ mod watch;
 use crate::backoff;
 
 pub use client::{Expect, HttpClient, ReadOptions, ScanRequest, Value, WriteOptions};
+pub use members::Removal;
 pub use scan::Scan;
 pub use session::HttpSession;
 pub use snapshots::SnapshotDownload;

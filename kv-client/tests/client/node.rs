@@ -23,6 +23,8 @@ pub(crate) enum Play {
         headers: Vec<(&'static str, &'static str)>,
         body: String,
     },
+    /// The leader is there.
+    Elsewhere(String),
     HangUp,
     Silence,
     /// Something else, later.
@@ -140,6 +142,11 @@ async fn answer(script: Arc<Mutex<Script>>, request: Request<Incoming>) -> Resul
             let response = Response::builder().status(status);
             let response = headers.into_iter().fold(response, |response, (name, value)| response.header(name, value));
             Ok(response.body(Full::new(body.into())).unwrap())
+        }
+        Play::Elsewhere(location) => {
+            let body = serde_json::json!({"error": "not_leader", "message": "another node leads", "leader": 2});
+            let response = Response::builder().status(307).header("location", location);
+            Ok(response.body(Full::new(body.to_string().into())).unwrap())
         }
         Play::HangUp | Play::Late { .. } => Err(HangUp),
         Play::Silence => match std::future::pending::<Infallible>().await {},

@@ -112,7 +112,10 @@ async fn a_status_has_every_field_of_the_interface() {
     let body = json!({
         "engine": "raft", "node_id": 1, "cluster_id": "00ff", "role": "leader", "leader_id": 1,
         "ballot": {"round": 3, "node": 1}, "commit_index": 9, "applied_index": 8, "last_index": 10,
-        "snapshot_index": 0, "members": [{"id": 1, "address": "127.0.0.1:7001", "voter": true}],
+        "snapshot_index": 0, "members_version": 2, "members_changing": false, "members": [{
+            "id": 1, "address": "127.0.0.1:7001", "store": "0a", "voter": true, "outgoing": false,
+            "matched_index": 10, "behind": 0,
+        }],
         "something_newer": 1,
     });
     let node = Node::start([Play::ok(body)]).await;

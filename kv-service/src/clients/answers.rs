@@ -53,7 +53,7 @@ fn of_refusal(refusal: &Refusal) -> Failure {
         Refusal::NoLeader | Refusal::NotLeader { .. } | Refusal::NotReady | Refusal::TransferFailed { .. } => {
             Refused::NoLeader
         }
-        Refusal::NoQuorum { .. } => Refused::NoQuorum,
+        Refusal::NoQuorum { .. } | Refusal::NoLiveMajority { .. } => Refused::NoQuorum,
         Refusal::Busy | Refusal::ChangePending | Refusal::LearnerLags { .. } => Refused::Busy,
         Refusal::TooLarge { .. } => Refused::TooLarge,
         // A Clerk asks for nothing that these are said to.

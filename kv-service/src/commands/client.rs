@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use super::desk::Desk;
 use super::keys::{self, CasArgs, DeleteArgs, GetArgs, ScanArgs, WriteArgs};
 use super::lock::{self, LockArgs};
-use super::nodes;
+use super::members::{self, MembersArgs};
+use super::nodes::{self, NodeArgs};
 use super::session::{self, Life, SessionCommand, session_id};
 use super::watch::{self, WatchArgs};
 use crate::error::ServiceError;
@@ -121,8 +122,10 @@ pub enum ClientCommand {
     Session(SessionCommand),
     /// Show how every endpoint's node stands
     Status(At<Nothing>),
-    /// List the members of the cluster
-    Members(At<Nothing>),
+    /// List the members of the cluster; add, promote, demote, remove, replace one
+    Members(MembersArgs<Connection>),
+    /// Hand leadership over
+    Transfer(At<NodeArgs>),
 }
 
 /// Asks the cluster and prints what it says. The status is that of a command that was run, if one was.
@@ -144,13 +147,17 @@ pub async fn run(command: ClientCommand) -> Result<ExitCode, ServiceError> {
             let desk = connection.desk()?;
             tokio::select! {
                 outcome = watch::watch(arguments, &desk) => outcome,
-                stopped = stop::requested(false) => stopped.map(drop),
+                stopped = stop::requested() => stopped.map(drop),
             }
         }
         ClientCommand::Lock(At { arguments, connection }) => return lock::run(arguments, &connection.desk()?).await,
         ClientCommand::Session(command) => session::run(command).await,
         ClientCommand::Status(At { connection, .. }) => nodes::status(&connection.desk()?).await,
-        ClientCommand::Members(At { connection, .. }) => nodes::members(&connection.desk()?).await,
+        ClientCommand::Members(arguments) => {
+            let (wish, connection) = arguments.split()?;
+            members::run(wish, &connection.desk()?).await
+        }
+        ClientCommand::Transfer(At { arguments, connection }) => nodes::transfer(arguments, &connection.desk()?).await,
     }?;
     Ok(ExitCode::SUCCESS)
 }

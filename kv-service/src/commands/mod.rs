@@ -7,6 +7,7 @@ mod group;
 pub mod inspect;
 pub mod keys;
 pub mod lock;
+pub mod members;
 pub mod nodes;
 pub mod output;
 pub mod session;

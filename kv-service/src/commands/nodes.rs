@@ -1,4 +1,4 @@
-//! The commands about nodes: status, log, ping, members, and what an operator asks of the leader.
+//! The commands about nodes: status, log, ping, and what an operator asks of the leader.
 //!
 //! Status, log and ping ask every endpoint for itself, side by side, and show those that do not answer beside those that do.
 
@@ -8,7 +8,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use hyper::Method;
 use kv_client::ClientError;
-use kv_client::protocol::{MemberReply, RoleReply, StatusReply};
+use kv_client::protocol::{RoleReply, StatusReply};
 use serde_json::{Value, json};
 
 use super::desk::{Desk, client_of};
@@ -109,21 +109,6 @@ pub async fn ping(desk: &Desk) -> Result<(), ServiceError> {
     })
 }
 
-/// Lists the members of the cluster.
-pub async fn members(desk: &Desk) -> Result<(), ServiceError> {
-    let StatusReply { members, leader_id, .. } = desk.client.status(desk.timeout).await?;
-    desk.print_table(&json!({ "members": members }), || {
-        let mut table = Table::new([">node", "address", "part", ""]);
-        for MemberReply { id, address, voter } in &members {
-            let part = if *voter { "voter" } else { "learner" };
-            let mut row: Vec<Cell> = vec![(*id).into(), address.into(), part.into()];
-            row.extend((leader_id == Some(*id)).then(|| Cell::toned("leads", Tone::Good)));
-            table.row(row);
-        }
-        table.render(output::coloured())
-    })
-}
-
 /// Has a node start an election.
 pub async fn prepare(arguments: NodeArgs, desk: &Desk) -> Result<(), ServiceError> {
     let client = match arguments.node {
@@ -139,13 +124,10 @@ pub async fn prepare(arguments: NodeArgs, desk: &Desk) -> Result<(), ServiceErro
     desk.print(&reply, || "the election has begun; 'status' shows who leads".to_owned())
 }
 
-/// Hands leadership over.
+/// Hands leadership over: to this node, or to the one that is furthest.
 pub async fn transfer(arguments: NodeArgs, desk: &Desk) -> Result<(), ServiceError> {
-    let path = arguments
-        .node
-        .map_or_else(|| "/v1/leader/transfer".to_owned(), |node| format!("/v1/leader/transfer?to={node}"));
-    let reply: Value = desk.client.call(Method::POST, &path, None::<&()>, desk.timeout).await?;
-    desk.print(&reply, || match reply["leader_id"].as_u64() {
+    let reply = desk.client.transfer(arguments.node, desk.timeout).await?;
+    desk.print(&reply, || match reply.leader_id {
         Some(leader) => format!("node {leader} leads"),
         None => "leadership is handed over; 'status' shows who leads".to_owned(),
     })

@@ -123,7 +123,7 @@ async fn until_stopped(session: &HttpSession, note: &str) -> Result<(), ServiceE
         eprintln!("{note}");
     }
     tokio::select! {
-        stopped = stop::requested(false) => stopped.map(drop),
+        stopped = stop::requested() => stopped.map(drop),
         lost = session.keep() => Err(lost.into()),
     }
 }

@@ -110,6 +110,48 @@ fn a_node_may_be_among_its_own_peers_under_its_own_address_only() {
     assert!(matches!(error, ServiceError::OwnAddress { node: NodeId(1), .. }));
 }
 
+fn joining(endpoints: &[&str]) -> Settings {
+    let endpoints = endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect();
+    Settings { id: Some(4), join: Some(endpoints), ..raft() }
+}
+
+#[test]
+fn a_node_joins_where_it_is_told_and_stays_a_learner_if_it_is_told() {
+    let config = NodeConfig::check(joining(&["127.0.0.1:8001", "http://127.0.0.1:8002/"])).unwrap();
+    let endpoints = vec!["127.0.0.1:8001".to_owned(), "127.0.0.1:8002".to_owned()];
+    assert_eq!(config.join, Some(Join { endpoints: endpoints.clone(), learner: false }));
+    assert!(config.peers.is_empty());
+    let config = NodeConfig::check(Settings { learner: Some(true), ..joining(&["127.0.0.1:8001"]) }).unwrap();
+    assert!(config.join.unwrap().learner);
+    assert_eq!(NodeConfig::check(raft()).unwrap().join, None);
+    let file = file("engine = \"raft\"\nid = 4\njoin = [\"127.0.0.1:8001\", \"127.0.0.1:8002\"]\nlearner = true\n");
+    let config = NodeConfig::load(Settings::default(), Some(file.path())).unwrap();
+    assert_eq!(config.join, Some(Join { endpoints, learner: true }));
+}
+
+#[test]
+fn the_same_list_of_endpoints_may_be_given_to_every_node() {
+    let config = NodeConfig::check(joining(&["127.0.0.1:8001", "127.0.0.1:8004"])).unwrap();
+    assert_eq!(config.join.unwrap().endpoints, ["127.0.0.1:8001"], "it does not ask itself");
+    let error = refusal(joining(&["127.0.0.1:8004"]));
+    assert!(matches!(error, ServiceError::Join { .. }) && error.to_string().contains("another member"), "{error}");
+}
+
+#[test]
+fn a_wish_to_join_that_makes_no_sense_is_refused_with_what_to_do() {
+    let founder = Settings { peers: Some(vec!["2=127.0.0.1:7002".into()]), ..joining(&["127.0.0.1:8001"]) };
+    for (settings, hint) in [
+        (founder, "leave out one"),
+        (Settings { learner: Some(true), ..raft() }, "--join"),
+        (joining(&["127.0.0.1"]), "host:port"),
+        (joining(&[""]), "host:port"),
+        (joining(&["https://127.0.0.1:8001"]), "host:port"),
+    ] {
+        let error = refusal(settings);
+        assert!(matches!(error, ServiceError::Join { .. }) && error.to_string().contains(hint), "{error}");
+    }
+}
+
 #[test]
 fn without_certificates_a_node_stays_on_loopback() {
     let exposed = Settings { listen: Some("10.1.2.3:7001".into()), ..raft() };

@@ -7,13 +7,18 @@
 //! | 404 | `not_found` | there is no such key, member, snapshot or path |
 //! | 409 | `session_expired` | the session has ended or never was; *this* copy of the write was not carried out |
 //! | 409 | `request_forgotten` | the client has said that it has the answer; not carried out again |
+//! | 409 | `change_pending` | another change of members is under way; nothing changed |
+//! | 409 | `learner_lags` | a learner has yet to catch up before it may vote; it goes on doing so, and the request may be repeated |
+//! | 409 | `id_in_use` | a member with another data directory has that id; nothing changed |
 //! | 410 | `compacted` | a watch from a revision that is not remembered; `first_revision` says which is |
 //! | 412 | `version_mismatch` | the condition does not hold; nothing changed |
+//! | 412 | `members_changed` | the members are not those that the change was meant for; nothing changed |
 //! | 413 | `too_large` | over a limit; nothing changed |
 //! | 429 | `too_busy` | refused, nothing changed; `Retry-After` says when to come back |
 //! | 500 | `internal` | this node's tables cannot be read; nothing changed |
 //! | 501 | `unsupported` | foreseen, and not there |
 //! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed |
+//! | 503 | `transfer_failed` | nobody took over; the leader leads on |
 //! | 504 | `unknown_outcome` | **the only answer after which a write may or may not have happened** |
 //!
 //! A head that HTTP itself cannot make sense of never comes this far: the server beneath answers 400, 414 or 431 without a
@@ -21,7 +26,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use consensus_api::{NodeId, Refusal, RequestError};
+use consensus_api::{Member, NodeId, Refusal, RequestError, StoreId};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use kv_client::protocol::{ErrorCode, ErrorReply};
@@ -64,6 +69,17 @@ impl ApiError {
     /// There is no such node among the members.
     pub(super) fn no_such_member(node: NodeId) -> ApiError {
         ApiError::new(ErrorCode::NotFound, format!("node {node} is no member; GET /v1/members lists those there are"))
+    }
+
+    /// A member with another data directory has the id of one that is to be added.
+    pub(super) fn id_in_use(node: NodeId, known: &Member, store: StoreId) -> ApiError {
+        let message = format!(
+            "node {node} is a member already, at {} with store {}, and this would be store {store}: either its disk was \
+             replaced, or another node has that id; remove that member first (DELETE /v1/members/{node}), or choose an id \
+             that is free",
+            known.address, known.store
+        );
+        ApiError::new(ErrorCode::IdInUse, message)
     }
 
     /// There is no such snapshot.
@@ -217,12 +233,13 @@ impl ApiError {
     fn of_refusal(refusal: Refusal) -> ApiError {
         let message = refusal.to_string();
         match refusal {
-            Refusal::NoLeader | Refusal::NotReady | Refusal::TransferFailed { .. } => {
-                ApiError::new(ErrorCode::NoLeader, message)
-            }
+            Refusal::NoLeader | Refusal::NotReady => ApiError::new(ErrorCode::NoLeader, message),
+            Refusal::TransferFailed { .. } => ApiError::new(ErrorCode::TransferFailed, message),
             Refusal::InvalidMembership { .. } | Refusal::NotAVoter { .. } => ApiError::bad_input(message),
-            Refusal::MembershipMoved { .. } => ApiError::new(ErrorCode::VersionMismatch, message),
-            Refusal::ChangePending | Refusal::LearnerLags { .. } => ApiError::new(ErrorCode::TooBusy, message),
+            Refusal::MembershipMoved { .. } => ApiError::new(ErrorCode::MembersChanged, message),
+            Refusal::ChangePending => ApiError::new(ErrorCode::ChangePending, message),
+            Refusal::NoLiveMajority { .. } => ApiError::new(ErrorCode::NoQuorum, message),
+            Refusal::LearnerLags { .. } => ApiError::new(ErrorCode::LearnerLags, message),
             Refusal::NotLeader { leader } => ApiError::new(ErrorCode::NoLeader, message).led_by(leader),
             Refusal::NoQuorum { .. } => ApiError::new(ErrorCode::NoQuorum, message),
             Refusal::Busy => ApiError::new(ErrorCode::TooBusy, message),

@@ -24,6 +24,7 @@ mod errors;
 mod headers;
 mod health;
 mod kv;
+mod members;
 mod openapi;
 mod query;
 mod redirect;
@@ -43,7 +44,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{any, get};
-use consensus_api::{NodeId, Tables};
+use consensus_api::Tables;
 
 use crate::service::Service;
 use context::Context;
@@ -61,10 +62,8 @@ pub fn router<T: Tables>(service: Arc<Service<T>>) -> Router {
         .with_state(Arc::new(Context::new(service)))
 }
 
-/// What a node answers until its cluster is founded: that it lives, and whom it waits for.
-pub fn founding_router(peers: impl IntoIterator<Item = NodeId>) -> Router {
-    let peers: Vec<String> = peers.into_iter().map(|peer| peer.to_string()).collect();
-    let message = format!("the cluster is being founded; start its other nodes ({})", peers.join(", "));
-    let waiting = move || async move { ApiError::no_leader(message) };
+/// What a node answers until it belongs to a cluster: that it lives, and what it waits for, as is said at the moment.
+pub fn waiting_router(waiting_for: tokio::sync::watch::Receiver<String>) -> Router {
+    let waiting = move || async move { ApiError::no_leader(waiting_for.borrow().clone()) };
     Router::new().route("/health/live", get(health::live)).fallback(waiting).layer(from_fn(request_ids::name))
 }

@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use consensus_api::Tables;
 
 use super::context::Context;
-use super::{admin, health, kv, openapi, scan, sessions, snapshot, txn, watch};
+use super::{admin, health, kv, members, openapi, scan, sessions, snapshot, txn, watch};
 
 /// A method of a path. `HEAD` is answered wherever `GET` is.
 pub(super) struct Operation<T: Tables> {
@@ -69,9 +69,9 @@ pub(super) fn operations<T: Tables>() -> Vec<Operation<T>> {
         operation(Delete, "/v1/sessions/{id}", sessions::end::<T>),
         operation(Get, "/v1/status", admin::status::<T>),
         operation(Get, "/v1/digest", admin::digest::<T>),
-        operation(Get, "/v1/members", admin::members::<T>),
-        operation(Post, "/v1/members", admin::add_member::<T>),
-        operation(Delete, "/v1/members/{id}", admin::remove_member::<T>),
+        operation(Get, "/v1/members", members::members::<T>),
+        operation(Post, "/v1/members", members::add::<T>),
+        operation(Delete, "/v1/members/{id}", members::remove::<T>),
         operation(Post, "/v1/leader/transfer", admin::transfer::<T>),
         operation(Post, "/v1/leader/campaign", admin::campaign::<T>),
         operation(Get, "/v1/snapshot", snapshot::download::<T>),

@@ -7,11 +7,14 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use kv_client::ClientError;
 
 use super::words::words;
 use crate::cli::one_line;
+use crate::commands::client::Nothing;
 use crate::commands::desk::Desk;
 use crate::commands::keys::{self, CasArgs, DeleteArgs, GetArgs, ScanArgs, WriteArgs};
+use crate::commands::members::{self, MembersArgs, MembersError};
 use crate::commands::nodes::{self, NodeArgs};
 use crate::commands::output;
 use crate::commands::table::{Cell, Table, Tone};
@@ -49,8 +52,8 @@ pub(super) enum ReplCommand {
     Status,
     /// Show what the log looks like at every endpoint's node
     Log,
-    /// List the members of the cluster
-    Members,
+    /// List the members of the cluster; add, promote, demote, remove, replace one
+    Members(MembersArgs<Nothing>),
     /// Show how long every endpoint takes to answer
     Ping,
     /// Have a node start an election
@@ -60,7 +63,7 @@ pub(super) enum ReplCommand {
     /// Show what can be typed, or how a command is used
     Help {
         /// The command
-        command: Option<String>,
+        command: Vec<String>,
     },
     /// Leave; so does Ctrl-D
     #[command(visible_alias = "quit")]
@@ -83,10 +86,16 @@ pub(super) fn parse(line: &str) -> Result<Option<ReplCommand>, ServiceError> {
 }
 
 impl ReplCommand {
-    /// Whether it may have changed something when it is broken off.
-    pub(super) fn writes(&self) -> bool {
-        use ReplCommand::{Append, Cas, Delete, Prepare, Put, Transfer};
-        matches!(self, Put(_) | Append(_) | Delete(_) | Cas(_) | Prepare(_) | Transfer(_))
+    /// What is to be said where it is broken off: whether it may have changed something.
+    pub(super) fn broken_off(&self) -> Result<(), ServiceError> {
+        use ReplCommand::{Append, Cas, Delete, Members, Prepare, Put, Transfer};
+        match self {
+            Members(arguments) if arguments.changes() => Err(MembersError::BrokenOff.into()),
+            Put(_) | Append(_) | Delete(_) | Cas(_) | Prepare(_) | Transfer(_) => {
+                Err(ClientError::Unknown { reason: "broken off".to_owned() }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does it. (`exit` does nothing here.)
@@ -102,39 +111,50 @@ impl ReplCommand {
             ReplCommand::Watch(arguments) => watch::watch(arguments, desk).await,
             ReplCommand::Status => nodes::status(desk).await,
             ReplCommand::Log => nodes::log(desk).await,
-            ReplCommand::Members => nodes::members(desk).await,
+            ReplCommand::Members(arguments) => members::run(arguments.split()?.0, desk).await,
             ReplCommand::Ping => nodes::ping(desk).await,
             ReplCommand::Prepare(arguments) => nodes::prepare(arguments, desk).await,
             ReplCommand::Transfer(arguments) => nodes::transfer(arguments, desk).await,
-            ReplCommand::Help { command } => help(command.as_deref()),
+            ReplCommand::Help { command } => help(&command),
             ReplCommand::Exit => Ok(()),
         }
     }
 }
 
-/// The names of all commands, with what stands behind each: `("put", "<KEY> <VALUE>")`.
+/// The names of all commands, with what stands behind each: `("put", "<KEY> <VALUE>")`; those of a command of commands, as
+/// `members add`, with both words.
 pub(super) fn usages() -> Vec<(String, String)> {
-    let usage = |command: &clap::Command| {
-        let name = command.get_name().to_owned();
-        let words = command.get_positionals().map(|argument| {
-            let name = argument.get_id().as_str().to_uppercase();
-            if argument.is_required_set() { name } else { format!("[{name}]") }
-        });
-        (name, words.collect::<Vec<_>>().join(" "))
-    };
-    Line::command().get_subcommands().map(usage).collect()
+    every_command().into_iter().map(|(name, command)| (name, usage(&command))).collect()
 }
 
-fn help(of: Option<&str>) -> Result<(), ServiceError> {
-    let mut line = Line::command();
-    if let Some(name) = of {
+/// Every command, and behind it those that it has itself.
+fn every_command() -> Vec<(String, clap::Command)> {
+    let nested = |command: &clap::Command| {
+        let name = command.get_name().to_owned();
+        let inner = command.get_subcommands().map(|inner| (format!("{name} {}", inner.get_name()), inner.clone()));
+        std::iter::once((name.clone(), command.clone())).chain(inner).collect::<Vec<_>>()
+    };
+    Line::command().get_subcommands().flat_map(nested).collect()
+}
+
+fn usage(command: &clap::Command) -> String {
+    let words = command.get_positionals().map(|argument| {
+        let name = argument.get_id().as_str().to_uppercase();
+        if argument.is_required_set() { name } else { format!("[{name}]") }
+    });
+    let words: Vec<String> = words.chain(command.has_subcommands().then(|| "[COMMAND]".to_owned())).collect();
+    words.join(" ")
+}
+
+fn help(of: &[String]) -> Result<(), ServiceError> {
+    if !of.is_empty() {
         // The parser knows what a typo may have meant.
-        return parse(&format!("{name} --help")).map(drop);
+        return parse(&format!("{} --help", of.join(" "))).map(drop);
     }
     let mut table = Table::new(["command", "", ""]);
-    for ((name, usage), command) in usages().into_iter().zip(line.get_subcommands_mut()) {
+    for (name, command) in every_command() {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        table.row([Cell::toned(name, Tone::Strong), usage.into(), about.into()]);
+        table.row([Cell::toned(name, Tone::Strong), usage(&command).into(), about.into()]);
     }
     output::write(table.render(output::coloured()).as_bytes())?;
     output::line(
@@ -164,7 +184,50 @@ mod tests {
         assert!(refused("gte a").contains("'get'"), "{}", refused("gte a"));
         assert!(refused("stauts").contains("'status'"));
         assert!(refused("put a b --if-absnt").contains("--if-absent"));
-        assert!(help(Some("stauts")).unwrap_err().to_string().contains("'status'"));
+        assert!(help(&["stauts".to_owned()]).unwrap_err().to_string().contains("'status'"));
+    }
+
+    #[test]
+    fn a_typo_behind_members_is_answered_with_what_was_meant_there() {
+        for (typo, meant) in
+            [("ad", "'add'"), ("rmeove 2", "'remove'"), ("repalce 2 4", "'replace'"), ("gte", "promote")]
+        {
+            let line = refused(&format!("members {typo}"));
+            assert!(line.contains(meant) && !line.contains("'get'"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_members_are_listed_or_changed() {
+        let changes = |line: &str| match parse(line).unwrap() {
+            Some(ReplCommand::Members(arguments)) => arguments.changes(),
+            other => panic!("{other:?}"),
+        };
+        assert!(!changes("members"));
+        let store = "5e1f20c8a94b4c0f8d7e6a5b4c3d2e1f";
+        for line in [
+            &format!("members add 4 127.0.0.1:7004 --store {store}")[..],
+            "members add 4 127.0.0.1:7004 --store 5e --learner --timeout 60",
+            "members promote 4",
+            "members demote 4",
+            "members remove 4",
+            "members replace 2 4",
+            "members replace 2 4 --address h:1 --store 5e",
+        ] {
+            assert!(changes(line), "{line}");
+        }
+        for (line, names) in [
+            ("members add 4", "ADDRESS"),
+            ("members add 4 7004 --store 5e", "HOST:PORT"),
+            ("members add 4 h:0 --store 5e", "HOST:PORT"),
+            ("members add 4 h:1 --store xyz", "inspect"),
+            ("members remove", "ID"),
+            ("members remove four", "four"),
+            ("members replace 2 4 --address h:1", "--store"),
+            ("members promote 4 --timeout 0", "timeout"),
+        ] {
+            assert!(refused(line).contains(names), "{}", refused(line));
+        }
     }
 
     #[test]
@@ -196,5 +259,6 @@ mod tests {
         let usages = usages();
         assert!(usages.contains(&("put".to_owned(), "KEY VALUE".to_owned())), "{usages:?}");
         assert!(usages.contains(&("scan".to_owned(), "[PREFIX]".to_owned())), "{usages:?}");
+        assert!(usages.contains(&("members add".to_owned(), "ID ADDRESS".to_owned())), "{usages:?}");
     }
 }

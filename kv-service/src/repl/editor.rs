@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kv_client::protocol::Consistency;
+use kv_client::protocol::{Consistency, MemberReply};
 use kv_client::{HttpClient, ReadOptions, ScanRequest};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -33,6 +33,8 @@ const HISTORY_LINES_MAX: usize = 1000;
 const KEYS_MAX: u32 = 50;
 /// Who presses Tab does not want to wait.
 const KEYS_TIMEOUT: Duration = Duration::from_millis(300);
+/// Half of it is for the leader.
+const MEMBERS_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The commands whose first word is a key, or the beginning of one.
 const KEY_COMMANDS: [&str; 8] = ["put", "get", "append", "delete", "cas", "scan", "kv", "watch"];
@@ -125,6 +127,35 @@ impl Assistant {
         let page = self.runtime.block_on(self.client.scan(&request, options));
         page.map_or_else(|_| Vec::new(), |page| page.items.into_iter().map(|item| item.key.0.to_vec()).collect())
     }
+
+    /// The members that the command may mean, those of them that begin so.
+    fn members(&self, may_mean: fn(&MemberReply) -> bool, typed: &str) -> Vec<String> {
+        let members = self.runtime.block_on(self.client.members(MEMBERS_TIMEOUT));
+        let members = members.map_or_else(|_| Vec::new(), |reply| reply.members);
+        let ids = members.iter().filter(|member| may_mean(member)).map(|member| member.id.to_string());
+        ids.filter(|id| id.starts_with(typed)).map(|id| id + " ").collect()
+    }
+
+    /// The names of the commands that begin so; behind a command of commands, those of its own.
+    fn names(&self, before: &str, typed: &str) -> Vec<String> {
+        let within = before.strip_prefix("help").unwrap_or(before).trim();
+        let own = self.usages.iter().filter_map(|(name, _)| match within {
+            "" => Some(name.as_str()).filter(|name| !name.contains(' ')),
+            within => name.strip_prefix(within)?.strip_prefix(' '),
+        });
+        own.filter(|name| name.starts_with(typed)).map(|name| format!("{name} ")).collect()
+    }
+}
+
+/// Which members the next word may mean, behind these words; `None` where it means none.
+fn members_meant(before: &str) -> Option<fn(&MemberReply) -> bool> {
+    let words: Vec<&str> = before.split_whitespace().collect();
+    match words[..] {
+        ["transfer"] | ["members", "demote"] => Some(|member| member.voter),
+        ["members", "promote"] | ["members", "replace", _] => Some(|member| !member.voter && !member.outgoing),
+        ["prepare"] | ["members", "remove" | "replace"] => Some(|_| true),
+        _ => None,
+    }
 }
 
 /// Where the word that is being typed begins, and what of a line stands before it.
@@ -140,14 +171,13 @@ impl Completer for Assistant {
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let (start, before) = current(line, at);
         let typed = &line[start..at];
-        let names = || self.usages.iter().map(|(name, _)| name).filter(|name| name.starts_with(typed));
-        let found: Vec<String> = match before {
-            "" | "help" => names().map(|name| format!("{name} ")).collect(),
-            _ if KEY_COMMANDS.contains(&before) => match words(typed) {
+        let found: Vec<String> = match members_meant(before) {
+            Some(may_mean) => self.members(may_mean, typed),
+            None if KEY_COMMANDS.contains(&before) => match words(typed) {
                 Ok(words) => self.keys(words.concat()).iter().map(|key| quoted(key)).collect(),
                 Err(_) => Vec::new(),
             },
-            _ => Vec::new(),
+            None => self.names(before, typed),
         };
         Ok((start, found.into_iter().map(|text| Pair { display: text.clone(), replacement: text }).collect()))
     }
@@ -160,8 +190,10 @@ impl Hinter for Assistant {
         if at < line.len() {
             return None;
         }
-        let (name, rest) = line.split_once(' ')?;
-        let (_, usage) = self.usages.iter().find(|(known, _)| known == name)?;
+        // Of `members` and `members add` the longer one is meant.
+        let known =
+            self.usages.iter().filter_map(|(name, usage)| Some((line.strip_prefix(name)?.strip_prefix(' ')?, usage)));
+        let (rest, usage) = known.min_by_key(|(rest, _)| rest.len())?;
         // The words that are still to come; the one that is being typed is not.
         let typed = rest.split_whitespace().count();
         let ended = rest.is_empty() || rest.ends_with(' ');
@@ -186,7 +218,47 @@ impl Helper for Assistant {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    fn assistant(runtime: &tokio::runtime::Runtime) -> Assistant {
+        let client = HttpClient::new(["127.0.0.1:1"]).unwrap();
+        Assistant { client, runtime: runtime.handle().clone(), usages: usages(), coloured: false }
+    }
+
+    #[test]
+    fn commands_are_completed_and_behind_members_its_own() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let assistant = assistant(&runtime);
+        assert_eq!(assistant.names("", "mem"), ["members "]);
+        assert_eq!(assistant.names("members", "re"), ["remove ", "replace "]);
+        assert_eq!(assistant.names("help members", "ad"), ["add "]);
+        assert!(assistant.names("help", "").contains(&"put ".to_owned()));
+        assert!(assistant.names("put", "").is_empty());
+    }
+
+    #[test]
+    fn the_words_to_come_are_those_of_the_longest_command_that_was_typed() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (assistant, history) = (assistant(&runtime), FileHistory::new());
+        let hint = |line: &str| assistant.hint(line, line.len(), &Context::new(&history));
+        assert_eq!(hint("put "), Some("KEY VALUE".to_owned()));
+        assert_eq!(hint("members "), Some("[COMMAND]".to_owned()));
+        assert_eq!(hint("members add "), Some("ID ADDRESS".to_owned()));
+        assert_eq!(hint("members add 4"), Some(" ADDRESS".to_owned()));
+        assert_eq!(hint("members replace 2 "), Some("NEW".to_owned()));
+    }
+
+    #[test]
+    fn behind_a_command_about_members_those_are_offered_that_it_may_mean() {
+        for line in ["transfer", "prepare", "members promote", "members remove", "members replace 2"] {
+            assert!(members_meant(line).is_some(), "{line}");
+        }
+        for line in ["", "put", "members", "members add", "members promote 4", "members replace 2 4"] {
+            assert!(members_meant(line).is_none(), "{line}");
+        }
+    }
 
     #[test]
     fn the_word_at_the_cursor_is_found_with_what_stands_before_it() {

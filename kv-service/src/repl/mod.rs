@@ -74,12 +74,12 @@ async fn at_a_terminal(desk: &Desk) -> Result<(), ServiceError> {
 /// Carries the command out, or breaks it off at Ctrl-C.
 async fn carry_out(command: ReplCommand, desk: &Desk, interrupt: &mut Signal) -> Result<(), ServiceError> {
     forget_earlier(interrupt);
-    let writes = command.writes();
+    let broken_off = command.broken_off();
     tokio::select! {
         outcome = command.run(desk) => outcome,
         _ = interrupt.recv() => {
             eprintln!();
-            if writes { Err(ClientError::Unknown { reason: "broken off".to_owned() }.into()) } else { Ok(()) }
+            broken_off
         }
     }
 }

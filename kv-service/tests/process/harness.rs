@@ -9,7 +9,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kv_client::protocol::{DigestReply, PutReply, RoleReply, StatusReply};
+use hyper::Method;
+use kv_client::protocol::{
+    DigestReply, MemberAddedReply, MemberRequest, MembersReply, PutReply, RoleReply, StatusReply, TransferReply,
+};
 use kv_client::{ClientError, HttpClient, ReadOptions, WriteOptions};
 use link_relay::{LinkName, Relay};
 use tempfile::TempDir;
@@ -31,7 +34,17 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// What its process finds in its environment besides.
     pub environment: Vec<(&'static str, OsString)>,
+    /// How it comes to a cluster that is there already; `None` for a founder, which names the others.
+    pub joins: Option<Vec<String>>,
     process: Option<Child>,
+}
+
+impl Node {
+    /// A node that does not run, with ports of its own and its data beneath `directory`.
+    fn new(id: u64, directory: &Path) -> Node {
+        let data_dir = directory.join(format!("node{id}"));
+        Node { listen: free_port(), http: free_port(), data_dir, environment: Vec::new(), joins: None, process: None }
+    }
 }
 
 /// A cluster of nodes in a directory of its own.
@@ -61,15 +74,16 @@ impl Cluster {
     /// A cluster of which no node runs yet.
     pub fn new(engine: &'static str, count: u64, extra: &[&str]) -> Cluster {
         let directory = TempDir::new().unwrap();
-        let node = |id| Node {
-            listen: free_port(),
-            http: free_port(),
-            data_dir: directory.path().join(format!("node{id}")),
-            environment: Vec::new(),
-            process: None,
-        };
-        let nodes = (1..=count).map(|id| (id, node(id))).collect();
+        let nodes = (1..=count).map(|id| (id, Node::new(id, directory.path()))).collect();
         Cluster { engine, nodes, directory, relay: None, extra: extra.iter().map(|flag| (*flag).to_owned()).collect() }
+    }
+
+    /// A node that does not run yet and will join at `contact`, with further flags of its own.
+    pub fn invite(&mut self, id: u64, contact: u64, extra: &[&str]) {
+        let mut node = Node::new(id, self.directory.path());
+        let join = ["--join".to_owned(), self.http(contact)];
+        node.joins = Some(join.into_iter().chain(extra.iter().map(|flag| (*flag).to_owned())).collect());
+        assert!(self.nodes.insert(id, node).is_none(), "node {id} is there already");
     }
 
     pub fn data_dir(&self, id: u64) -> PathBuf {
@@ -102,8 +116,15 @@ impl Cluster {
             &format!("127.0.0.1:{}", node.http),
         ]);
         command.arg("--data-dir").arg(data_dir);
-        for peer in self.nodes.keys().filter(|peer| **peer != id) {
-            command.args(["--peer", &format!("{peer}={}", self.dial(id, *peer))]);
+        match &node.joins {
+            Some(flags) => {
+                command.args(flags);
+            }
+            None => {
+                for (peer, _) in self.nodes.iter().filter(|(peer, node)| **peer != id && node.joins.is_none()) {
+                    command.args(["--peer", &format!("{peer}={}", self.dial(id, *peer))]);
+                }
+            }
         }
         command.args(&self.extra);
         command.envs(node.environment.iter().map(|(name, value)| (name, value)));
@@ -172,19 +193,24 @@ impl Cluster {
         self.client(&[id]).http.status(Duration::from_secs(1)).await.ok()
     }
 
-    /// Waits until a node that runs leads and a majority of those that run follow it.
+    /// Waits until a node that runs leads and a majority of all nodes follow it.
     pub async fn leader(&self) -> u64 {
+        self.leader_of(&self.nodes.keys().copied().collect::<Vec<_>>()).await
+    }
+
+    /// As `leader`, where these are the members.
+    pub async fn leader_of(&self, members: &[u64]) -> u64 {
         let since = Instant::now();
         loop {
             let mut followers: BTreeMap<u64, usize> = BTreeMap::new();
-            for id in self.running() {
+            for id in self.running().into_iter().filter(|id| members.contains(id)) {
                 if let Some(leader) = self.status(id).await.and_then(|status| status.leader_id) {
                     *followers.entry(leader).or_default() += 1;
                 }
             }
             for (leader, count) in followers {
                 let leads = self.status(leader).await.is_some_and(|status| status.role == RoleReply::Leader);
-                if leads && self.running().contains(&leader) && 2 * count > self.nodes.len() {
+                if leads && self.running().contains(&leader) && 2 * count > members.len() {
                     return leader;
                 }
             }
@@ -272,13 +298,38 @@ impl Client {
 
     /// Has a node take a snapshot; returns what that covers.
     pub async fn snapshot(&self) -> Result<u64, ClientError> {
-        let call = self.http.call(hyper::Method::POST, "/v1/snapshot", None::<&()>, self.timeout);
+        let call = self.http.call(Method::POST, "/v1/snapshot", None::<&()>, self.timeout);
         let reply: serde_json::Value = call.await?;
         Ok(reply["snapshot_index"].as_u64().unwrap())
     }
 
     pub async fn digest(&self) -> Result<DigestReply, ClientError> {
-        self.http.call(hyper::Method::GET, "/v1/digest", None::<&()>, self.timeout).await
+        self.http.call(Method::GET, "/v1/digest", None::<&()>, self.timeout).await
+    }
+
+    pub async fn members(&self) -> Result<MembersReply, ClientError> {
+        self.http.call(Method::GET, "/v1/members", None::<&()>, self.timeout).await
+    }
+
+    pub async fn add_member(&self, member: &MemberRequest) -> Result<MemberAddedReply, ClientError> {
+        self.http.call(Method::POST, "/v1/members", Some(member), self.timeout).await
+    }
+
+    pub async fn remove_member(&self, id: u64) -> Result<MembersReply, ClientError> {
+        self.http.call(Method::DELETE, &format!("/v1/members/{id}"), None::<&()>, self.timeout).await
+    }
+
+    /// Has the leader hand over, to this node or to whomever it thinks best.
+    pub async fn transfer(&self, to: Option<u64>) -> Result<TransferReply, ClientError> {
+        let to = to.map_or_else(String::new, |to| format!("?to={to}"));
+        self.http.call(Method::POST, &format!("/v1/leader/transfer{to}"), None::<&()>, self.timeout).await
+    }
+
+    /// Whether the node that is asked would take requests.
+    pub async fn is_ready(&self) -> bool {
+        let ready: Result<serde_json::Value, _> =
+            self.http.call(Method::GET, "/health/ready", None::<&()>, self.timeout).await;
+        ready.is_ok()
     }
 }
 

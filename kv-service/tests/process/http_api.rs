@@ -258,7 +258,15 @@ async fn each_mistake_of_a_client_has_its_answer_and_changes_nothing() {
             (412, "version_mismatch", "DELETE", "/v1/kv/k", &[("If-Match", "*")], ""),
             (413, "too_large", "PUT", "/v1/kv/k", &[], &long),
             (413, "too_large", "PUT", &long_key, &[], "v"),
-            (501, "unsupported", "POST", "/v1/leader/transfer", &[], ""),
+            (400, "bad_input", "POST", "/v1/members", &[], "{\"id\":2,\"engine\":\"zab\"}"),
+            (400, "bad_input", "POST", "/v1/members", &[], "{\"id\":2}"),
+            (400, "bad_input", "POST", "/v1/members", &[], "{\"id\":1,\"learner\":true}"),
+            (400, "bad_input", "DELETE", "/v1/members/1", &[], ""),
+            (400, "bad_input", "POST", "/v1/leader/transfer?to=2", &[], ""),
+            (404, "not_found", "DELETE", "/v1/members/2", &[], ""),
+            (409, "id_in_use", "POST", "/v1/members", &[], "{\"id\":1,\"store\":\"1\"}"),
+            (412, "members_changed", "POST", "/v1/members", &[], "{\"id\":1,\"address\":\"127.0.0.1:9\",\"expect_version\":7}"),
+            (503, "transfer_failed", "POST", "/v1/leader/transfer", &[], ""),
         ];
         for (status, code, method, path, headers, body) in mistakes {
             let answer = ask(&node, method, path, headers, body);
@@ -268,6 +276,7 @@ async fn each_mistake_of_a_client_has_its_answer_and_changes_nothing() {
             assert_eq!((said, &body["error"]), (*status, &json!(code)), "{engine} {method} {path} {headers:?}: {body}");
         }
         assert_eq!(ask(&node, "GET", "/v1/kv", &[], "").json()["revision"], 0);
+        assert_eq!(ask(&node, "GET", "/v1/members", &[], "").json()["version"], 0);
     }
 }
 

@@ -10,10 +10,12 @@ mod commands;
 mod flood;
 mod harness;
 mod http_api;
+mod join;
 mod kills;
 #[cfg(target_os = "linux")]
 mod linearizable;
 mod load;
+mod members;
 mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use consensus_api::{Lane, LogIndex, NodeId, SendSnapshot, SnapshotId, SnapshotStore, Transport, codec};
+use consensus_api::{Lane, LogIndex, Membership, NodeId, SendSnapshot, SnapshotId, SnapshotStore, Transport, codec};
 
 use super::SharedHeld;
 use crate::applier::Job;
@@ -32,6 +32,8 @@ pub(crate) enum Task {
         /// How it ended.
         outcome: Result<LogIndex, String>,
     },
+    /// With whom to be in touch from now on.
+    Contacts(Membership),
     /// End.
     Finish,
 }
@@ -68,6 +70,7 @@ impl<N: SnapshotStore, T: Transport> Mover<N, T> {
         self.courier.applied(LogIndex(self.applied.load(Ordering::Acquire)));
         match task {
             Task::Message { from, message } => self.courier.hear(clock::now(), from, message),
+            Task::Contacts(contacts) => self.courier.stay_with(&contacts),
             Task::Wanted(wanted) => self.courier.wanted(clock::now(), wanted),
             Task::Installed { id, outcome } => self.courier.installed(id, outcome),
             // The loop looks for it before it comes here.

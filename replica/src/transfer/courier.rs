@@ -11,7 +11,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use consensus_api::{LogIndex, MonoTime, NodeId, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore};
+use consensus_api::{
+    LogIndex, Membership, MonoTime, NodeId, SendSnapshot, SnapshotId, SnapshotManifest, SnapshotStore,
+};
 
 use super::TransferSettings;
 use super::message::{RefusedBecause, TransferMessage};
@@ -119,6 +121,19 @@ impl<N: SnapshotStore> Courier<N> {
         let mut deeds = Vec::new();
         self.receiving.hear(now, from, message, &mut deeds);
         self.perform(deeds);
+    }
+
+    /// From now on only these are peers: what was on its way to others ends, and nothing is kept for them any more.
+    pub fn stay_with(&mut self, contacts: &Membership) {
+        let stays = |peer: &NodeId| contacts.members.contains_key(peer);
+        self.sending.retain(|peer, sending| {
+            if !stays(peer) {
+                let index = sending.manifest().position.index.0;
+                tracing::info!(to = peer.0, index, "snapshot given up: the peer has left");
+            }
+            stays(peer)
+        });
+        self.resting.retain(|peer, _| stays(peer));
     }
 
     /// How the installation that [`Work::install`] asked for has ended.

@@ -342,7 +342,7 @@ pub fn try_start(
     requests_max: usize,
 ) -> Result<Replica, replica::ReplicaError> {
     let node = NodeId(1);
-    let member = Member { address: "nowhere:0".into(), store: StoreId(1) };
+    let member = Member { address: "nowhere:1".into(), store: StoreId(1) };
     let config = ReplicaConfig {
         engine: EngineConfig {
             node,

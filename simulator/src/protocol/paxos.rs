@@ -57,7 +57,7 @@ impl Protocol for MultiPaxos {
 
     fn describe(message: &Message) -> String {
         match message {
-            Message::PreCheck(it) => format!("PreCheck {} from={}", it.ballot, it.from),
+            Message::PreCheck(it) => format!("PreCheck {}", it.ballot),
             Message::PreCheckReply(it) => {
                 format!("PreCheckReply {} {} (at {})", it.ballot, granted(it.granted), it.promised)
             }

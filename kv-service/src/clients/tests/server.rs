@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use transport_quic::{LinkTiming, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
 use crate::clients;
-use crate::service::{Identity, Service};
+use crate::service::{Identity, Origin, Service};
 use crate::watch::Watches;
 
 /// Nothing takes longer, unless it is broken.
@@ -92,6 +92,8 @@ impl ReplicatedLog for FakeLog {
             last_index: LogIndex::ZERO,
             base_index: LogIndex::ZERO,
             membership: Arc::new(Membership::of_voters([(NodeId(1), member)])),
+            is_changing: false,
+            progress: Default::default(),
         };
         let engine_name = EngineName::new("raft");
         ReplicaStatus {
@@ -174,7 +176,13 @@ impl Served {
             log: log.clone(),
             kv,
             snapshots: None,
-            identity: Identity { cluster_id: ClusterId(0xc1), engine: EngineName::new("raft"), node: NodeId(1) },
+            identity: Identity {
+                cluster_id: ClusterId(0xc1),
+                engine: EngineName::new("raft"),
+                node: NodeId(1),
+                store: StoreId(7),
+            },
+            origin: Origin { founders: Vec::new(), restored_from: None },
             limits: KvLimits::default(),
             reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),

@@ -284,7 +284,13 @@ async fn real_answers_are_what_the_document_says() {
     check("DeleteReply", node.delete("/v1/kv/k2").await.ok());
     check("StatusReply", node.get("/v1/status").await.ok());
     check("MembersReply", node.get("/v1/members").await.ok());
+    let member = json!({"id": 2, "address": "127.0.0.1:7002", "store": "2a", "learner": true, "expect_version": 0});
+    document.check(document.schema("MemberRequest"), &member);
+    check("MemberAddedReply", node.post("/v1/members", member.to_string()).await.ok());
+    check("MembersReply", node.delete("/v1/members/2").await.ok());
+    check("Error", node.delete("/v1/members/2").await);
     check("Ready", node.get("/health/ready").await.ok());
+    check("TransferReply", node.post("/v1/leader/transfer?to=1", "").await.ok());
     check("SessionEndReply", node.delete(&format!("/v1/sessions/{SESSION}")).await.ok());
     check("Error", node.get("/v1/kv/absent").await);
     node.log.machine.lock().unwrap().keep_changes(1);

@@ -115,11 +115,10 @@ async fn a_read_has_no_outcome_that_could_be_unknown() {
 #[tokio::test]
 async fn what_the_engine_cannot_do_is_unsupported() {
     let node = Node::new();
-    node.post("/v1/leader/transfer", "").await.is_error(501, ErrorCode::Unsupported);
-    node.post("/v1/leader/transfer?to=2", "").await.is_error(501, ErrorCode::Unsupported);
+    node.post("/v1/leader/campaign", "").await.is_error(501, ErrorCode::Unsupported);
     node.post("/v1/snapshot", "").await.is_error(501, ErrorCode::Unsupported);
-    node.next_fails(Refusal::Unsupported { what: "a change of the members".into() });
-    node.post("/v1/members", r#"{"id":2,"address":"h:1"}"#).await.is_error(501, ErrorCode::Unsupported);
+    node.next_fails(Refusal::Unsupported { what: "a transfer of leadership".into() });
+    node.post("/v1/leader/transfer", "").await.is_error(501, ErrorCode::Unsupported);
 }
 
 #[tokio::test]
@@ -188,7 +187,11 @@ async fn bad_input_is_refused_before_it_is_proposed() {
         (Method::DELETE, "/v1/sessions/1"),
         (Method::POST, "/v1/leader/transfer?to=0"),
         (Method::POST, "/v1/members"),
+        (Method::POST, "/v1/members?timeout_ms=0"),
+        (Method::POST, "/v1/members?timeout_ms=soon"),
+        (Method::GET, "/v1/members?timeout_ms=5"),
         (Method::DELETE, "/v1/members/none"),
+        (Method::DELETE, "/v1/members/2?timeout_ms=-1"),
     ];
     for (method, path) in bad {
         let answer = node.ask(method.clone(), path, "{").await;
@@ -258,9 +261,16 @@ async fn every_answer_names_its_request() {
 }
 
 #[tokio::test]
-async fn a_founding_node_names_its_requests_too_and_has_no_leader() {
-    let answer = founding_router([NodeId(2)]).oneshot(Request::get("/v1/kv/k").body(Body::empty()).unwrap());
-    let answer = answer.await.unwrap();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.headers().contains_key("x-request-id"));
+async fn a_node_without_a_cluster_names_its_requests_too_and_says_what_it_waits_for_at_the_moment() {
+    let (saying, waiting_for) = tokio::sync::watch::channel("nobody is there yet".to_owned());
+    let router = waiting_router(waiting_for);
+    for word in ["nobody is there yet", "one of three is there"] {
+        saying.send_replace(word.to_owned());
+        let answer = router.clone().oneshot(Request::get("/health/ready").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("x-request-id"));
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let error: ErrorReply = serde_json::from_slice(&body).unwrap();
+        assert_eq!((error.error, error.message.as_str()), (ErrorCode::NoLeader, word));
+    }
 }

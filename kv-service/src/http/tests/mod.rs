@@ -6,12 +6,14 @@ mod conditions;
 mod document;
 mod failures;
 mod keys;
+mod members;
 mod nodes;
 mod redirects;
 mod requests;
 mod sessions;
 mod watches;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,7 +34,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::service::Identity;
+use crate::service::{Identity, Origin};
 use crate::watch::Watches;
 
 /// A log of one node that applies at once, or fails with what it was told.
@@ -40,10 +42,14 @@ struct FakeLog {
     machine: Mutex<KvMachine<MemoryTables>>,
     status: Mutex<ReplicaStatus>,
     failure: Mutex<Option<RequestError>>,
+    /// As what the next change of members fails.
+    change_failure: Mutex<Option<RequestError>>,
     /// What the next command is answered with, instead of what the machine has said.
     reply: Mutex<Option<Bytes>>,
     barriers: AtomicUsize,
     modes: Mutex<Vec<ReadMode>>,
+    /// The members that were asked for, and how long that might take.
+    changes: Mutex<Vec<(Arc<Membership>, Duration)>>,
 }
 
 impl FakeLog {
@@ -83,14 +89,27 @@ impl ReplicatedLog for FakeLog {
         self.status.lock().unwrap().clone()
     }
 
-    async fn change_membership(&self, target: Arc<Membership>, _: Duration) -> Result<LogIndex, RequestError> {
-        self.fail()?;
-        self.status.lock().unwrap().engine.membership = target;
-        Ok(LogIndex(1))
+    async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError> {
+        self.changes.lock().unwrap().push((target.clone(), timeout));
+        if let Some(error) = self.change_failure.lock().unwrap().take() {
+            return Err(error);
+        }
+        let mut status = self.status.lock().unwrap();
+        let index = status.applied_index.next();
+        (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
+        let version = status.engine.membership.version;
+        assert_eq!(target.version, version, "it is meant for other members");
+        status.engine.membership = Arc::new(Membership { version: version + 1, ..Membership::clone(&target) });
+        Ok(index)
     }
 
-    async fn transfer_leadership(&self, _: Option<NodeId>, _: Duration) -> Result<(), RequestError> {
-        self.unsupported("a transfer of leadership")
+    async fn transfer_leadership(&self, to: Option<NodeId>, _: Duration) -> Result<(), RequestError> {
+        self.fail()?;
+        let mut status = self.status.lock().unwrap();
+        let me = status.node;
+        let to = to.or_else(|| status.engine.membership.voters.iter().copied().find(|voter| *voter != me));
+        status.engine.leader = Some(to.ok_or(Refusal::TransferFailed { to: None })?);
+        Ok(())
     }
 
     async fn campaign(&self) -> Result<(), RequestError> {
@@ -176,7 +195,9 @@ impl Node {
             commit_index: LogIndex::ZERO,
             last_index: LogIndex::ZERO,
             base_index: LogIndex::ZERO,
-            membership: Arc::new(Membership::of_voters([(NodeId(1), member)])),
+            membership: Arc::new(Membership::of_voters([(NodeId(1), member.clone())])),
+            is_changing: false,
+            progress: BTreeMap::new(),
         };
         let engine_name = EngineName::new("raft");
         let status = ReplicaStatus {
@@ -190,9 +211,11 @@ impl Node {
             machine: Mutex::new(machine),
             status: Mutex::new(status),
             failure: Mutex::new(None),
+            change_failure: Mutex::default(),
             reply: Mutex::default(),
             barriers: AtomicUsize::new(0),
             modes: Mutex::default(),
+            changes: Mutex::default(),
         });
         let service = Arc::new(Service {
             failure: tokio::sync::watch::Sender::new(None),
@@ -201,7 +224,8 @@ impl Node {
             log: log.clone(),
             kv,
             snapshots: None,
-            identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1) },
+            identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1), store: StoreId(7) },
+            origin: Origin { founders: vec![(NodeId(1), member)], restored_from: None },
             limits,
             reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),
@@ -212,6 +236,11 @@ impl Node {
     /// The next request of the log fails like this.
     fn next_fails(&self, error: impl Into<RequestError>) {
         *self.log.failure.lock().unwrap() = Some(error.into());
+    }
+
+    /// The next change of members fails like this; what comes before it does not.
+    fn next_fails_at_the_change(&self, error: impl Into<RequestError>) {
+        *self.log.change_failure.lock().unwrap() = Some(error.into());
     }
 
     /// The next command is carried out and answered with this.

@@ -12,7 +12,7 @@ fn follower(leader: Option<u64>) -> Node {
     node
 }
 
-const ALL: [(Method, &str); 8] = [
+const ALL: [(Method, &str); 12] = [
     (Method::GET, "/v1/kv/a%20b?redirect=1"),
     (Method::PUT, "/v1/kv/k?expect_version=0&redirect=1"),
     (Method::POST, "/v1/kv/k/append?redirect=1"),
@@ -21,6 +21,10 @@ const ALL: [(Method, &str); 8] = [
     (Method::POST, "/v1/txn?redirect=1"),
     (Method::POST, "/v1/sessions?redirect=1"),
     (Method::DELETE, "/v1/sessions/000102030405060708090a0b0c0d0e0f?redirect=1"),
+    (Method::GET, "/v1/members?redirect=1"),
+    (Method::POST, "/v1/members?timeout_ms=9&redirect=1"),
+    (Method::DELETE, "/v1/members/2?redirect=1"),
+    (Method::POST, "/v1/leader/transfer?redirect=1"),
 ];
 
 #[tokio::test]
@@ -63,6 +67,7 @@ async fn what_a_peer_says_of_itself_becomes_a_host_and_a_port_or_nothing() {
             log: node.log.clone(),
             kv: node.service.kv.clone(),
             snapshots: None,
+            origin: node.service.origin.clone(),
             http_address_of: Box::new(move |_| Some(address.to_owned())),
             watches: Watches::default(),
             failure: tokio::sync::watch::Sender::new(None),

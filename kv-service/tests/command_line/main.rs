@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod fake;
+mod members;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
