@@ -33,6 +33,7 @@ stories! {
     multi_paxos {
         slots_that_were_proposed_before_a_change_are_decided_by_those_who_decided_then,
         voters_that_know_nothing_yet_learn_it_from_those_whom_they_replace,
+        of_two_changes_to_the_same_members_that_are_chosen_the_second_is_void,
     }
 }
 
@@ -380,4 +381,37 @@ fn voters_that_know_nothing_yet_learn_it_from_those_whom_they_replace() {
     assert!(stage.world.status(leader).is_some_and(|status| status.role == Role::Leader && leader > THREE));
     stage.must_acknowledge(leader);
     stage.converges(&[FOUR, FIVE]);
+}
+
+/// 1 proposes a change in slot 1, and nobody hears of it. 3 leads by 4 and 5, and proposes another one in slot 2, which is
+/// chosen; what it has in slot 1 nobody hears of. Then 1 leads by 2 and 4: both are chosen, and the second was meant for
+/// the founders.
+fn of_two_changes_to_the_same_members_that_are_chosen_the_second_is_void() {
+    let mut stage = Stage::<MultiPaxos>::with(with_blank_nodes(5, 0, 8));
+    stage.campaign(ONE);
+    stage.stabilize();
+    stage.ask_for_members(ONE, &[ONE, TWO, THREE, FOUR], &[]);
+    stage.write(ONE);
+    stage.lose_all();
+    stage.elect(THREE, &[FOUR, FIVE]);
+    stage.lose_all();
+    stage.append(THREE, "k", "x");
+    stage.write(THREE);
+    stage.lose_all();
+    stage.ask_for_members(THREE, &[TWO, THREE, FOUR, FIVE], &[]);
+    stage.write(THREE);
+    for voter in [FOUR, FIVE] {
+        stage.deliver(THREE, voter);
+        stage.write(voter);
+    }
+    stage.lose_all();
+    stage.campaign_in_vain(ONE);
+    stage.elect(ONE, &[TWO, FOUR]);
+    stage.exchange(&[ONE, TWO, FOUR]);
+    assert!(stage.counts().changes_void >= 1);
+    assert_eq!(stage.world.changes_settled(), 1);
+    stage.run(6);
+    assert!(stage.world.settled_members().voters.iter().eq(&[ONE, TWO, THREE, FOUR]));
+    stage.must_acknowledge(TWO);
+    stage.converges(&[ONE, TWO, THREE, FOUR]);
 }
