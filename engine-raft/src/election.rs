@@ -305,6 +305,7 @@ impl Raft {
             return;
         }
         let previous = std::mem::replace(&mut self.role, RoleState::Follower { leader });
+        self.contacts_due = true;
         let abandoned = self.errands.abandon(leader);
         self.effects.refused.extend(abandoned);
         if let RoleState::Leader(mut led) = previous {
@@ -313,7 +314,6 @@ impl Raft {
             }
             self.refuse_reads(led.reads.abandon(), leader);
             self.detector.rearm(self.now);
-            self.contacts_due = true;
         }
     }
 

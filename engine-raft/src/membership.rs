@@ -298,7 +298,7 @@ impl Raft {
     }
 
     /// Says with whom to be in touch, if that has changed: with the members of whatever may yet be in force here, which
-    /// are those that are settled and any that the log names above, and with those who retire.
+    /// are those that are settled and any that the log names above, with those who retire, and with whoever leads.
     pub(crate) fn report_contacts(&mut self) {
         if !std::mem::take(&mut self.contacts_due) {
             return;
@@ -311,6 +311,13 @@ impl Raft {
             let retiring =
                 leader.peers.iter().filter_map(|(node, progress)| Some((*node, progress.retiring.as_ref()?)));
             others.extend(retiring.map(|(node, retiring)| (node, &retiring.member)));
+        }
+        // Who leads may be removed by now, and has yet to hand over: it is heard as long as it leads.
+        if let RoleState::Follower { leader: Some(leader) } = &self.role
+            && let Some(previous) = &self.log.members().settled().previous
+            && let Some(member) = previous.members.get(leader)
+        {
+            others.insert(*leader, member);
         }
         others.retain(|node, _| !self.membership.members.contains_key(node));
         let mut contacts = self.membership.clone();

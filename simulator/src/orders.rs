@@ -87,7 +87,12 @@ impl<P: Protocol> World<P> {
         self.process(node).is_some()
     }
 
-    /// Whether a change of members is on its way that this one has a part in: open, joint, or settled and not in force.
+    /// Whether a change of members is on its way: open, joint, or settled and not in force.
+    pub fn is_change_under_way(&self) -> bool {
+        self.ids().into_iter().any(|node| self.is_change_under_way_with(node))
+    }
+
+    /// Whether one is that this node has a part in.
     pub(crate) fn is_change_under_way_with(&self, id: NodeId) -> bool {
         let configurations = self.checks.configurations();
         let (since, settled) = configurations.settled();

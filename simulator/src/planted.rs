@@ -103,7 +103,10 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::LeadsBeforeCaughtUp
         | Bug::QuorumReadOfChosenOnly
         | Bug::InstallationDropsAccepts
-        | Bug::InstallationForgetsAccepts => &[Engine::Paxos],
+        | Bug::InstallationForgetsAccepts
+        | Bug::ReadCountedAmongOthers
+        // A Raft leader's log names one change after the other: none is void.
+        | Bug::VoidChangeTaken => &[Engine::Paxos],
         _ => &[Engine::Raft, Engine::Paxos],
     }
 }

@@ -65,10 +65,19 @@ fn every_history_holds<P: Protocol>() {
         (counts.sessions_expired, runs / 2, "a session has expired"),
         (counts.duplicates, 5 * runs, "a duplicate was answered from the table"),
         (counts.forgotten, 0, "a late copy was refused as forgotten"),
+        (counts.members_changed, 3 * runs, "the members were changed"),
+        (counts.learners_promoted, runs, "a learner was promoted"),
+        (counts.changes_interrupted, runs / 5, "a crash came in the middle of a change"),
+        (counts.changes_moved, runs / 2, "a change was too late"),
+        (counts.transfers_done, runs, "leadership was handed over"),
+        (counts.transfers_failed, runs / 10, "a transfer has failed"),
         (counts.ticks, 2 * runs, "a leader has told the time"),
         (total(|report| report.operations.done), 200 * runs, "an operation was done"),
         (total(|report| report.operations.unknown), 5 * runs, "an operation stayed unknown"),
     ];
+    if P::ROUND_IS_EPOCH {
+        assert!(counts.members_joint > runs / 5, "hardly ever joint: {} times in {runs} runs", counts.members_joint);
+    }
     let by_quorums = (counts.quorum_reads, 5 * runs, "a read was served without a leader");
     let by_quorums = P::READS.contains(&ReadMode::Quorum).then_some(by_quorums);
     for (count, least, what) in enough.into_iter().chain(by_quorums) {

@@ -1,9 +1,10 @@
 //! Each check finds what it is there to find, and nothing else. What is about logs is in [`logs`], and what is about
-//! snapshots in [`snapshots`], what is about sessions in [`sessions`].
+//! snapshots in [`snapshots`], what is about sessions in [`sessions`], what is about members in [`members`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod logs;
+mod members;
 mod sessions;
 mod snapshots;
 

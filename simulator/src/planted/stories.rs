@@ -2,6 +2,7 @@
 //! nothing, which is tested too.
 
 mod leases;
+mod members;
 
 use std::panic::catch_unwind;
 
@@ -48,6 +49,12 @@ pub enum Story {
     VotersRestart,
     /// A leader that is cut off reads by its lease, and somebody forces an election.
     ElectionIsForced,
+    /// Of two leaders each begins a change of the same members, and neither knows of the other's.
+    TwoChangesFromTheSameMembers,
+    /// Of two changes to the same members both are chosen, and the second one is void.
+    SecondChangeIsVoid,
+    /// A leader whose voters were replaced reads, and those answer who vote no more.
+    ReplacedVotersAnswer,
 }
 
 impl Story {
@@ -68,6 +75,9 @@ impl Story {
             (Bug::LeaseSurvivesPause, _) => Some(Story::LeaderStandsStill),
             (Bug::LeaseForgottenByRestart, _) => Some(Story::VotersRestart),
             (Bug::ForcedElectionIgnoresLease, _) => Some(Story::ElectionIsForced),
+            (Bug::OwnEpochBarrierMissing, Engine::Raft) => Some(Story::TwoChangesFromTheSameMembers),
+            (Bug::VoidChangeTaken, Engine::Paxos) => Some(Story::SecondChangeIsVoid),
+            (Bug::ReadCountedAmongOthers, Engine::Paxos) => Some(Story::ReplacedVotersAnswer),
             _ => None,
         }
     }
@@ -89,6 +99,9 @@ impl Story {
             Story::LeaderStandsStill => "a leader stands still past its lease",
             Story::VotersRestart => "voters restart while a lease lasts",
             Story::ElectionIsForced => "an election is forced while a lease lasts",
+            Story::TwoChangesFromTheSameMembers => "two leaders change the same members",
+            Story::SecondChangeIsVoid => "a change of members that others have changed is chosen",
+            Story::ReplacedVotersAnswer => "voters that were replaced answer a read",
         }
     }
 
@@ -120,6 +133,9 @@ impl Story {
             Story::LeaderStandsStill => leases::leader_stands_still::<P>(),
             Story::VotersRestart => leases::voters_restart::<P>(),
             Story::ElectionIsForced => leases::election_is_forced::<P>(),
+            Story::TwoChangesFromTheSameMembers => members::two_changes_from_the_same_members::<P>(),
+            Story::SecondChangeIsVoid => members::second_change_is_void::<P>(),
+            Story::ReplacedVotersAnswer => members::replaced_voters_answer::<P>(),
         }
     }
 }
