@@ -159,6 +159,33 @@ async fn a_contact_goes_before_the_address_of_a_member_and_is_ignored_for_a_node
 }
 
 #[tokio::test]
+async fn a_member_that_moved_or_came_back_with_another_disk_is_dialed_there_also_by_whom_it_was_named_to_as_a_contact()
+{
+    let site = Site::new(3);
+    let founders = naming(&site, 0, &[1, 2]);
+    // It has all three as contacts.
+    let one = bind(|| site.config(1)).await;
+    one.set_membership(&founders);
+    let two = start(&site, 2, &founders).await;
+    meet((1, &one), (2, &two)).await;
+    drop(two);
+    // Node 2 comes back where node 3 would have been; at first with the disk that it had, then with another.
+    let elsewhere = site.addresses[&NodeId(3)].clone();
+    for (version, store) in [(1, store_of(NodeId(2))), (2, StoreId(99))] {
+        let after = at(naming(&site, version, &[1, 2]), 2, &elsewhere, store);
+        let back = bind(|| TransportConfig { listen: elsewhere.clone(), store, ..without_contacts(&site, 2) }).await;
+        back.set_membership(&after);
+        // One that is behind answers it as a guest.
+        if version == 1 {
+            meet((2, &back), (1, &one)).await;
+        }
+        one.set_membership(&after);
+        meet((1, &one), (2, &back)).await;
+        assert_eq!(one.peers()[&NodeId(2)].address, elsewhere);
+    }
+}
+
+#[tokio::test]
 async fn a_guest_that_leaves_is_forgotten_and_one_that_a_member_also_is_goes_back_to_its_place() {
     let site = Site::new(3);
     let known = at(Membership::default(), 2, GONE, store_of(NodeId(2)));
