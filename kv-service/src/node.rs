@@ -77,6 +77,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let service = Arc::new(Service {
         log: replica.clone(),
         kv: reader,
+        tables: store.tables.clone(),
         snapshots: Some(snapshots),
         identity,
         origin: Origin { founders: stamp.founders, restored_from: stamp.restored_from },

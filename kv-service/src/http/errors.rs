@@ -71,10 +71,20 @@ impl ApiError {
         ApiError::new(ErrorCode::NotFound, format!("node {node} is no member; GET /v1/members lists those there are"))
     }
 
-    /// A member with another data directory has the id of one that is to be added.
+    /// The id has voted with another disk, and keeps it for ever.
+    pub(super) fn disk_lost(node: NodeId, voted: StoreId) -> ApiError {
+        let message = format!(
+            "node {node} has voted with another disk (store {voted}), and an id that has voted keeps its disk for ever: join \
+             under an id that was never used; and where node {node} lost that disk, and with it what it promised, remove it, \
+             if it still is a member (DELETE /v1/members/{node})"
+        );
+        ApiError::new(ErrorCode::IdInUse, message)
+    }
+
+    /// A learner with another data directory has the id of one that is to be added.
     pub(super) fn id_in_use(node: NodeId, known: &Member, store: StoreId) -> ApiError {
         let message = format!(
-            "node {node} is a member already, at {} with store {}, and this would be store {store}: either its disk was \
+            "node {node} is a learner already, at {} with store {}, and this would be store {store}: either its disk was \
              replaced, or another node has that id; remove that member first (DELETE /v1/members/{node}), or choose an id \
              that is free",
             known.address, known.store
