@@ -282,6 +282,7 @@ async fn each_refusal_of_the_log_has_its_code() {
         (Refusal::ChangePending, 409, ErrorCode::ChangePending),
         (lags, 409, ErrorCode::LearnerLags),
         (moved, 412, ErrorCode::MembersChanged),
+        (Refusal::NoLiveMajority { voters: 2, answering: 1 }, 409, ErrorCode::NoLiveMajority),
         (Refusal::InvalidMembership { reason: "no".into() }, 400, ErrorCode::BadInput),
         (Refusal::NoLeader, 503, ErrorCode::NoLeader),
         (Refusal::NotReady, 503, ErrorCode::NoLeader),
