@@ -427,13 +427,16 @@ pub enum ErrorCode {
     BadInput,
     /// 404: no such key, or no such path.
     NotFound,
-    /// 409: another change of members is under way; nothing changed.
+    /// 409: another change of members is under way; this one was not carried out, or not all of it: look at the members.
     ChangePending,
     /// 409: a learner is too far behind to vote, or was not caught up in time. It stays a learner, and the same request
     /// goes on from there.
     LearnerLags,
-    /// 409: a member with another data directory has this id; nothing changed.
+    /// 409: a learner with another data directory has this id, or one with another one has voted under it; nothing changed.
     IdInUse,
+    /// 409: of those who are to vote no majority answers, and the cluster would stand still; not carried out, or not all of
+    /// it: look at the members. It passes only where those who do not answer are started.
+    NoLiveMajority,
     /// 409: the session is not known any more; what it did before may have been done.
     SessionExpired,
     /// 409: the client has said that it has the answer to this request; it was not carried out again.
@@ -442,23 +445,25 @@ pub enum ErrorCode {
     Compacted,
     /// 412: the condition does not hold.
     VersionMismatch,
-    /// 412: the members are not those that the change was meant for; nothing changed.
+    /// 412: the members are not those that the change was meant for; it was not carried out, or not all of it: look at the
+    /// members.
     MembersChanged,
     /// 413: over a limit.
     TooLarge,
-    /// 429: a bound of the node is reached; after `Retry-After` seconds it may do.
+    /// 429: a bound of the node is reached; after `Retry-After` seconds it may do. Not carried out; of a change of members
+    /// steps may have been.
     TooBusy,
     /// 500: the node is broken.
     Internal,
     /// 501: the engine that runs cannot do this.
     Unsupported,
-    /// 503: nobody leads; definitely not carried out.
+    /// 503: nobody leads; definitely not carried out. Of a change of members steps may have been: look at them.
     NoLeader,
-    /// 503: there was no majority in time; definitely not carried out.
+    /// 503: there was no majority in time; definitely not carried out. Of a change of members steps may have been.
     NoQuorum,
     /// 503: the node is stopping; definitely not carried out.
     Stopping,
-    /// 503: nobody took over; the leader leads on.
+    /// 503: nobody took over in time, and as far as is known the leader leads on.
     TransferFailed,
     /// 504: it may have been carried out, or may yet be.
     UnknownOutcome,
@@ -469,13 +474,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that a node can answer with.
-    pub const ALL: [ErrorCode; 20] = [
+    pub const ALL: [ErrorCode; 21] = [
         ErrorCode::NotLeader,
         ErrorCode::BadInput,
         ErrorCode::NotFound,
         ErrorCode::ChangePending,
         ErrorCode::LearnerLags,
         ErrorCode::IdInUse,
+        ErrorCode::NoLiveMajority,
         ErrorCode::SessionExpired,
         ErrorCode::RequestForgotten,
         ErrorCode::Compacted,
@@ -501,6 +507,7 @@ impl ErrorCode {
             ErrorCode::ChangePending
             | ErrorCode::LearnerLags
             | ErrorCode::IdInUse
+            | ErrorCode::NoLiveMajority
             | ErrorCode::SessionExpired
             | ErrorCode::RequestForgotten => 409,
             ErrorCode::Compacted => 410,

@@ -1,20 +1,21 @@
 //! Whether this node belongs to its cluster, and with what say.
 //!
 //! ```text
-//!   how it stands, looked at now and then ─┬─ a learner that is to vote ─▶ asks its own log for that, until it votes
+//!   how it stands, looked at now and then ─┬─ a learner that has yet to vote ─▶ asks its own log for that, until it votes
 //!                                          └─ no member any more ─▶ says so once, with what to do, and serves on
 //! ```
 //!
-//! The wish to vote is kept nowhere but on the command line: a node that is started with `--join` and without `--learner`
-//! asks for a vote whenever it finds itself a learner, also after a restart; started without `--join` it stays what it is.
+//! The wish to vote is on the command line: a node that is started with `--join` and without `--learner` asks for a vote for
+//! as long as it finds itself a learner that has never voted, also after a restart. Whoever has voted, as its tables tell,
+//! and does no more was demoted or removed by somebody: that is not undone by a command line that nobody has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::{EngineStatus, Membership, ReplicatedLog, RequestError};
+use consensus_api::{AppliedMembership, EngineStatus, Membership, ReplicatedLog, RequestError, Tables};
 use tokio::time::Instant;
 
-use crate::service::Identity;
+use crate::service::{Identity, Service};
 
 /// What a node says of itself that is no member.
 pub const NO_MEMBER: &str = "this node is no member of the cluster, as far as it knows: it was removed, or has yet to learn \
@@ -28,13 +29,13 @@ const SILENCE: Duration = Duration::from_secs(10);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sees to both, until it is dropped.
-pub async fn watch(log: Arc<dyn ReplicatedLog>, identity: Identity, wants_vote: bool) {
+pub async fn watch<T: Tables>(service: Arc<Service<T>>, wants_vote: bool) {
     let promoted = async {
         if wants_vote {
-            become_voter(&*log, identity).await;
+            become_voter(&service).await;
         }
     };
-    tokio::join!(promoted, say_when_removed(&*log, identity));
+    tokio::join!(promoted, say_when_removed(&*service.log, service.identity));
 }
 
 /// Warns once when the node finds that it is no member any more, and never returns.
@@ -49,17 +50,22 @@ async fn say_when_removed(log: &dyn ReplicatedLog, identity: Identity) {
     }
 }
 
-/// Asks until this node votes, or was removed.
-async fn become_voter(log: &dyn ReplicatedLog, identity: Identity) {
-    let mut was_member = false;
+/// Asks until this node votes, unless it has done so before.
+async fn become_voter<T: Tables>(service: &Service<T>) {
+    let node = service.identity.node;
     let mut said = String::new();
     loop {
-        let status = log.status().engine;
-        match next(&identity, &status, was_member) {
+        let status = service.log.status().engine;
+        // Where they cannot be read the node stops.
+        let Ok(applied) = service.applied_members() else { return };
+        match next(&service.identity, &status, &applied) {
             Next::Done => return tracing::info!(version = status.membership.version, "this node votes"),
-            Next::Gone => return,
+            Next::HasVoted => {
+                let promote = format!("kv-service members promote {node}");
+                return tracing::info!("this node has voted before, --join asks for no vote again ('{promote}' does)");
+            }
             Next::Wait => {}
-            Next::Ask(target) => match log.change_membership(Arc::new(target), PROMOTION_PATIENCE).await {
+            Next::Ask(target) => match service.log.change_membership(Arc::new(target), PROMOTION_PATIENCE).await {
                 // Seen at once, and not at the next look.
                 Ok(_) => continue,
                 Err(RequestError::Stopped { .. }) => return,
@@ -72,33 +78,36 @@ async fn become_voter(log: &dyn ReplicatedLog, identity: Identity) {
                 }
             },
         }
-        was_member |= identity.is_in(&status.membership);
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// What a learner that is to vote does next.
+/// What a node that is to vote does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// It votes.
     Done,
-    /// It was removed.
-    Gone,
-    /// It has yet to learn that it was added, or who leads.
+    /// It does not vote any more, because somebody wanted that.
+    HasVoted,
+    /// It has yet to learn that it was added, or who leads, or what came of a change.
     Wait,
     /// It asks for these members.
     Ask(Membership),
 }
 
-fn next(identity: &Identity, status: &EngineStatus, was_member: bool) -> Next {
+fn next(identity: &Identity, status: &EngineStatus, applied: &AppliedMembership) -> Next {
     let (members, node) = (&status.membership, identity.node);
-    if !identity.is_in(members) {
-        return if was_member { Next::Gone } else { Next::Wait };
+    // What is in force and what is applied are a moment apart, in this order or that.
+    if status.is_changing || applied.latest.version != members.version {
+        return Next::Wait;
     }
-    if members.voters.contains(&node) {
-        return if status.is_changing { Next::Wait } else { Next::Done };
+    if identity.is_in(members) && members.voters.contains(&node) {
+        return Next::Done;
     }
-    if status.leader.is_none() || status.is_changing {
+    if applied.voted.contains_key(&node) {
+        return Next::HasVoted;
+    }
+    if !identity.is_in(members) || status.leader.is_none() {
         return Next::Wait;
     }
     let mut target = Membership::clone(members);
@@ -172,22 +181,35 @@ mod tests {
 
     #[test]
     fn a_learner_asks_for_a_vote_once_it_finds_itself_among_the_members_and_knows_who_leads() {
-        assert_eq!(next(&ME, &standing(&[]), false), Next::Wait, "it has yet to learn that it was added");
+        let next_of = |status: &EngineStatus| next(&ME, status, &AppliedMembership::founded(status.membership.clone()));
+        assert_eq!(next_of(&standing(&[])), Next::Wait, "it has yet to learn that it was added");
+        assert_eq!(next_of(&standing(&[member(4, 45)])), Next::Wait, "a namesake");
         let learner = standing(&[member(4, 44)]);
-        let Next::Ask(target) = next(&ME, &learner, false) else { panic!("it asks") };
+        let Next::Ask(target) = next_of(&learner) else { panic!("it asks") };
         assert!(target.voters.contains(&NodeId(4)) && target.learners.is_empty());
         assert_eq!(target.version, learner.membership.version);
-        assert_eq!(next(&ME, &EngineStatus { leader: None, ..learner.clone() }, true), Next::Wait);
-        assert_eq!(next(&ME, &EngineStatus { is_changing: true, ..learner.clone() }, true), Next::Wait);
+        assert_eq!(next_of(&EngineStatus { leader: None, ..learner.clone() }), Next::Wait);
+        assert_eq!(next_of(&EngineStatus { is_changing: true, ..learner.clone() }), Next::Wait);
         let voter = EngineStatus { membership: Arc::new(target), ..learner };
-        assert_eq!(next(&ME, &EngineStatus { is_changing: true, ..voter.clone() }, true), Next::Wait);
-        assert_eq!(next(&ME, &voter, true), Next::Done);
+        assert_eq!(next_of(&EngineStatus { is_changing: true, ..voter.clone() }), Next::Wait);
+        assert_eq!(next_of(&voter), Next::Done);
     }
 
     #[test]
-    fn a_learner_that_was_removed_asks_no_more_nor_does_it_for_a_namesake() {
-        assert_eq!(next(&ME, &standing(&[]), true), Next::Gone);
-        assert_eq!(next(&ME, &standing(&[member(4, 45)]), true), Next::Gone);
+    fn whoever_has_voted_and_was_demoted_or_removed_asks_no_more_once_its_tables_tell() {
+        let mut applied = AppliedMembership::founded(standing(&[member(4, 44)]).membership);
+        let (one, four) = (member(1, 11), member(4, 44));
+        let voting = Membership { version: 1, ..Membership::of_voters([one, four.clone()]) };
+        let mut now = EngineStatus { membership: Arc::new(voting), ..standing(&[]) };
+        assert!(applied.take(LogIndex(5), &now.membership));
+        assert_eq!(next(&ME, &now, &applied), Next::Done);
+        for left in [standing(&[four]), standing(&[])] {
+            let version = now.membership.version + 1;
+            now.membership = Arc::new(Membership { version, ..Membership::clone(&left.membership) });
+            assert_eq!(next(&ME, &now, &applied), Next::Wait, "its tables have yet to tell");
+            assert!(applied.take(LogIndex(5 + version), &now.membership));
+            assert_eq!(next(&ME, &now, &applied), Next::HasVoted);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 consensus_api::refuse_planted_bugs!();
 
+pub mod address;
 pub mod belonging;
 pub mod chance;
 pub mod cli;

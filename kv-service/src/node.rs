@@ -77,6 +77,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let service = Arc::new(Service {
         log: replica.clone(),
         kv: reader,
+        tables: store.tables.clone(),
         snapshots: Some(snapshots),
         identity,
         origin: Origin { founders: stamp.founders, restored_from: stamp.restored_from },
@@ -116,6 +117,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
         // A sender that is gone has stopped, too.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     });
+    let member = service.clone();
     let serving = server.serve(http::router(service), async {
         // Nobody else receives; the outcome is looked at below.
         let _ = outcome.send(ended.await);
@@ -127,7 +129,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let wants_vote = config.join.as_ref().is_some_and(|join| !join.learner);
     tokio::select! {
         _ = async { tokio::join!(serving, serving_clients) } => {}
-        () = belonging::watch(replica.clone(), identity, wants_vote) => {}
+        () = belonging::watch(member, wants_vote) => {}
     }
     replica.shutdown().await;
     ending.await.unwrap_or(Ok(()))?;

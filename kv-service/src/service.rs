@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus_api::{
-    ClusterId, EngineName, Member, Membership, NodeId, ReadMode, ReplicatedLog, RequestError, SnapshotId, StoreId,
-    Tables,
+    AppliedMembership, ClusterId, EngineName, Member, Membership, NodeId, ReadMode, ReplicatedLog, RequestError,
+    SnapshotId, StoreId, Tables,
 };
 use kv_client::protocol::Consistency;
 use kv_machine::{Batch, KvError, KvLimits, KvReader, Replies, Reply, Request};
@@ -49,6 +49,8 @@ pub struct Service<T: Tables> {
     pub log: Arc<dyn ReplicatedLog>,
     /// Reads come from here.
     pub kv: KvReader<T>,
+    /// What the reads are of; the members are in it, too.
+    pub tables: Arc<T>,
     /// Backups are read from here; `None` where the tables are in memory.
     pub snapshots: Option<RocksSnapshots>,
     /// Who this is.
@@ -141,6 +143,17 @@ impl<T: Tables> Service<T> {
     pub async fn present_revision(&self) -> Result<u64, PresentError> {
         self.freshen(Consistency::Linearizable, self.request_timeout).await?;
         Ok(self.kv.revision().inspect_err(|error| self.stop_if_broken(error))?)
+    }
+
+    /// The members as far as this node has applied what it was sent, and everyone who has ever voted. Founders that nobody
+    /// has named yet are none.
+    ///
+    /// # Errors
+    /// [`KvError::Tables`] or [`KvError::Damaged`]; the node stops.
+    pub fn applied_members(&self) -> Result<AppliedMembership, KvError> {
+        let applied =
+            kv_machine::applied_state(&*self.tables.view()).inspect_err(|error| self.stop_if_broken(error))?;
+        Ok(applied.membership.unwrap_or_else(|| AppliedMembership::founded(Arc::default())))
     }
 
     /// Where a read finds the tables broken, the node stops.

@@ -131,8 +131,8 @@ pub enum HelloRefused {
     /// A member comes back with another store: what it promised is lost.
     #[error(
         "node {node} was known with store {known} and comes with store {found}: its disk was replaced, and with it \
-         went what it promised; remove it ('kv-service members remove {node}') and start it again with --join and an \
-         empty data directory"
+         went what it promised; remove it ('kv-service members remove {node}') and join under an id that was never used, \
+         with --join and an empty data directory"
     )]
     DiskReplaced {
         /// The id.

@@ -99,7 +99,10 @@ impl HttpClient {
     ///
     /// * [`ErrorCode::LearnerLags`], [`ErrorCode::ChangePending`]: ask again in a while.
     /// * [`ErrorCode::MembersChanged`]: look at the members, then decide anew.
-    /// * [`ErrorCode::IdInUse`]: remove the member of that id first, or give the new one another id.
+    /// * [`ErrorCode::NoLiveMajority`]: start those who do not answer, or remove them instead.
+    /// * [`ErrorCode::IdInUse`]: remove the member of that id, if there is one, and give the new one an id that was never used.
+    ///
+    /// The first steps of a change that was refused may have been taken; the members show it.
     ///
     /// Where no answer came in time, the change may have taken place, or may yet: ask again, or look.
     pub async fn add_member(
@@ -127,7 +130,7 @@ impl HttpClient {
     /// that answers knows.
     ///
     /// # Errors
-    /// [`ErrorCode::TransferFailed`] where nobody took over: the old leader leads on. [`ErrorCode::BadInput`] where `to` does
+    /// [`ErrorCode::TransferFailed`] where nobody took over in time: as far as is known the old leader leads on. [`ErrorCode::BadInput`] where `to` does
     /// not vote. [`ClientError::Unknown`] only without `to`: asked again, that may mean another one.
     pub async fn transfer(&self, to: Option<u64>, timeout: Duration) -> Result<TransferReply, ClientError> {
         let mut path_and_query = TRANSFER_PATH.to_owned();

@@ -90,6 +90,7 @@ async fn each_refusal_of_a_change_is_told_apart_by_its_code_and_not_argued_with(
         (409, ErrorCode::LearnerLags),
         (409, ErrorCode::ChangePending),
         (409, ErrorCode::IdInUse),
+        (409, ErrorCode::NoLiveMajority),
         (412, ErrorCode::MembersChanged),
         (400, ErrorCode::BadInput),
     ] {

@@ -7,19 +7,22 @@
 //! | 404 | `not_found` | there is no such key, member, snapshot or path |
 //! | 409 | `session_expired` | the session has ended or never was; *this* copy of the write was not carried out |
 //! | 409 | `request_forgotten` | the client has said that it has the answer; not carried out again |
-//! | 409 | `change_pending` | another change of members is under way; nothing changed |
+//! | 409 | `change_pending` | another change of members is under way; not carried out, or not all of it: look at the members |
 //! | 409 | `learner_lags` | a learner has yet to catch up before it may vote; it goes on doing so, and the request may be repeated |
-//! | 409 | `id_in_use` | a member with another data directory has that id; nothing changed |
+//! | 409 | `id_in_use` | a learner with another data directory has that id, or one has voted under it; nothing changed |
+//! | 409 | `no_live_majority` | of those who are to vote no majority answers; not carried out, or not all of it: look at the members |
 //! | 410 | `compacted` | a watch from a revision that is not remembered; `first_revision` says which is |
 //! | 412 | `version_mismatch` | the condition does not hold; nothing changed |
-//! | 412 | `members_changed` | the members are not those that the change was meant for; nothing changed |
+//! | 412 | `members_changed` | the members are not those that the change was meant for; not carried out, or not all of it: look at the members |
 //! | 413 | `too_large` | over a limit; nothing changed |
-//! | 429 | `too_busy` | refused, nothing changed; `Retry-After` says when to come back |
+//! | 429 | `too_busy` | refused, nothing changed (\*); `Retry-After` says when to come back |
 //! | 500 | `internal` | this node's tables cannot be read; nothing changed |
 //! | 501 | `unsupported` | foreseen, and not there |
-//! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed |
-//! | 503 | `transfer_failed` | nobody took over; the leader leads on |
+//! | 503 | `no_leader`, `no_quorum`, `stopping` | not now; nothing changed (\*) |
+//! | 503 | `transfer_failed` | nobody took over in time; as far as is known the leader leads on |
 //! | 504 | `unknown_outcome` | **the only answer after which a write may or may not have happened** |
+//!
+//! (\*) Of a change of members, which is made step by step, some may have been carried out: look at the members.
 //!
 //! A head that HTTP itself cannot make sense of never comes this far: the server beneath answers 400, 414 or 431 without a
 //! body, and closes the connection.
@@ -71,10 +74,20 @@ impl ApiError {
         ApiError::new(ErrorCode::NotFound, format!("node {node} is no member; GET /v1/members lists those there are"))
     }
 
-    /// A member with another data directory has the id of one that is to be added.
+    /// The id has voted with another disk, and keeps it for ever.
+    pub(super) fn disk_lost(node: NodeId, voted: StoreId) -> ApiError {
+        let message = format!(
+            "node {node} has voted with another disk (store {voted}), and an id that has voted keeps its disk for ever: join \
+             under an id that was never used; and where node {node} lost that disk, and with it what it promised, remove it, \
+             if it still is a member (DELETE /v1/members/{node})"
+        );
+        ApiError::new(ErrorCode::IdInUse, message)
+    }
+
+    /// A learner with another data directory has the id of one that is to be added.
     pub(super) fn id_in_use(node: NodeId, known: &Member, store: StoreId) -> ApiError {
         let message = format!(
-            "node {node} is a member already, at {} with store {}, and this would be store {store}: either its disk was \
+            "node {node} is a learner already, at {} with store {}, and this would be store {store}: either its disk was \
              replaced, or another node has that id; remove that member first (DELETE /v1/members/{node}), or choose an id \
              that is free",
             known.address, known.store
@@ -238,7 +251,7 @@ impl ApiError {
             Refusal::InvalidMembership { .. } | Refusal::NotAVoter { .. } => ApiError::bad_input(message),
             Refusal::MembershipMoved { .. } => ApiError::new(ErrorCode::MembersChanged, message),
             Refusal::ChangePending => ApiError::new(ErrorCode::ChangePending, message),
-            Refusal::NoLiveMajority { .. } => ApiError::new(ErrorCode::NoQuorum, message),
+            Refusal::NoLiveMajority { .. } => ApiError::new(ErrorCode::NoLiveMajority, message),
             Refusal::LearnerLags { .. } => ApiError::new(ErrorCode::LearnerLags, message),
             Refusal::NotLeader { leader } => ApiError::new(ErrorCode::NoLeader, message).led_by(leader),
             Refusal::NoQuorum { .. } => ApiError::new(ErrorCode::NoQuorum, message),

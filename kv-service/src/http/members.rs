@@ -1,7 +1,7 @@
 //! Who belongs to the cluster, and how that is changed.
 //!
 //! ```text
-//!   POST, DELETE ─▶ barrier: the members as they stand ─▶ what is wanted ─▶ the log, step by step ─▶ the members now
+//!   POST, DELETE ─▶ barrier: the members, once settled ─▶ what is wanted ─▶ the log, step by step ─▶ the members now
 //!                                                             └─ it is so already ─────────────────────▲
 //! ```
 //!
@@ -13,7 +13,9 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use consensus_api::membership_change::check;
-use consensus_api::{EngineStatus, LogIndex, Member, Membership, NodeId, Refusal, RequestError, StoreId, Tables};
+use consensus_api::{
+    AppliedMembership, EngineStatus, LogIndex, Member, Membership, NodeId, Refusal, ReplicaStatus, RequestError, Tables,
+};
 use kv_client::protocol::{
     FounderReply, MemberAddedReply, MemberReply, MemberRequest, MembersReply, REDIRECT_PARAMETER, TIMEOUT_PARAMETER,
 };
@@ -23,13 +25,14 @@ use super::context::{Context, json_of, outcome_of};
 use super::errors::ApiError;
 use super::query::Query;
 use super::redirect;
+use super::wish::Wish;
 use crate::service::Identity;
 
 /// The longest body of a request for a member.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// The longest that a change may be given: a newcomer may have to be sent all there is.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
-/// Between two looks at what this node shows of itself, which is a moment behind what it has applied.
+/// Between two looks at what this node shows of itself: most often it is a moment behind what it has applied.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// `GET /v1/members`.
@@ -55,7 +58,8 @@ pub(super) async fn add<T: Tables>(
     let request: MemberRequest =
         serde_json::from_slice(&body).map_err(|error| ApiError::bad_input(format!("no member: {error}")))?;
     check_engine(&context.service.identity, request.engine.as_deref())?;
-    change(&context, request.expect_version, deadline, |present| wanted(&request, present)).await?;
+    let (expect_version, wish) = (request.expect_version, Wish::of(request)?);
+    change(&context, expect_version, deadline, |present, applied| wish.target(present, applied)).await?;
     let origin = &context.service.origin;
     let founder = |(node, member): &(NodeId, Member)| FounderReply {
         id: node.0,
@@ -77,7 +81,7 @@ pub(super) async fn remove<T: Tables>(
 ) -> Result<Response, ApiError> {
     let deadline = deadline(&context, &request)?;
     let node = member_id(id.parse().unwrap_or(0))?;
-    change(&context, None, deadline, |present| {
+    change(&context, None, deadline, |present, _| {
         let mut target = present.clone();
         if drop_member(&mut target, node) { Ok(target) } else { Err(ApiError::no_such_member(node)) }
     })
@@ -132,12 +136,12 @@ fn deadline<T: Tables>(context: &Arc<Context<T>>, request: &Request) -> Result<I
     Ok(Instant::now() + timeout)
 }
 
-/// Brings the members to what `wanted` makes of the present ones.
+/// Brings the members to what `wanted` makes of the present ones, and of what the tables tell of those before.
 async fn change<T: Tables>(
     context: &Context<T>,
     expect_version: Option<u64>,
     deadline: Instant,
-    wanted: impl FnOnce(&Membership) -> Result<Membership, ApiError>,
+    wanted: impl FnOnce(&Membership, &AppliedMembership) -> Result<Membership, ApiError>,
 ) -> Result<(), ApiError> {
     let log = &context.service.log;
     let of_log = |error: RequestError| ApiError::of_write(error, context.leader());
@@ -145,12 +149,9 @@ async fn change<T: Tables>(
     // A node that lags would have the members changed as it remembers them. Nothing is changed until that is known.
     let read = log.read_barrier(context.service.reads, left().min(context.service.request_timeout)).await;
     let index = read.map_err(|error| ApiError::of_read(error, context.leader()))?;
-    let EngineStatus { membership: present, is_changing, .. } = standing_at(context, index, deadline).await;
-    if present.is_joint() {
-        return Err(of_log(Refusal::ChangePending.into()));
-    }
-    let target = wanted(&present)?;
-    if target.names_the_same(&present) && !is_changing {
+    let (present, applied) = settled_at(context, index, deadline).await?;
+    let target = wanted(&present, &applied)?;
+    if target.names_the_same(&present) {
         return Ok(());
     }
     if let Some(asked) = expect_version.filter(|asked| *asked != present.version) {
@@ -158,63 +159,41 @@ async fn change<T: Tables>(
     }
     check(&present, &target).map_err(|refusal| of_log(refusal.into()))?;
     let index = log.change_membership(Arc::new(target), left()).await.map_err(of_log)?;
-    standing_at(context, index, deadline).await;
+    shown_at(context, index, deadline).await;
     Ok(())
 }
 
-/// How the node stands once it shows that it has applied `index`, which it has; or what it shows when the time is up.
-async fn standing_at<T: Tables>(context: &Context<T>, index: LogIndex, deadline: Instant) -> EngineStatus {
+/// The members once no change of them is under way, and what the tables tell of them and of all before. Nothing is said of
+/// members that are so but not yet for good: a new leader may never have heard of them.
+async fn settled_at<T: Tables>(
+    context: &Context<T>,
+    index: LogIndex,
+    deadline: Instant,
+) -> Result<(Arc<Membership>, AppliedMembership), ApiError> {
     loop {
-        let status = context.service.log.status();
-        if status.applied_index >= index || Instant::now() >= deadline {
-            return status.engine;
+        let ReplicaStatus { engine, applied_index, .. } = context.service.log.status();
+        if applied_index >= index && !engine.is_changing {
+            let applied = context.service.applied_members()?;
+            if applied.latest.version >= engine.membership.version {
+                return Ok((engine.membership, applied));
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(ApiError::of_write(RequestError::from(Refusal::ChangePending), context.leader()));
         }
         tokio::time::sleep(GLANCE).await;
     }
 }
 
-/// The members that a request wants in place of the present ones.
-fn wanted(request: &MemberRequest, present: &Membership) -> Result<Membership, ApiError> {
-    let node = member_id(request.id)?;
-    let store = request.store.as_deref().map(parse_store).transpose()?;
-    let member = match (present.members.get(&node), &request.address, store) {
-        (Some(known), _, Some(store)) if known.store != store => {
-            return Err(ApiError::id_in_use(node, known, store));
-        }
-        (Some(known), address, _) => {
-            Member { address: address.clone().unwrap_or_else(|| known.address.clone()), store: known.store }
-        }
-        (None, Some(address), Some(store)) => Member { address: address.clone(), store },
-        (None, ..) => {
-            let message = format!(
-                "node {node} is no member, and a new one needs its address and store; start it with --join, or see \
-                 'kv-service inspect' for its store"
-            );
-            return Err(ApiError::bad_input(message));
-        }
-    };
-    let mut target = present.clone();
-    target.members.insert(node, member);
-    let (joined, left) = match request.learner {
-        true => (&mut target.learners, &mut target.voters),
-        false => (&mut target.voters, &mut target.learners),
-    };
-    joined.insert(node);
-    left.remove(&node);
-    if let Some(replaced) = request.replaces.map(member_id).transpose()? {
-        if replaced == node {
-            return Err(ApiError::bad_input(format!("node {node} cannot replace itself; leave out replaces")));
-        }
-        // One that is gone already was replaced, if the other is in its place; or else it was never there.
-        if !drop_member(&mut target, replaced) && !target.names_the_same(present) {
-            return Err(ApiError::no_such_member(replaced));
-        }
+/// Waits until the node shows that it has applied `index`, which it has; or until the time is up.
+async fn shown_at<T: Tables>(context: &Context<T>, index: LogIndex, deadline: Instant) {
+    while context.service.log.status().applied_index < index && Instant::now() < deadline {
+        tokio::time::sleep(GLANCE).await;
     }
-    Ok(target)
 }
 
 /// Whether it was there.
-fn drop_member(membership: &mut Membership, node: NodeId) -> bool {
+pub(super) fn drop_member(membership: &mut Membership, node: NodeId) -> bool {
     membership.voters.remove(&node);
     membership.learners.remove(&node);
     membership.members.remove(&node).is_some()
@@ -234,12 +213,4 @@ fn check_engine(identity: &Identity, engine: Option<&str>) -> Result<(), ApiErro
         }
         _ => Ok(()),
     }
-}
-
-fn parse_store(text: &str) -> Result<StoreId, ApiError> {
-    let is_hex = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let store = if is_hex { u128::from_str_radix(text, 16).ok() } else { None };
-    store.filter(|store| *store != 0).map(StoreId).ok_or_else(|| {
-        ApiError::bad_input("store must be a store id, 32 hexadecimal digits; 'kv-service inspect' shows it")
-    })
 }

@@ -38,6 +38,7 @@ mod snapshot;
 mod tests;
 mod txn;
 mod watch;
+mod wish;
 
 use std::sync::Arc;
 

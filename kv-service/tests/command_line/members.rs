@@ -1,12 +1,13 @@
 //! The members, as they are typed and as a pipe sees them.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use kv_client::protocol::ErrorCode;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::fake::Fake;
+use crate::fake::{Cluster, Fake};
 use crate::{fails, kv_service};
 
 const STORE: &str = "5e1f20c8a94b4c0f8d7e6a5b4c3d2e1f";
@@ -99,6 +100,9 @@ fn a_refusal_that_stays_is_the_error() {
     let fake = Fake::start();
     let used = fails(&mut command(&fake, &format!("members add 3 127.0.0.1:7003 --store {STORE}")), 1);
     assert!(used.contains("IdInUse"), "{used}");
+    fake.cluster().refusals = [ErrorCode::NoLiveMajority].into();
+    let stands_still = fails(&mut command(&fake, "members remove 3"), 1);
+    assert!(stands_still.contains("this is NoLiveMajority; do something else"), "{stands_still}");
     fake.cluster().refusals = [ErrorCode::BadInput].into();
     let refused = fails(&mut command(&fake, "members remove 2"), 1);
     assert!(refused.contains("BadInput"), "{refused}");
@@ -120,6 +124,31 @@ fn a_learner_that_does_not_catch_up_in_time_stays_one_and_the_command_can_go_on_
     assert!(error.contains("run the same again"), "{error}");
     fake.cluster().pace = 50_000;
     said(&fake, "members promote 4");
+}
+
+#[test]
+fn a_step_that_somebody_else_has_undone_is_told_at_once_and_not_waited_for() {
+    let fake = Fake::start();
+    fake.cluster().pace = 0;
+    let mut add = command(&fake, &format!("members add 4 127.0.0.1:7004 --store {STORE}"));
+    let add = add.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let undo = |cluster: &mut Cluster| match cluster.members.members.len() {
+        4 => {
+            cluster.members.members.pop();
+            cluster.members.version += 1;
+            true
+        }
+        _ => false,
+    };
+    while !undo(&mut fake.cluster()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = add.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let last = error.lines().last().unwrap();
+    assert!(last.contains("somebody else changed the members meanwhile: node 4 is a learner"), "{error}");
+    assert!(last.contains("version 4") && last.contains("version 5"), "{error}");
 }
 
 #[test]
@@ -196,7 +225,9 @@ fn what_is_typed_wrongly_is_told_in_one_line_before_anybody_is_asked() {
         ("members add 4 127.0.0.1:7004", "--join"),
         ("members add 4", "ADDRESS"),
         ("members add four 127.0.0.1:7004 --store 4", "four"),
-        ("members add 4 7004 --store 4", "HOST:PORT"),
+        ("members add 4 7004 --store 4", "host:port"),
+        ("members add 0 127.0.0.1:7004 --store 4", "from 1 on"),
+        ("members replace 2 4 --address 7004 --store 4", "host:port"),
         ("members add 4 127.0.0.1:7004 --store here", "inspect"),
         ("members ad 4 127.0.0.1:7004", "'add'"),
         ("members rmeove 4", "'remove'"),

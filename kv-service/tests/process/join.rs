@@ -143,13 +143,13 @@ async fn an_id_that_somebody_has_is_refused_with_what_to_do() {
     for engine in ENGINES {
         let cluster = Cluster::start(engine, 3).await;
         let said = refusal(newcomer(&cluster, engine, 2));
-        assert!(said.contains("node 2") && said.contains("DELETE /v1/members/2"), "{said}");
+        assert!(said.contains("node 2 has voted") && said.contains("DELETE /v1/members/2"), "{said}");
         assert_eq!(cluster.client(&[1]).members().await.unwrap().version, 0, "{engine}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wiped_disk_is_refused_until_its_old_place_is_given_up_and_then_comes_back_as_a_newcomer() {
+async fn a_founder_that_lost_its_disk_is_refused_under_its_id_also_when_it_is_removed_and_welcome_under_a_new_one() {
     for engine in ENGINES {
         let mut cluster = Cluster::start(engine, 3).await;
         cluster.client(&[1]).put("k", "v").await.unwrap();
@@ -160,13 +160,67 @@ async fn a_wiped_disk_is_refused_until_its_old_place_is_given_up_and_then_comes_
         let join = vec!["--join".to_owned(), cluster.http(leader)];
         cluster.nodes.get_mut(&victim).unwrap().joins = Some(join);
         let said = refusal(cluster.command(victim, &cluster.data_dir(victim)));
-        assert!(said.contains("disk was replaced") && said.contains("remove that member first"), "{said}");
+        assert!(said.contains("has voted with another disk") && said.contains("remove it"), "{said}");
 
         removed(&cluster.client(&[leader]), victim).await;
-        cluster.run(victim);
-        until(&cluster, victim, |members| votes(members, victim)).await;
-        assert_eq!(cluster.client(&[victim]).get("k").await.unwrap().as_deref(), Some("v"), "{engine}");
+        let said = refusal(cluster.command(victim, &cluster.data_dir(victim)));
+        assert!(said.contains("join under an id that was never used"), "{said}");
+
+        cluster.nodes.remove(&victim);
+        cluster.invite(4, leader, &[]);
+        cluster.run(4);
+        until(&cluster, 4, |members| votes(members, 4)).await;
+        assert_eq!(cluster.client(&[4]).get("k").await.unwrap().as_deref(), Some("v"), "{engine}");
         cluster.digests().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sole_founder_that_lost_its_disk_after_it_was_replaced_is_nobody_until_it_has_a_new_id() {
+    for engine in ENGINES {
+        let mut cluster = Cluster::start(engine, 1).await;
+        cluster.client(&[1]).put("k", "v").await.unwrap();
+        cluster.invite(2, 1, &[]);
+        cluster.run(2);
+        until(&cluster, 2, |members| votes(members, 2)).await;
+        removed(&cluster.client(&[2]), 1).await;
+        cluster.leader_of(&[2]).await;
+        cluster.kill(1);
+        std::fs::remove_dir_all(cluster.data_dir(1)).unwrap();
+        // By the founders' membership it would decide alone.
+        let join = vec!["--join".to_owned(), cluster.http(2)];
+        cluster.nodes.get_mut(&1).unwrap().joins = Some(join);
+        let said = refusal(cluster.command(1, &cluster.data_dir(1)));
+        assert!(said.contains("join under an id that was never used"), "{said}");
+
+        cluster.nodes.remove(&1);
+        cluster.invite(3, 2, &[]);
+        cluster.run(3);
+        until(&cluster, 3, |members| votes(members, 3)).await;
+        cluster.client(&[3]).put("k", "w").await.unwrap();
+        assert_eq!(cluster.client(&[2]).get("k").await.unwrap().as_deref(), Some("w"), "{engine}");
+        cluster.digests().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_was_demoted_stays_a_learner_though_its_command_line_is_what_it_was() {
+    for engine in ENGINES {
+        let mut cluster = Cluster::start(engine, 1).await;
+        cluster.invite(2, 1, &[]);
+        cluster.run(2);
+        until(&cluster, 2, |members| votes(members, 2)).await;
+        let learner = MemberRequest { id: 2, learner: true, ..MemberRequest::default() };
+        cluster.client(&[1]).with_timeout(PATIENCE).add_member(&learner).await.unwrap();
+        until(&cluster, 2, |members| learns(members, 2)).await;
+        cluster.kill(2);
+        cluster.run(2);
+        until_said(&cluster, 2, "asks for no vote again").await;
+        assert!(learns(&cluster.client(&[1]).members().await.unwrap(), 2), "{engine}");
+        // Whoever wants it to vote again says so.
+        let voter = MemberRequest { id: 2, ..MemberRequest::default() };
+        cluster.client(&[1]).with_timeout(PATIENCE).add_member(&voter).await.unwrap();
+        until(&cluster, 2, |members| votes(members, 2)).await;
     }
 }
 

@@ -161,7 +161,8 @@ impl Served {
             timing: LinkTiming::default(),
         });
         let transport = transport.await.unwrap();
-        let mut machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
+        let tables = Arc::new(MemoryTables::new());
+        let mut machine = KvMachine::open(tables.clone()).unwrap();
         let watches = Watches::default();
         machine.announce(Box::new(watches.announcer()));
         let kv = machine.reader();
@@ -175,6 +176,7 @@ impl Served {
             failure: watch::Sender::new(None),
             log: log.clone(),
             kv,
+            tables,
             snapshots: None,
             identity: Identity {
                 cluster_id: ClusterId(0xc1),

@@ -16,12 +16,14 @@ use std::io::Stderr;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use consensus_api::NodeId;
 use kv_client::protocol::{ErrorCode, MemberReply, MembersReply};
 use kv_client::{ClientError, Removal};
 
 use super::desk::Desk;
 use super::output;
 use super::table::{Cell, Table, Tone};
+use crate::address;
 use crate::error::ServiceError;
 use progress::Progress;
 use steps::{Goal, Next, Request, Step, Waits};
@@ -83,7 +85,6 @@ pub struct AddArgs {
     /// The node's id
     id: u64,
     /// Where its peers find it, HOST:PORT: what it was given as --listen
-    #[arg(value_parser = address)]
     address: String,
     /// The id of its data directory, which 'kv-service inspect' shows
     #[arg(long, value_name = "HEX", value_parser = store)]
@@ -101,7 +102,7 @@ pub struct ReplaceArgs {
     /// The node that comes; a learner already, or with --address and --store
     new: u64,
     /// Where the peers of the new one find it, HOST:PORT
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "store")]
+    #[arg(long, value_name = "HOST:PORT", requires = "store")]
     address: Option<String>,
     /// The id of the new one's data directory, which 'kv-service inspect' shows
     #[arg(long, value_name = "HEX", value_parser = store, requires = "address")]
@@ -132,6 +133,19 @@ pub enum MembersError {
     NotJoined {
         /// The node.
         node: u64,
+    },
+    /// What was done is not so any more.
+    #[error(
+        "somebody else changed the members meanwhile: {step} was reached at version {done}, and is not so at version {now}; \
+         look at them ('members'), and run the same again where it is still wanted"
+    )]
+    Undone {
+        /// What was done.
+        step: String,
+        /// The version of the members by which it was done.
+        done: u64,
+        /// The version by which it is not.
+        now: u64,
     },
     /// It takes longer than was allowed.
     #[error("not done within {allowed_s} s: {state}; run the same again, it goes on from there")]
@@ -176,6 +190,7 @@ impl AddArgs {
                  of this by itself, or give --store HEX, which 'kv-service inspect DIR' shows"
             )));
         };
+        check_address(id, &address)?;
         Ok(Goal::Add { id, address, store, learner })
     }
 }
@@ -185,8 +200,12 @@ impl ReplaceArgs {
         let ReplaceArgs { old, new, address, store } = self;
         if old == new {
             return Err(ServiceError::Usage(format!(
-                "node {old} cannot take its own place; where it lost its disk, remove it, and start it anew with --join HTTP_ADDRESS"
+                "node {old} cannot take its own place; where it lost its disk, start a node with a new id with --join HTTP_ADDRESS \
+                 --learner, and give that id here"
             )));
+        }
+        if let Some(address) = &address {
+            check_address(new, address)?;
         }
         Ok(Goal::Replace { old, new, place: address.zip(store) })
     }
@@ -252,8 +271,28 @@ struct Way<'a> {
     /// Why they could not be seen since.
     trouble: Option<Waits>,
     /// The last step that was done.
-    asked: Option<Step>,
+    asked: Option<Asked>,
     progress: Progress<Stderr>,
+}
+
+/// A step that was done.
+struct Asked {
+    step: Step,
+    /// The version of the members that showed it; `None` where nobody showed any.
+    version: Option<u64>,
+}
+
+impl Asked {
+    /// What there is to wait for where the members do not show it: a node that shows them as they were has not heard of the
+    /// change yet.
+    fn waits_for(&self, now: &MembersReply) -> Result<Waits, MembersError> {
+        match self.version {
+            Some(done) if now.version > done => {
+                Err(MembersError::Undone { step: self.step.to_string(), done, now: now.version })
+            }
+            _ => Ok(Waits::Change),
+        }
+    }
 }
 
 impl Way<'_> {
@@ -264,11 +303,12 @@ impl Way<'_> {
             None => match self.goal.next(&self.members)? {
                 Next::Done => return Ok(false),
                 Next::Wait(waits) => waits,
-                // A node that shows the members as they were has not heard of the change yet.
-                Next::Ask(step) if self.asked.as_ref() == Some(&step) => Waits::Change,
-                Next::Ask(step) => match self.ask(step).await {
-                    Ok(()) => return Ok(true),
-                    Err(error) => Waits::after(error)?,
+                Next::Ask(step) => match &self.asked {
+                    Some(asked) if asked.step == step => asked.waits_for(&self.members)?,
+                    _ => match self.ask(step).await {
+                        Ok(()) => return Ok(true),
+                        Err(error) => Waits::after(error)?,
+                    },
                 },
             },
         };
@@ -291,18 +331,23 @@ impl Way<'_> {
         }
         let left = self.until.saturating_duration_since(Instant::now());
         let timeout = left.clamp(LOOK_INTERVAL, self.desk.timeout.max(REQUEST_TIMEOUT_LEAST));
-        self.members = match &step.request {
-            Request::Add(request) => self.desk.client.add_member(request, timeout).await?.members,
+        let shown = match &step.request {
+            Request::Add(request) => Some(self.desk.client.add_member(request, timeout).await?.members),
             Request::Remove(id) => match self.desk.client.remove_member(*id, timeout).await? {
-                Removal::Done(members) => members,
-                Removal::NoMember => self.desk.client.members(timeout).await?,
+                Removal::Done(members) => Some(members),
+                Removal::NoMember => None,
             },
+        };
+        let version = shown.as_ref().map(|members| members.version);
+        self.members = match shown {
+            Some(members) => members,
+            None => self.desk.client.members(timeout).await?,
         };
         // The last step is told as the result.
         if self.goal.next(&self.members).is_ok_and(|next| next != Next::Done) {
             self.progress.done(&step.to_string());
         }
-        self.asked = Some(step);
+        self.asked = Some(Asked { step, version });
         Ok(())
     }
 }
@@ -340,12 +385,9 @@ impl Waits {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
-    match port {
-        Some(1..=u16::MAX) => Ok(text.to_owned()),
-        _ => Err("give HOST:PORT, for example 127.0.0.1:7004".to_owned()),
-    }
+/// Refuses what the cluster would refuse, before it is asked.
+fn check_address(node: u64, address: &str) -> Result<(), ServiceError> {
+    address::check(NodeId(node), address).map_err(|refusal| ServiceError::Usage(refusal.to_string()))
 }
 
 fn store(text: &str) -> Result<String, String> {

@@ -13,15 +13,11 @@ fn member(node: u64) -> (NodeId, Member) {
 
 /// A cluster of which nodes 1 to 3 vote, and these learn. Node 1 leads, and answers.
 fn cluster(learners: &[u64]) -> Node {
-    let node = Node::new();
-    node.change_status(|status| {
-        let mut members = Membership::of_voters((1..=3).map(member));
-        members.learners = learners.iter().copied().map(NodeId).collect();
-        members.members.extend(learners.iter().copied().map(member));
-        members.version = 3;
-        status.engine.membership = Arc::new(members);
-    });
-    node
+    let mut members = Membership::of_voters((1..=3).map(member));
+    members.learners = learners.iter().copied().map(NodeId).collect();
+    members.members.extend(learners.iter().copied().map(member));
+    members.version = 3;
+    Node::among(KvLimits::default(), members)
 }
 
 /// The ids of those who vote, and of those who learn.
@@ -78,7 +74,7 @@ async fn who_votes_only_until_the_change_is_done_is_said_to_be_outgoing() {
     assert_eq!(reply["changing"], true);
     let of = |id: usize| (reply["members"][id - 1]["voter"].clone(), reply["members"][id - 1]["outgoing"].clone());
     assert_eq!((of(2), of(3)), ((json!(true), json!(false)), (json!(false), json!(true))));
-    node.post("/v1/members", FOUR).await.is_error(409, ErrorCode::ChangePending);
+    node.post("/v1/members?timeout_ms=20", FOUR).await.is_error(409, ErrorCode::ChangePending);
     assert_eq!(changes(&node), 0);
 }
 
@@ -116,12 +112,40 @@ async fn to_ask_again_for_what_is_so_already_changes_nothing_and_is_answered_ali
 }
 
 #[tokio::test]
-async fn what_is_so_but_not_yet_for_good_is_left_to_the_log() {
+async fn of_what_is_so_but_not_yet_for_good_nothing_is_said_until_it_is_settled() {
     let node = cluster(&[4]);
-    node.change_status(|status| status.engine.is_changing = true);
-    node.next_fails_at_the_change(Refusal::ChangePending);
     let learner = r#"{"id":4,"learner":true}"#;
-    node.post("/v1/members", learner).await.is_error(409, ErrorCode::ChangePending);
+    node.change_status(|status| status.engine.is_changing = true);
+    node.post("/v1/members?timeout_ms=20", learner).await.is_error(409, ErrorCode::ChangePending);
+    // It is gone in a log that may be overwritten yet: who is told so wipes its disk.
+    node.delete("/v1/members/9?timeout_ms=20").await.is_error(409, ErrorCode::ChangePending);
+    let settles = async {
+        tokio::task::yield_now().await;
+        node.change_status(|status| status.engine.is_changing = false);
+    };
+    let (gone, ()) = tokio::join!(node.delete("/v1/members/9"), settles);
+    gone.is_error(404, ErrorCode::NotFound);
+    node.post("/v1/members", learner).await.ok();
+    assert_eq!(changes(&node), 0);
+}
+
+#[tokio::test]
+async fn one_that_was_gone_and_is_there_again_when_the_change_is_settled_is_removed() {
+    let node = cluster(&[4]);
+    let with_four = node.log.status().engine.membership;
+    node.change_status(|status| {
+        let mut members = Membership::clone(&with_four);
+        members.learners.clear();
+        members.members.remove(&NodeId(4));
+        (status.engine.membership, status.engine.is_changing) = (Arc::new(members), true);
+    });
+    let overwritten = async {
+        tokio::task::yield_now().await;
+        node.change_status(|status| (status.engine.membership, status.engine.is_changing) = (with_four, false));
+    };
+    let (removed, ()) = tokio::join!(node.delete("/v1/members/4"), overwritten);
+    removed.ok();
+    assert_eq!((changes(&node), parts(&node)), (1, (vec![1, 2, 3], vec![])));
 }
 
 #[tokio::test]
@@ -159,16 +183,37 @@ async fn a_voter_may_be_made_a_learner_and_the_last_one_stays() {
     assert_eq!(changes(&alone), 0);
 }
 
+/// Asks for the node with another disk than it had.
+async fn with_another_disk(node: &Node, id: u64) -> Answer {
+    let other = json!({"id": id, "address": "127.0.0.1:7009", "store": "ff", "learner": true});
+    node.post("/v1/members", other.to_string()).await
+}
+
 #[tokio::test]
-async fn an_id_with_another_disk_behind_it_is_in_use_until_that_member_is_removed() {
+async fn a_learner_that_has_never_voted_comes_back_with_another_disk_once_it_is_removed() {
     let node = cluster(&[4]);
+    let error = with_another_disk(&node, 4).await.is_error(409, ErrorCode::IdInUse);
+    assert!(error.message.contains("DELETE /v1/members/4") && error.message.contains("is a learner"), "{error:?}");
+    node.delete("/v1/members/4").await.ok();
+    with_another_disk(&node, 4).await.ok();
+    assert_eq!(node.log.status().engine.membership.members[&NodeId(4)].store, StoreId(0xff));
+}
+
+#[tokio::test]
+async fn an_id_that_has_voted_keeps_its_disk_for_ever() {
+    let node = cluster(&[4]);
+    node.post("/v1/members", r#"{"id":4}"#).await.ok();
+    node.post("/v1/members", r#"{"id":4,"learner":true}"#).await.ok();
     for id in [2, 4] {
-        let other = json!({"id": id, "address": "127.0.0.1:7009", "store": "ff", "learner": true}).to_string();
-        let error = node.post("/v1/members", other.clone()).await.is_error(409, ErrorCode::IdInUse);
-        assert!(error.message.contains(&format!("DELETE /v1/members/{id}")), "{error:?}");
-        node.delete(&format!("/v1/members/{id}")).await.ok();
-        node.post("/v1/members", other).await.ok();
-        assert_eq!(node.log.status().engine.membership.members[&NodeId(id)].store, StoreId(0xff));
+        for _ in ["while it is a member", "and when it is none"] {
+            let error = with_another_disk(&node, id).await.is_error(409, ErrorCode::IdInUse);
+            for words in [format!("{:032x}", 10 * id + 4), format!("DELETE /v1/members/{id}"), "never used".into()] {
+                assert!(error.message.contains(&words), "{words}: {error:?}");
+            }
+            node.delete(&format!("/v1/members/{id}")).await;
+        }
+        let same = json!({"id": id, "address": "127.0.0.1:7009", "store": format!("{:x}", 10 * id + 4)});
+        node.post("/v1/members", same.to_string()).await.ok();
         node.delete(&format!("/v1/members/{id}")).await.ok();
     }
 }
@@ -213,6 +258,23 @@ async fn what_makes_no_sense_is_refused_before_anything_is_asked_of_the_log() {
 }
 
 #[tokio::test]
+async fn what_makes_no_sense_whoever_the_members_are_needs_no_quorum_to_be_refused() {
+    let node = cluster(&[]);
+    for body in [
+        r#"{"id":0}"#,
+        r#"{"id":4,"address":"127.0.0.1:7004","store":"here"}"#,
+        r#"{"id":4,"address":"nowhere","store":"2c"}"#,
+        r#"{"id":4,"replaces":0}"#,
+        r#"{"id":4,"replaces":4}"#,
+        r#"{"id":4,"engine":"paxos"}"#,
+    ] {
+        node.next_fails(Refusal::NoLeader);
+        node.post("/v1/members", body).await.is_error(400, ErrorCode::BadInput);
+    }
+    assert_eq!(node.log.barriers.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn each_refusal_of_the_log_has_its_code() {
     let (lags, moved) =
         (Refusal::LearnerLags { node: NodeId(4), behind: 5000 }, Refusal::MembershipMoved { asked: 3, present: 4 });
@@ -220,6 +282,7 @@ async fn each_refusal_of_the_log_has_its_code() {
         (Refusal::ChangePending, 409, ErrorCode::ChangePending),
         (lags, 409, ErrorCode::LearnerLags),
         (moved, 412, ErrorCode::MembersChanged),
+        (Refusal::NoLiveMajority { voters: 2, answering: 1 }, 409, ErrorCode::NoLiveMajority),
         (Refusal::InvalidMembership { reason: "no".into() }, 400, ErrorCode::BadInput),
         (Refusal::NoLeader, 503, ErrorCode::NoLeader),
         (Refusal::NotReady, 503, ErrorCode::NoLeader),

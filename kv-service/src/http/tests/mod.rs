@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
+use consensus_api::membership::VOID_REPLY;
 use consensus_api::{
     Applied, Ballot, Blob, ClusterId, EngineName, EngineStatus, Entry, EventStream, LogIndex, LogTime, Member,
     Membership, NodeId, Payload, ReadMode, Refusal, ReplicaStatus, ReplicatedLog, RequestError, RequestId, Role,
@@ -57,6 +58,15 @@ impl FakeLog {
         self.failure.lock().unwrap().take().map_or(Ok(()), Err)
     }
 
+    /// Has the machine apply this behind what it has applied.
+    fn apply(&self, payload: impl FnOnce(RequestId) -> Payload) -> (LogIndex, Bytes) {
+        let mut machine = self.machine.lock().unwrap();
+        let index = machine.applied().unwrap().position.index.next();
+        let payload = payload(RequestId { origin: NodeId(1), boot: 1, sequence: index.0 });
+        let entry = Entry { index, ballot: Ballot::new(1, NodeId(1)), log_time: LogTime::default(), payload };
+        (index, machine.apply(&[entry.into()]).unwrap().remove(0))
+    }
+
     fn unsupported<R>(&self, what: &str) -> Result<R, RequestError> {
         self.fail()?;
         Err(Refusal::Unsupported { what: what.into() }.into())
@@ -67,12 +77,7 @@ impl FakeLog {
 impl ReplicatedLog for FakeLog {
     async fn propose(&self, command: Bytes, _: Duration) -> Result<Applied, RequestError> {
         self.fail()?;
-        let mut machine = self.machine.lock().unwrap();
-        let index = machine.applied().unwrap().position.index.next();
-        let id = RequestId { origin: NodeId(1), boot: 1, sequence: index.0 };
-        let payload = Payload::Command { id, data: Blob(command) };
-        let entry = Entry { index, ballot: Ballot::new(1, NodeId(1)), log_time: LogTime::default(), payload };
-        let reply = machine.apply(&[entry.into()]).unwrap().remove(0);
+        let (index, reply) = self.apply(|id| Payload::Command { id, data: Blob(command) });
         let mut status = self.status.lock().unwrap();
         (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
         Ok(Applied { index, reply: self.reply.lock().unwrap().take().unwrap_or(reply) })
@@ -95,11 +100,14 @@ impl ReplicatedLog for FakeLog {
             return Err(error);
         }
         let mut status = self.status.lock().unwrap();
-        let index = status.applied_index.next();
-        (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
         let version = status.engine.membership.version;
         assert_eq!(target.version, version, "it is meant for other members");
-        status.engine.membership = Arc::new(Membership { version: version + 1, ..Membership::clone(&target) });
+        let membership = Arc::new(Membership { version: version + 1, ..Membership::clone(&target) });
+        let (_, applied) = self.apply(|id| Payload::Membership { id, membership: membership.clone() });
+        assert_ne!(applied, VOID_REPLY);
+        status.engine.membership = membership;
+        let index = status.applied_index.next();
+        (status.applied_index, status.engine.commit_index, status.engine.last_index) = (index, index, index);
         Ok(index)
     }
 
@@ -183,11 +191,20 @@ impl Node {
     }
 
     fn with(limits: KvLimits) -> Node {
-        let mut machine = KvMachine::open(Arc::new(MemoryTables::new())).unwrap();
+        let member = Member { address: "127.0.0.1:7001".into(), store: StoreId(7) };
+        Node::among(limits, Membership::of_voters([(NodeId(1), member)]))
+    }
+
+    /// Node 1, which leads these.
+    fn among(limits: KvLimits, members: Membership) -> Node {
+        let members = Arc::new(members);
+        let tables = Arc::new(MemoryTables::new());
+        let mut machine = KvMachine::open(tables.clone()).unwrap();
+        machine.found(members.clone()).unwrap();
         let watches = Watches::default();
         machine.announce(Box::new(watches.announcer()));
         let kv = machine.reader();
-        let member = Member { address: "127.0.0.1:7001".into(), store: StoreId(7) };
+        let founder = Member { address: "127.0.0.1:7001".into(), store: StoreId(7) };
         let engine = EngineStatus {
             role: Role::Leader,
             leader: Some(NodeId(1)),
@@ -195,7 +212,7 @@ impl Node {
             commit_index: LogIndex::ZERO,
             last_index: LogIndex::ZERO,
             base_index: LogIndex::ZERO,
-            membership: Arc::new(Membership::of_voters([(NodeId(1), member.clone())])),
+            membership: members,
             is_changing: false,
             progress: BTreeMap::new(),
         };
@@ -223,9 +240,10 @@ impl Node {
             http_address_of: Box::new(|node| (node == NodeId(2)).then(|| "two.example:8002".to_owned())),
             log: log.clone(),
             kv,
+            tables,
             snapshots: None,
             identity: Identity { cluster_id: ClusterId(0xc1), engine: engine_name, node: NodeId(1), store: StoreId(7) },
-            origin: Origin { founders: vec![(NodeId(1), member)], restored_from: None },
+            origin: Origin { founders: vec![(NodeId(1), founder)], restored_from: None },
             limits,
             reads: ReadMode::Index,
             request_timeout: Duration::from_secs(5),

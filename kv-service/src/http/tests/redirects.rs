@@ -66,6 +66,7 @@ async fn what_a_peer_says_of_itself_becomes_a_host_and_a_port_or_nothing() {
         let service = Service {
             log: node.log.clone(),
             kv: node.service.kv.clone(),
+            tables: node.service.tables.clone(),
             snapshots: None,
             origin: node.service.origin.clone(),
             http_address_of: Box::new(move |_| Some(address.to_owned())),
