@@ -35,3 +35,5 @@ mod snapshot_scene;
 mod snapshots;
 #[cfg(target_os = "linux")]
 mod watch;
+#[cfg(target_os = "linux")]
+mod witnesses;
