@@ -23,6 +23,8 @@ mod power_loss;
 mod powered;
 mod quorums;
 mod raw_http;
+#[cfg(target_os = "linux")]
+mod reconfiguration;
 mod relay;
 mod repl;
 #[cfg(target_os = "linux")]
