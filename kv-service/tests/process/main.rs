@@ -27,6 +27,7 @@ mod raw_http;
 mod reconfiguration;
 mod relay;
 mod repl;
+mod rolling_restart;
 #[cfg(target_os = "linux")]
 mod snapshot_disks;
 #[cfg(target_os = "linux")]
