@@ -1,8 +1,10 @@
-//! What the benches share: engines alone, whole replicas, and load for them.
+//! What the benches share: engines alone, whole replicas, the program as processes, and load for them.
 
+pub mod clerks;
 pub mod counted;
 mod engines;
 pub mod load;
+pub mod processes;
 pub mod replicas;
 
 pub use engines::Cluster;

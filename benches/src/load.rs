@@ -100,14 +100,19 @@ impl Puts {
         Ok(Fared { latency_us, took: since.elapsed() })
     }
 
-    fn command(&self, number: u64) -> Result<Bytes, Failure> {
+    /// The put of this number: its key, and a value of its own.
+    pub fn pair(&self, number: u64) -> (Bytes, Bytes) {
         let mut random = SeededRandom::new(number);
         let mut value = Vec::with_capacity(self.value_bytes + 8);
         while value.len() < self.value_bytes {
             value.extend_from_slice(&random.below(u64::MAX).to_le_bytes());
         }
         value.truncate(self.value_bytes);
-        let key = Blob(format!("key{:012}", number % self.keys).into());
-        Ok(Command::Put { key, value: Blob(value.into()), expect: Expect::Any }.encode()?)
+        (format!("key{:012}", number % self.keys).into(), value.into())
+    }
+
+    fn command(&self, number: u64) -> Result<Bytes, Failure> {
+        let (key, value) = self.pair(number);
+        Ok(Command::Put { key: Blob(key), value: Blob(value), expect: Expect::Any }.encode()?)
     }
 }

@@ -23,8 +23,11 @@ mod power_loss;
 mod powered;
 mod quorums;
 mod raw_http;
+#[cfg(target_os = "linux")]
+mod reconfiguration;
 mod relay;
 mod repl;
+mod rolling_restart;
 #[cfg(target_os = "linux")]
 mod snapshot_disks;
 #[cfg(target_os = "linux")]
@@ -35,3 +38,5 @@ mod snapshot_scene;
 mod snapshots;
 #[cfg(target_os = "linux")]
 mod watch;
+#[cfg(target_os = "linux")]
+mod witnesses;
