@@ -132,11 +132,13 @@ pub(super) fn replaced_voters_answer<P: Protocol>() -> Result<(), Violation> {
         stage.part(old, FOUR);
         stage.part(old, FIVE);
         stage.start_again(old)?;
-        stage.world.mend(old, THREE);
-        stage.world.mend(THREE, old);
     }
     let leader = stage.world.leader().unwrap_or(FOUR);
     stage.must_acknowledge(leader)?;
+    for old in [ONE, TWO] {
+        stage.world.mend(old, THREE);
+        stage.world.mend(THREE, old);
+    }
     stage.world.read(THREE, ReadMode::Quorum)?;
     stage.run(4)
 }
