@@ -236,9 +236,10 @@ impl MultiPaxos {
                 format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let known = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.known);
+        let progress = leader.peers.get(&node);
+        let known = progress.map_or(LogIndex::ZERO, |progress| progress.known);
         let behind = self.log.chosen_through().0.saturating_sub(known.0);
-        let is_there = known > LogIndex::ZERO && self.answers(leader, node);
+        let is_there = progress.is_some_and(|progress| progress.has_answered) && self.answers(leader, node);
         if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
     }
 

@@ -98,8 +98,10 @@ pub(crate) struct Progress {
     pub(crate) in_flight: InFlight,
     /// The first slot that was sent and that the peer has not accepted, and since when it is this one.
     pub(crate) lacks: Option<(LogIndex, MonoTime)>,
-    /// When anything was last heard from it.
+    /// When anything was last heard from it; at first, when it came to be a peer.
     pub(crate) heard_at: MonoTime,
+    /// Whether anything was.
+    pub(crate) has_answered: bool,
     /// The watermark that it was last told.
     pub(crate) told_chosen: LogIndex,
     /// It knows everything up to here to be chosen, as it has said in this ballot.
@@ -143,7 +145,7 @@ impl Progress {
     /// A peer at the beginning of a leadership, or of its membership: it is sent everything from the first open slot on.
     pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
         let (in_flight, told_chosen, known) = (InFlight::default(), LogIndex::ZERO, LogIndex::ZERO);
-        Progress { next, in_flight, lacks: None, heard_at: now, told_chosen, known }
+        Progress { next, in_flight, lacks: None, heard_at: now, has_answered: false, told_chosen, known }
     }
 
     /// Whether it has been silent so long that it is sent heartbeats only.

@@ -30,10 +30,13 @@ fn node_of(id: u64, founders: Membership, disk: Disk) -> Node {
     Node::on(settings, founders, disk)
 }
 
-/// Node 1 of voters 1, 2 and 3, which leads in 1.1 by the promises of 1 and 2; 4, 5 and 6 learn.
+/// Node 1 of voters 1, 2 and 3, which leads in 1.1 by the promises of 1 and 2; 4, 5 and 6 learn, and have answered.
 fn leader() -> (Node, Ballot) {
     let mut node = node_of(1, members(&[1, 2, 3], &[4, 5, 6]), Disk::default());
     let b = elect(&mut node);
+    for learner in [4, 5, 6] {
+        node.hear(learner, heartbeat_reply(b, 0, 0));
+    }
     (node, b)
 }
 
@@ -379,7 +382,11 @@ fn a_lease_is_counted_among_those_who_decide_on_the_next_slot() {
     settings.timing.lease = Some(LeaseTiming { clock_drift_ppm: 10_000 });
     let mut node = Node::on(settings, members(&[1, 2, 3], &[4, 5]), Disk::default());
     let b = elect(&mut node);
+    for learner in [4, 5] {
+        node.hear(learner, heartbeat_reply(b, 0, 0));
+    }
     change(&mut node, 1, members(&[1, 4, 5], &[]));
+    assert_eq!(node.refused, []);
     for sequence in 2..=4 {
         node.propose(sequence);
     }
@@ -459,6 +466,7 @@ fn a_change_waits_until_the_leader_knows_what_it_took_over_to_be_chosen() {
     assert_eq!(refusals(&mut node), [Refusal::NotReady]);
     node.sync();
     node.hear(2, accepted(b, &[(1, 1)], 0));
+    node.hear(4, heartbeat_reply(b, 0, 1));
     change(&mut node, 2, members(&[1, 2, 3, 4], &[]));
     assert_eq!((refusals(&mut node), node.last()), (vec![], 2));
 }
@@ -504,6 +512,38 @@ fn whoever_is_to_vote_is_a_learner_with_the_same_disk_that_has_nearly_everything
 }
 
 #[test]
+fn a_learner_that_never_answered_or_is_silent_does_not_come_to_vote_however_short_the_log_is() {
+    let mut node = node_of(1, members(&[1, 2, 3], &[4]), Disk::default());
+    let b = elect(&mut node);
+    let lags = [Refusal::LearnerLags { node: NodeId(4), behind: 0 }];
+    change(&mut node, 1, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), lags, "it never answered");
+    node.hear(4, heartbeat_reply(b, 0, 0));
+    for round in 1..=10 {
+        node.tick(10);
+        node.hear(2, heartbeat_reply(b, round, 0));
+    }
+    change(&mut node, 2, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), lags, "it is silent");
+    node.hear(4, heartbeat_reply(b, 10, 0));
+    change(&mut node, 3, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
+fn no_change_leaves_voters_of_whom_no_majority_answers() {
+    let (mut node, b) = leader();
+    for round in 1..=10 {
+        node.tick(10);
+        node.hear(2, heartbeat_reply(b, round, 0));
+    }
+    change(&mut node, 1, members(&[1, 3], &[]));
+    assert_eq!(refusals(&mut node), [Refusal::NoLiveMajority { voters: 2, answering: 1 }]);
+    change(&mut node, 2, members(&[1, 2], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
 fn a_forwarded_change_is_admitted_once_and_only_for_the_leaders_ballot() {
     let (mut node, b) = leader();
     let target = |version| Membership { version, ..members(&[1, 2, 3], &[]) }.into();
@@ -541,7 +581,7 @@ fn a_candidate_that_was_removed_and_does_not_know_it_is_told_what_was_chosen_and
 }
 
 #[test]
-fn whoever_knows_that_it_was_removed_never_campaigns() {
+fn whoever_knows_that_it_was_removed_asks_what_is_chosen_and_never_campaigns() {
     let log = vec![naming(1, 1, 2, 1, members(&[2, 3], &[])), entry(2, 1, 2), entry(3, 1, 2), entry(4, 1, 2)];
     let mut node = node_of(1, members(&[1, 2, 3], &[]), Disk::default());
     node.hear(2, accept(ballot(1, 2), log, 4));
@@ -549,7 +589,8 @@ fn whoever_knows_that_it_was_removed_never_campaigns() {
     node.sent();
     node.tick(10_000);
     node.step(Input::Campaign);
-    assert_eq!((node.role(), node.sent()), (Role::Learner, vec![]));
+    let asked = [2, 3].map(|voter| (voter, learn_request(5, u64::MAX)));
+    assert_eq!((node.role(), node.sent()), (Role::Learner, asked.to_vec()));
 }
 
 #[test]
