@@ -110,8 +110,8 @@ impl MultiPaxos {
     }
 
     /// Asks the voters for their promises of a new ballot. The own promise counts, and the question leaves, once it is
-    /// durable. The leader that has handed over to this node, if one has, has released whoever was bound to it.
-    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<NodeId>) {
+    /// durable. The leader that has handed over to this node, if one has, has released whoever was bound to it in its ballot.
+    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<Ballot>) {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
@@ -174,8 +174,8 @@ impl MultiPaxos {
             return self.send_nack(from, prepare.ballot);
         }
         if prepare.ballot > self.ballot {
-            if let Some(leader) = prepare.released_by {
-                self.pledge.release(leader, self.now);
+            if let Some(handed_over) = prepare.released_by {
+                self.release_pledge(handed_over);
             }
             if self.pledge.binds_in(prepare.forced, from, self.now) {
                 if prepare.forced {
@@ -196,6 +196,16 @@ impl MultiPaxos {
         }
         self.detector.rearm(self.now);
         self.answer_prepare(from, prepare.from, &[]);
+    }
+
+    /// The leader of this ballot has handed over: what is owed to it is owed no more, unless this node has promised a later
+    /// ballot since. That may be of the same node, which leads again and relies on it: say 5.1 has handed over to 2, which
+    /// campaigns in 6.2 and is cut off; 1 has restarted, heard of none of it, and been elected in 6.1. Nor does it end what is
+    /// owed to an earlier leader still.
+    pub(crate) fn release_pledge(&mut self, handed_over: Ballot) {
+        if self.ballot <= handed_over && self.now >= self.owed_until {
+            self.pledge.release(handed_over.node, self.now);
+        }
     }
 
     /// Whether a candidate that knows of nothing from this slot on votes no more, as this node knows from what is chosen
