@@ -324,10 +324,12 @@ impl MultiPaxos {
     pub(crate) fn refresh_peers(&mut self, renewed: &BTreeSet<NodeId>) {
         let next = self.log.chosen_through().next();
         let (me, now, contacts) = (self.config.node, self.now, self.contacts.clone());
+        let RoleState::Leader(leader) = &self.role else { return };
+        let from = self.ceiling(leader).unwrap_or(next);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let stays = |node: &NodeId| contacts.members.contains_key(node) && !renewed.contains(node);
         for gone in leader.peers.keys().copied().filter(|node| !stays(node)) {
-            leader.gathering.forget(gone);
+            leader.gathering.forget(gone, from);
         }
         leader.peers.retain(|node, _| stays(node));
         for node in contacts.members.keys().filter(|node| **node != me) {

@@ -284,17 +284,44 @@ fn a_new_member_that_knows_more_and_is_gone_holds_up_nothing_that_the_others_can
     let (mut node, b) = leader_that_saw_chosen(members(&[1, 4, 5], &[]));
     node.hear(4, promise(b, 5, vec![], None, 7));
     node.hear(5, promise(b, 5, vec![], None, 1));
-    let mut round = 0;
-    for _ in 0..12 {
-        node.tick(10);
-        round += 1;
-        for peer in [2, 3, 5] {
-            node.hear(peer, heartbeat_reply(b, round, 1));
-        }
-    }
+    lose(&mut node, b, 4, &[2, 3, 5]);
+    assert!(prepares(&mut node).contains(&(5, 5)), "for something may have been left out");
+    node.hear(5, promise(b, 5, vec![], None, 1));
     choose_through(&mut node, b, 4);
     node.propose(9);
     assert_eq!(node.last(), 5);
+}
+
+/// For longer than an election timeout nothing is heard of `lost`, and these answer.
+fn lose(node: &mut Node, b: Ballot, lost: u64, others: &[u64]) {
+    for round in 1..=12 {
+        node.tick(10);
+        for peer in others {
+            assert_ne!(*peer, lost);
+            node.hear(*peer, heartbeat_reply(b, round, 1));
+        }
+    }
+}
+
+/// 2 has led {1, 4, 5}, and had 5 to 7 chosen by 4 and 5; only 4 was told so.
+#[test]
+fn what_was_to_be_learnt_from_a_new_member_that_is_gone_is_gathered_from_the_others() {
+    let (mut node, b) = leader_that_saw_chosen(members(&[1, 4, 5], &[]));
+    let found: Vec<_> = (5..=7).map(|slot| entry(slot, 0, 2)).collect();
+    node.hear(4, promise(b, 5, found.clone(), None, 7));
+    node.hear(5, promise(b, 5, found.clone(), None, 1));
+    for sequence in 2..=4 {
+        node.propose(sequence);
+    }
+    lose(&mut node, b, 4, &[2, 3, 5]);
+    choose_through(&mut node, b, 4);
+    assert_eq!(node.last(), 4, "5 reported values that were not kept");
+    node.hear(5, promise(b, 5, found.clone(), None, 1));
+    node.sync();
+    assert_eq!(node.last(), 7);
+    for entry in found {
+        assert_eq!(node.disk.entries[&entry.index].payload, entry.payload);
+    }
 }
 
 #[test]
