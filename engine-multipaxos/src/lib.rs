@@ -84,6 +84,9 @@ pub struct MultiPaxos {
     now: MonoTime,
     // Who had a say when that was last looked at.
     followed: Electorate,
+    // The members in force that the disk knows of, or will with this write: then it knows everything before their slots to be
+    // chosen.
+    recorded: (u64, WriteId),
     // Who was removed and may not know it.
     retiring: BTreeMap<NodeId, Retiring>,
     // With whom to be in touch, as was last told.

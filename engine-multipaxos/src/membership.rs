@@ -48,7 +48,10 @@
 //! nobody writes takes up to α no-ops. They leave room for clients, who are never refused because of them.
 //!
 //! And whoever is removed must run until a majority of those who follow knows all up to t+α−1 to be chosen, for its own
-//! majority may be the only one that can tell: a leader says that a change is under way until it has heard that.
+//! majority may be the only one that can tell: a leader says that a change is under way until it has heard that. What they
+//! know they must know after a crash of all of them, too. The watermark rides along with other writes, and where nobody
+//! writes there may be none; so when members come into force each node writes that down by itself, and tells how far it knows
+//! the log to be chosen when that is durable.
 //!
 //! Removed members stay in touch until they know that they are removed, or for two election timeouts: whoever knows never
 //! campaigns.
@@ -156,14 +159,16 @@ impl MultiPaxos {
         self.config.votes_among(&present) || self.config.votes_among(&latest)
     }
 
-    /// Whether a change is open, or chosen and not in force; at a leader, or not known to be by a majority of those who
-    /// vote from then on. Until then whoever was removed must stay: the others may have to learn it from there.
+    /// Whether a change is open, or chosen and not in force; at a leader, or not durably known to be by a majority of those
+    /// who vote from then on. Until then whoever was removed must stay: the others may have to learn it from there.
     pub(crate) fn is_changing(&self) -> bool {
         let known_by_enough = match &self.role {
             RoleState::Leader(leader) if self.log.memberships().settled().previous.is_some() => {
                 let through = self.log.in_force_from().previous();
                 let known = |node| leader.peers.get(&node).is_some_and(|progress| progress.known >= through);
-                self.latest().quorums().reached(|node| node == self.config.node || known(node))
+                let is_recorded = self.writes_durable >= self.recorded.1;
+                let own = |node| node == self.config.node && is_recorded;
+                self.latest().quorums().reached(|node| own(node) || known(node))
             }
             _ => true,
         };
@@ -251,6 +256,7 @@ impl MultiPaxos {
     /// After each step: does what follows if others have a say since, or are about to.
     pub(crate) fn follow_members(&mut self) {
         let present = self.present();
+        self.record_members();
         if (present.version, self.latest().version) != self.followed.versions() {
             self.members_changed();
         }

@@ -221,7 +221,18 @@ impl MultiPaxos {
         }
     }
 
-    /// The write that makes this node's promise durable, and what it has pledged.
+    /// Others are in force by what is known to be chosen here: has that written down before anybody is told that it is
+    /// known, or counts it as known ([`membership`](crate::membership)).
+    pub(crate) fn record_members(&mut self) {
+        let version = self.present().version;
+        if version != self.recorded.0 {
+            self.write_hard_state();
+            self.ballot_write = self.log.dependency();
+            self.recorded = (version, self.ballot_write);
+        }
+    }
+
+    /// The write that makes this node's promise durable, what it has pledged, and which members it knows to be in force.
     pub(crate) fn ballot_write(&self) -> WriteId {
         self.ballot_write
     }

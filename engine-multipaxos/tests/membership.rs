@@ -102,6 +102,45 @@ fn a_change_is_in_force_a_window_behind_its_slot_and_no_ops_bring_it_there() {
 }
 
 #[test]
+fn a_change_is_done_when_whoever_must_know_it_knows_it_after_a_crash_too() {
+    let mut node = node_of(1, members(&[1, 2], &[]), Disk::default());
+    let b = elect(&mut node);
+    change(&mut node, 1, members(&[1], &[]));
+    node.sync();
+    for (first, last) in [(1, 1), (2, 3), (4, 4)] {
+        node.hear(2, accepted(b, &[(first, last)], 0));
+        if last < 4 {
+            node.sync();
+        }
+    }
+    assert_eq!(
+        (version(&node), node.paxos.status().is_changing),
+        (1, true),
+        "if it stopped now 2 would have to tell it"
+    );
+    node.sync();
+    assert!(!node.paxos.status().is_changing);
+    node.restart(0);
+    node.step(Input::Tick);
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 4));
+}
+
+#[test]
+fn who_is_told_that_others_are_in_force_answers_when_its_disk_knows_it() {
+    let mut node = node_of(2, members(&[1, 2, 3], &[]), Disk::default());
+    let log = vec![naming(1, 1, 1, 1, members(&[1, 2], &[])), entry(2, 1, 1), entry(3, 1, 1), entry(4, 1, 1)];
+    node.hear(1, accept(ballot(1, 1), log, 0));
+    node.sync();
+    node.sent();
+    node.hear(1, heartbeat(ballot(1, 1), 4, 1));
+    assert_eq!((version(&node), node.sent()), (1, vec![]));
+    node.sync();
+    assert_eq!(node.disk.commit, LogIndex(4));
+    assert_eq!(node.sent(), [(1, heartbeat_reply(ballot(1, 1), 1, 4))]);
+}
+
+#[test]
 fn each_slot_is_decided_by_those_of_its_slot_also_if_it_was_open_when_the_members_changed() {
     let (mut node, b) = leader();
     change(&mut node, 1, members(&[1, 4, 5], &[]));
