@@ -50,9 +50,13 @@ impl MultiPaxos {
         let (alone, is_bound) = (self.decides_alone(), self.pledge.binds(self.config.node, self.now));
         let due = match &self.role {
             RoleState::Leader(_) => false,
-            RoleState::Follower { .. } if alone => true,
+            // It waits for its own promise, which comes; or to learn from somebody who may never answer.
+            RoleState::Candidate(candidate) if alone => {
+                self.detector.suspects(self.now) && candidate.gathering.teacher(self.log.chosen_through()).is_some()
+            }
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if alone => true,
             _ if !self.is_voter() => return self.check_learners_timer(),
-            _ => !alone && self.detector.suspects(self.now) && !is_bound,
+            _ => self.detector.suspects(self.now) && !is_bound,
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
@@ -81,7 +85,8 @@ impl MultiPaxos {
         self.detector.deadline().max(self.pledge.until())
     }
 
-    /// Whether this node is elected by itself: then it waits for nobody, and campaigns at once.
+    /// Whether this node is elected by itself: then it asks nobody, and campaigns at once, unless it hears a leader: one that
+    /// it is about to be left by has yet to hand over.
     pub(crate) fn decides_alone(&self) -> bool {
         self.is_voter() && self.electorate().reached(|node| node == self.config.node)
     }

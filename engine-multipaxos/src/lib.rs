@@ -179,7 +179,7 @@ impl Engine for MultiPaxos {
             RoleState::Leader(leader) => {
                 leader.heartbeat_at.min(self.tick_deadline(leader)).min(self.transfer_deadline())
             }
-            RoleState::Follower { .. } if self.decides_alone() => self.now,
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if self.decides_alone() => self.now,
             RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at.max(self.pledge.until()),
             RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
             _ => self.election_deadline(),

@@ -15,6 +15,7 @@ use common::{
     learned_of, members, naming, pledging_reply, prepare, promise, request, voters,
 };
 use consensus_api::errands::Errand;
+use consensus_api::hand_over::HandOver;
 use consensus_api::{
     AppliedMembership, Ballot, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, Membership, NodeId, Payload,
     ReadMode, Refusal, Refused, Role,
@@ -667,6 +668,69 @@ fn a_learner_that_hears_nobody_asks_what_is_chosen_and_may_find_that_it_votes() 
     node.hear(3, learned_of(vec![naming(1, 1, 2, 1, members(&[4], &[]))], 4));
     assert_eq!((node.role(), node.sent_to(3)), (Role::Follower, vec![learn_request(2, 4)]));
 }
+
+// Who is left alone.
+
+/// Node 1 of voters 1, 2 and 3, and what 2 has chosen in 1.2: a change that leaves 1 alone, and everything before that is in
+/// force.
+fn about_to_be_alone() -> (Node, Vec<consensus_api::SharedEntry>) {
+    let log = vec![naming(1, 1, 2, 1, members(&[1], &[])), entry(2, 1, 2), entry(3, 1, 2), entry(4, 1, 2)];
+    let mut node = node_of(1, members(&[1, 2, 3], &[]), Disk::default());
+    node.hear(2, accept(ballot(1, 2), log[..1].to_vec(), 1));
+    node.sync();
+    (node, log)
+}
+
+#[test]
+fn whoever_asks_around_when_it_comes_to_be_alone_leads_at_once() {
+    let (mut node, log) = about_to_be_alone();
+    node.tick(200);
+    assert_eq!(node.role(), Role::Candidate);
+    node.hear(2, learned(log[1..].to_vec()));
+    node.step(Input::Tick);
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 4));
+}
+
+#[test]
+fn a_candidate_that_is_alone_does_not_wait_for_ever_for_whom_it_wanted_to_learn_from() {
+    let (mut node, log) = about_to_be_alone();
+    node.hear(2, accept(ballot(1, 2), (5..=7).map(|slot| entry(slot, 1, 2)).collect(), 1));
+    node.step(Input::Campaign);
+    node.sync();
+    let b = node.promised();
+    node.hear(2, promise(b, 2, log[1..].to_vec(), None, 7));
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Candidate, 4), "alone from here on; 2 knows more, and is gone");
+    for _ in 0..30 {
+        node.tick(10);
+        node.sync();
+    }
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 7));
+}
+
+#[test]
+fn whoever_is_alone_follows_the_leader_that_it_hears_until_that_hands_over_or_is_silent() {
+    let alone = || {
+        let (mut node, log) = about_to_be_alone();
+        node.hear(2, accept(ballot(1, 2), log[1..].to_vec(), 4));
+        node.sync();
+        assert_eq!((version(&node), node.role()), (1, Role::Follower));
+        node
+    };
+    let mut node = alone();
+    node.tick(10);
+    assert_eq!(node.paxos.status().leader, Some(NodeId(2)));
+    node.hear(2, Message::HandOver(HandOver { ballot: ballot(1, 2) }));
+    node.sync();
+    assert_eq!(node.role(), Role::Leader);
+    let mut node = alone();
+    node.tick(200);
+    node.sync();
+    assert_eq!(node.role(), Role::Leader);
+}
+
+// Who is in touch.
 
 #[test]
 fn contacts_are_all_who_have_a_say_and_the_removed_until_they_know() {
