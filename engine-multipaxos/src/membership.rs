@@ -172,7 +172,14 @@ impl MultiPaxos {
             }
             _ => true,
         };
-        self.log.memberships().has_open() || !self.is_settled() || !known_by_enough
+        self.has_open_change() || !self.is_settled() || !known_by_enough
+    }
+
+    /// Whether a change is open, as the leader of the present ballot has proposed it. What an earlier one has left behind
+    /// does not count until it is proposed again: this one may have been elected by others who know nothing of it, and may
+    /// get to its slot when somebody writes next, or never.
+    fn has_open_change(&self) -> bool {
+        self.log.memberships().open().any(|slot| self.log.ballot_at(slot) == Some(self.ballot))
     }
 
     /// Every voter but this node, in order of id.
@@ -216,7 +223,7 @@ impl MultiPaxos {
             return Err(Refusal::NotReady);
         }
         let latest = self.latest();
-        if self.log.memberships().has_open() || !self.is_settled() || leader.prepared < latest.version {
+        if self.has_open_change() || !self.is_settled() || leader.prepared < latest.version {
             return Err(Refusal::ChangePending);
         }
         check(latest, target)?;

@@ -560,6 +560,30 @@ fn a_second_change_waits_until_the_first_is_in_force() {
 }
 
 #[test]
+fn a_change_that_an_earlier_leader_left_behind_and_nobody_proposes_again_is_not_under_way() {
+    let orphan = naming(1, 1, 9, 1, members(&[1], &[]));
+    let mut follower = node_of(3, members(&[1, 2, 3], &[]), Disk::default());
+    follower.hear(9, accept(ballot(1, 9), vec![orphan.clone()], 0));
+    assert!(follower.paxos.status().is_changing);
+    follower.hear(2, heartbeat(ballot(2, 2), 0, 1));
+    assert!(!follower.paxos.status().is_changing);
+
+    // Its own promise is read back from the disk, and 2 and 3 are faster.
+    let mut disk = Disk::with(&[(2, 1), (3, 1), (4, 1)], ballot(1, 9), 0);
+    disk.entries.insert(LogIndex(1), orphan);
+    let mut node = node_of(1, members(&[1, 2, 3], &[]), disk);
+    node.step(Input::Campaign);
+    node.sync();
+    let b = node.promised();
+    for voter in [2, 3] {
+        node.hear(voter, promise(b, 1, vec![], None, 0));
+    }
+    assert_eq!((node.role(), node.paxos.status().is_changing), (Role::Leader, false));
+    change(&mut node, 1, members(&[1, 2], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
 fn whoever_is_to_vote_is_a_learner_with_the_same_disk_that_has_nearly_everything() {
     let slots: Vec<(u64, u64)> = (1..=1_100).map(|slot| (slot, 1)).collect();
     let mut node = node_of(1, members(&[1, 2, 3], &[4]), Disk::with(&slots, ballot(1, 9), 1_100));
