@@ -401,7 +401,9 @@ pub struct ReadReady {
     pub index: LogIndex,
 }
 
-/// A request that was **definitely not** carried out, and never will be under this id.
+/// A request that was **definitely not** carried out, and never will be under this id. Of a request to hand over only the
+/// first is definite: the leader has stopped trying, and a successor that it had told to take over may come to lead yet
+/// ([`Refusal::TransferFailed`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Refused {
     /// Which request.
@@ -491,11 +493,17 @@ pub enum Refusal {
         /// Which one.
         node: NodeId,
     },
-    /// Leadership stays where it was.
-    #[error("{} did not take over in time, and the leader leads on; check that it runs, or name another one",
-        .to.map_or("nobody".into(), |node| format!("node {node}")))]
+    /// The leader leads on, and has stopped trying to hand over. Whom it had told to take over may do so yet: the word may
+    /// still be on its way, or the ballot on its way to the disk. That does no harm, but it is not ruled out. Where there was
+    /// nobody to be told nothing will come of it.
+    #[error("{}", .to.map_or_else(
+        || "no other voter was heard lately, so there is nobody to hand over to; check that the others run".to_owned(),
+        |node| format!(
+            "node {node} has not taken over in time, though it still may, and the leader leads on; see who leads, check that node {node} runs, and ask again or name another one"
+        ),
+    ))]
     TransferFailed {
-        /// Who was to lead.
+        /// Who was to lead; `None` where nobody was named, and there was nobody.
         to: Option<NodeId>,
     },
     /// The engine cannot do this.

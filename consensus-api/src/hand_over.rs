@@ -6,7 +6,8 @@
 //!                               ▼
 //!                          HandOver{ballot} ──▶ campaigns at once; voters owe the old leader nothing
 //!                               │
-//!              another leads ◀──┴──▶ not within an election timeout: this leader goes on, and says so
+//!              another leads ◀──┴──▶ not within an election timeout: this leader goes on, and says so,
+//!                                   though the other may yet act on its word
 //! ```
 //!
 //! (Raft thesis §3.10; in Multi-Paxos the same, though there a successor that lags would only have more to learn.)
@@ -49,9 +50,10 @@ impl Transfer {
     }
 
     /// Whether the word is to be sent now, to a successor that has everything: at once, and again every `interval`, for it
-    /// may be lost.
+    /// may be lost. Not in the last interval before the end: who hears it then hardly takes over before this leader has said
+    /// that it will not.
     pub fn is_due(&mut self, now: MonoTime, interval: Duration) -> bool {
-        let due = now >= self.send_at;
+        let due = now >= self.send_at && now + interval < self.deadline;
         if due {
             self.send_at = now + interval;
         }

@@ -105,12 +105,22 @@ pub struct AppliedMembership {
     pub since: LogIndex,
     /// Those before; `None` for the founders.
     pub previous: Option<Arc<Membership>>,
+    /// Everyone who has ever voted, and with which disk.
+    pub voted: BTreeMap<NodeId, StoreId>,
 }
 
 impl AppliedMembership {
     /// The founders, before any entry.
     pub fn founded(founders: Arc<Membership>) -> AppliedMembership {
-        AppliedMembership { latest: founders, since: LogIndex::ZERO, previous: None }
+        let mut applied =
+            AppliedMembership { latest: founders, since: LogIndex::ZERO, previous: None, voted: BTreeMap::new() };
+        applied.remember_voters();
+        applied
+    }
+
+    fn remember_voters(&mut self) {
+        let members = self.latest.all_voters().filter_map(|node| Some((node, self.latest.members.get(&node)?.store)));
+        self.voted.extend(members);
     }
 
     /// Takes the entry at `index`, which names these. False where it is void: another change has come between it and the
@@ -125,7 +135,19 @@ impl AppliedMembership {
         }
         self.previous = Some(std::mem::replace(&mut self.latest, members.clone()));
         self.since = index;
+        self.remember_voters();
         true
+    }
+
+    /// Who of these would come with another disk than the one that has voted under its id; the first, with that disk. An id
+    /// that has voted keeps its disk for ever, or a member that lags, and decides by members of long ago, would count the
+    /// new disk's word for the old one's: with 1, 2 and 3, of which 3 lags and 2 has lost its disk and was taken in again
+    /// blank, 3 is elected by itself and the new 2, and neither has what 1 and the old 2 have decided. The engines leave
+    /// this to whoever names members.
+    pub fn another_disk(&self, members: &Membership) -> Option<(NodeId, StoreId)> {
+        let voted = |node| self.voted.get(node).copied();
+        let differs = members.members.iter().filter_map(|(node, member)| Some((*node, voted(node)?, member.store)));
+        differs.into_iter().find(|(_, known, store)| known != store).map(|(node, known, _)| (node, known))
     }
 
     /// Who decides at `index`, where a change is in force from `window` indexes behind its entry on. It may be asked of
@@ -163,6 +185,19 @@ mod tests {
         assert!(!applied.take(LogIndex(7), &members(3, &[1, 3])));
         assert_eq!(applied, before);
         assert!(applied.take(LogIndex(8), &members(2, &[1, 3])));
+    }
+
+    #[test]
+    fn an_id_that_has_voted_keeps_its_disk_also_when_it_is_gone() {
+        let mut applied = AppliedMembership::founded(members(0, &[1, 2]));
+        assert!(applied.take(LogIndex(5), &members(1, &[1])));
+        assert_eq!(applied.another_disk(&members(1, &[1, 2, 3])), None);
+        let mut replaced = Membership::clone(&members(1, &[1, 2, 3]));
+        for member in replaced.members.values_mut() {
+            member.store = StoreId(9);
+        }
+        replaced.members.remove(&NodeId(1));
+        assert_eq!(applied.another_disk(&replaced), Some((NodeId(2), StoreId(1))), "3 has never voted");
     }
 
     #[test]

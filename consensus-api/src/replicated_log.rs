@@ -105,7 +105,7 @@ pub trait ReplicatedLog: Send + Sync {
 
     /// Hands leadership to `to`, or to the most advanced other voter; returns once this node sees it lead, at once where
     /// it does already. Whoever proposes or reads meanwhile waits a little longer. Where it does not take over in time the
-    /// leader leads on ([`Refusal::TransferFailed`]).
+    /// leader leads on, and it may take over yet ([`Refusal::TransferFailed`]).
     async fn transfer_leadership(&self, to: Option<NodeId>, timeout: Duration) -> Result<(), RequestError>;
 
     /// Starts an election at this node.

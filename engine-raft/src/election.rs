@@ -94,8 +94,8 @@ impl Raft {
     }
 
     /// Asks the voters for their votes in a new term. The own vote counts, and the question leaves, once it is durable.
-    /// `released_by` is who has handed over to this node.
-    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<NodeId>) {
+    /// `released_by` is the ballot of the leader that has handed over to this node.
+    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<Ballot>) {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
@@ -175,9 +175,9 @@ impl Raft {
         if request.ballot.round < self.ballot.round {
             return self.send_nack(from, request.ballot);
         }
-        if let Some(leader) = request.released_by.filter(|_| request.ballot.round > self.ballot.round) {
-            // In the term of the request that leader might be heard again, and rely on what it is told from then on.
-            self.pledge.release(leader, self.now);
+        if let Some(handed) = request.released_by.filter(|handed| self.ballot.round <= handed.round) {
+            // In a later term it may have been elected again since, and rely on what this node has told it there.
+            self.pledge.release(handed.node, self.now);
         }
         let is_bound = self.pledge.binds_in(request.forced, from, self.now);
         if is_bound && request.ballot != self.ballot {

@@ -71,9 +71,7 @@ impl Raft {
         if !self.follow(from, heartbeat.ballot) {
             return;
         }
-        let last = self.log.last_index();
-        assert!(heartbeat.matched <= last, "{} was acknowledged, but the log ends at {last}", heartbeat.matched);
-        self.allegiance.verified = self.allegiance.verified.max(heartbeat.matched);
+        self.learn_matched(heartbeat.matched);
         self.learn_commit(heartbeat.commit);
         self.repeat_reads();
         if heartbeat.round > self.allegiance.answered_round {
@@ -84,6 +82,16 @@ impl Raft {
             // It confirms that no higher term was adopted, and so shows this one as adopted.
             let after = self.ballot_write;
             self.send_after(from, after, Message::HeartbeatReply(reply));
+        }
+    }
+
+    /// Takes up what it has acknowledged in this ballot, as the leader remembers it. Where it has nothing at all, another disk
+    /// under its name has, and there is nothing to take up; where it has less, its own disk has lost what it vouched for.
+    fn learn_matched(&mut self, matched: LogIndex) {
+        let last = self.log.last_index();
+        if last > LogIndex::ZERO {
+            assert!(matched <= last, "{matched} was acknowledged, but the log ends at {last}");
+            self.allegiance.verified = self.allegiance.verified.max(matched);
         }
     }
 

@@ -33,10 +33,17 @@
 //!
 //! **A peer comes with nothing known of it**, and an acknowledgement is known by the ballot and the node. One that was
 //! removed and comes back under the same leader may have answers under way from before. From the same disk they are true:
-//! in one ballot the leader's log only grows, and what was acknowledged stays. From an earlier disk they would be lies,
-//! and it is the links that keep them away: each is made between two disks, by the store ids in the latest
-//! [`contacts`](consensus_api::Effects::contacts), and what travels on it reaches no other. Of what was known of the
-//! earlier disk itself nothing is kept, neither what it had acknowledged nor what it had pledged.
+//! in one ballot the leader's log only grows, and what was acknowledged stays. From an earlier disk they would be lies, and
+//! two things keep them away. Whatever arrives before this node has asked the peer anything is no answer of that peer: so
+//! what waited behind the change itself is dropped ([`Progress::was_asked`]). From then on it is the links: each is made
+//! between two disks, by the store ids in the latest [`contacts`](consensus_api::Effects::contacts), which are handed out
+//! before the first message to the peer, and what has come on a link that these have ended must not be handed in any more.
+//! Of what was known of the earlier disk itself nothing is kept, neither what it had acknowledged nor what it had pledged.
+//!
+//! Were such a lie believed, nothing would be lost: it vouches for nothing above the entry that names the new disk, and all
+//! up to there is committed without it before the node may vote. But the leader would never send what it takes for
+//! acknowledged, and the node would have no use for what follows, for as long as that leader leads. It must not stop because
+//! of that: where its log is blank it has acknowledged nothing, whatever it is told.
 //!
 //! Every question of "how many are enough" goes through [`Raft::quorums`].
 
@@ -44,12 +51,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use consensus_api::detector::QuorumContact;
-use consensus_api::errands::Order;
+use consensus_api::errands::{Errand, Order};
 use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
+use consensus_api::{
+    Ballot, LogIndex, Member, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId,
+};
 
 use crate::Raft;
+use crate::message::Message;
 use crate::planted;
 use crate::role::{Leader, Progress, RoleState};
 
@@ -106,6 +116,38 @@ impl Raft {
     /// A client of this node wants other members.
     pub(crate) fn on_change_membership(&mut self, id: RequestId, target: Arc<Membership>) {
         self.on_order(id, Order::ChangeMembership(target));
+    }
+
+    /// A client of this node wants something that the leader does to the cluster.
+    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.carry_out(id, order),
+            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower forwards such a request of its clients. It is admitted as proposals are.
+    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
+        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
+            return;
+        }
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
+        if let Err(reason) = taken {
+            let refused = vec![Refused { id, reason }];
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        match order {
+            Order::ChangeMembership(target) => self.begin_change(id, &target),
+            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
+        }
     }
 
     /// Appends the entry that begins the change: the last one too, where one is enough.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
 use consensus_api::hand_over::HandOver;
-use consensus_api::{Ballot, Lane, LogIndex, LogPosition, NodeId, SharedEntry};
+use consensus_api::{Ballot, Lane, LogIndex, LogPosition, SharedEntry};
 
 /// Everything that Raft nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -99,8 +99,9 @@ pub struct RequestVote {
     pub last: LogPosition,
     /// Somebody in charge wants this election: voters answer even though they hear a leader (thesis §4.2.3).
     pub forced: bool,
-    /// The leader that has handed over to this candidate: what voters have pledged to it they owe no more.
-    pub released_by: Option<NodeId>,
+    /// The ballot in which a leader has handed over to this candidate: what was pledged to that leader, in that ballot or an
+    /// earlier one, is owed no more. What it is told in a later one it may rely on.
+    pub released_by: Option<Ballot>,
 }
 
 /// The answer to a [`RequestVote`] of the voter's own term. Leaves once the vote is durable.

@@ -92,7 +92,7 @@ impl Raft {
         for (peer, progress) in &mut leader.peers {
             sender.send_entries_due(*peer, progress);
             let silent = progress.is_silent(sender.now, &sender.config.timing);
-            let has_news = progress.told_commit < sender.log.commit();
+            let has_news = progress.told_commit < Some(sender.log.commit());
             if heartbeat_due || (!silent && (reads_wait || has_news)) {
                 sender.send_heartbeat(*peer, progress, round);
             }
@@ -101,13 +101,14 @@ impl Raft {
         self.answer_reads(confirmed);
     }
 
-    /// Takes the answer to an `Append` of this leadership.
+    /// Takes the answer to an `Append` of this leadership. Where the peer has not been asked anything yet, it answers what it
+    /// was asked before it was this peer, perhaps with another disk ([`membership`](crate::membership)).
     pub(crate) fn on_append_reply(&mut self, from: NodeId, reply: AppendReply) {
         if reply.ballot != self.ballot {
             return;
         }
         let Some((leader, sender)) = self.leading() else { return };
-        let Some(progress) = leader.peers.get_mut(&from) else { return };
+        let Some(progress) = leader.peers.get_mut(&from).filter(|progress| progress.was_asked()) else { return };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         match reply.outcome {
@@ -132,7 +133,11 @@ impl Raft {
         let (me, ballot, membership) = (self.config.node, self.ballot, self.membership.clone());
         let Some((leader, sender)) = self.leading() else { return };
         let was_asked = reply.ballot == ballot && reply.round <= leader.reads.round();
-        let Some(progress) = leader.peers.get_mut(&from).filter(|_| was_asked || takes_any) else { return };
+        let Some(progress) =
+            leader.peers.get_mut(&from).filter(|progress| was_asked && progress.was_asked() || takes_any)
+        else {
+            return;
+        };
         progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         if let Some(retiring) = &mut progress.retiring {
@@ -230,13 +235,13 @@ impl Sender<'_> {
     }
 
     fn send_append(&mut self, peer: NodeId, progress: &mut Progress, prev: LogPosition, entries: Vec<SharedEntry>) {
-        progress.told_commit = self.log.commit();
+        progress.told_commit = Some(self.log.commit());
         let append = Append { ballot: self.ballot, prev, entries, commit: self.log.commit() };
         self.send(peer, Message::Append(append));
     }
 
     fn send_heartbeat(&mut self, peer: NodeId, progress: &mut Progress, round: u64) {
-        progress.told_commit = self.log.commit();
+        progress.told_commit = Some(self.log.commit());
         let heartbeat = Heartbeat { ballot: self.ballot, commit: self.log.commit(), matched: progress.matched, round };
         self.send(peer, Message::Heartbeat(heartbeat));
     }

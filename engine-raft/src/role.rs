@@ -46,8 +46,8 @@ pub(crate) enum RoleState {
         tally: Tally,
         /// Somebody in charge wants this election.
         forced: bool,
-        /// The leader that has handed over to this node.
-        released_by: Option<NodeId>,
+        /// The ballot of the leader that has handed over to this node.
+        released_by: Option<Ballot>,
         /// When to ask again.
         resend_at: MonoTime,
     },
@@ -103,8 +103,8 @@ pub(crate) struct Progress {
     pub(crate) in_flight: InFlight,
     /// When anything was last heard from it.
     pub(crate) heard_at: MonoTime,
-    /// The commit index that it was last told.
-    pub(crate) told_commit: LogIndex,
+    /// The commit index that it was last told; `None`: nothing has been sent to it yet.
+    pub(crate) told_commit: Option<LogIndex>,
     /// The request for entries that it needs and that have left the window.
     pub(crate) reading: Option<ReadBackId>,
     /// It is no member any more, and is to hear of that.
@@ -156,10 +156,15 @@ impl Progress {
             phase: Phase::Probe { asked: false },
             in_flight: InFlight::default(),
             heard_at: now,
-            told_commit: LogIndex::ZERO,
+            told_commit: None,
             reading: None,
             retiring: None,
         }
+    }
+
+    /// Whether anything has been sent to it that it could answer.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.told_commit.is_some()
     }
 
     /// Whether it has been silent so long that it is only probed, not sent entries at full speed.

@@ -6,14 +6,16 @@
 //!     ├──Append: what it lacks─────────────────────────────▶│
 //!     │◀──────────────────────────────Matched, up to the last
 //!     ├──HandOver──────────────────────────────────────────▶│ no pre-vote, forced
-//!     │                                                      ├──RequestVote, released by the leader──▶│ owe the leader
-//!     ▼ steps down, when it is asked for its own vote        │◀──Vote───────────────────────────────── │ nothing more
+//!     │                                                     ├──RequestVote, released by its ballot───▶│ owe the leader
+//!     ▼ steps down, when it hears of the new term           │◀──Vote──────────────────────────────────│ nothing more
 //! ```
 //!
 //! Nothing of this is needed for safety: the successor campaigns as anybody may. The leader waits until the successor has
 //! everything, or voters would refuse it for its log; it takes nothing new meanwhile, or that would never be; and it gives
 //! its lease up before, or voters who owe it something would have to wait. If the successor does not lead within an
-//! election timeout the leader goes on without a lease. One that votes no more has no reason to go on, and steps down.
+//! election timeout the leader goes on without a lease, and says so; the word is out, and the successor may act on it yet.
+//! A leader that votes no more is not asked for its vote: it hears of the new term by a refusal. It has no reason to go on
+//! either, and steps down after that time.
 
 use consensus_api::errands::Order;
 use consensus_api::hand_over::{HandOver, Transfer};
@@ -85,6 +87,6 @@ impl Raft {
             return;
         }
         self.pledge.release(from, self.now);
-        self.campaign(true, Some(from));
+        self.campaign(true, Some(word.ballot));
     }
 }

@@ -30,9 +30,9 @@ fn leasing(id: u64) -> EngineConfig {
     settings
 }
 
-/// A candidate's request that says who has handed over to it.
-fn released(term: u64, candidate: u64, by: u64) -> Message {
-    let released_by = Some(NodeId(by));
+/// A candidate's request that says which leader has handed over to it, and in which term.
+fn released(term: u64, candidate: u64, by: (u64, u64)) -> Message {
+    let released_by = Some(ballot(by.0, by.1));
     Message::RequestVote(RequestVote { forced: true, released_by, ..asking(term, candidate, position(9, 1, 9)) })
 }
 
@@ -105,6 +105,39 @@ fn a_leader_whose_successor_does_not_take_over_goes_on_and_says_so() {
     assert_eq!(node.refusals(), [Refusal::TransferFailed { to: Some(NodeId(3)) }]);
     node.propose(2);
     assert_eq!((node.refusals(), node.last(), node.role()), (vec![], 2, Role::Leader));
+}
+
+#[test]
+fn the_word_is_not_said_any_more_in_the_last_interval() {
+    for (millis, expected) in [(89, vec![3]), (90, vec![])] {
+        let mut node = leader();
+        node.propose(1);
+        node.transfer(2, Some(3));
+        node.tick(50);
+        node.hear(2, matched(1, 1, 2));
+        node.tick(millis - 50);
+        node.sent();
+        node.hear(3, matched(1, 1, 2));
+        assert_eq!(words(&mut node), expected, "{millis} ms after it was asked for");
+    }
+}
+
+#[test]
+fn a_successor_that_acts_late_takes_over_all_the_same() {
+    let mut cluster = Cluster::of(&[1, 2, 3], &[1, 2, 3], config);
+    cluster.elect(1);
+    cluster.node(1).transfer(1, Some(3));
+    assert_eq!(words(cluster.node(1)), [3]);
+    cluster.cut = [3].into();
+    cluster.run(110);
+    let refused = cluster.node(1).refusals().pop().unwrap();
+    assert_eq!(refused, Refusal::TransferFailed { to: Some(NodeId(3)) });
+    assert!(refused.to_string().contains("it still may"), "{refused}");
+    assert_eq!(cluster.nodes[&1].role(), Role::Leader);
+    cluster.cut.clear();
+    cluster.node(3).hear(1, word(1, 1));
+    cluster.settle();
+    assert_eq!(cluster.nodes[&3].role(), Role::Leader);
 }
 
 #[test]
@@ -190,7 +223,7 @@ fn a_successor_campaigns_at_once_and_says_by_whose_word() {
     node.hear(1, word(1, 1));
     assert_eq!((node.role(), node.term(), node.sent()), (Role::Candidate, 2, vec![]), "its ballot is not durable yet");
     node.sync();
-    let request = RequestVote { forced: true, released_by: Some(NodeId(1)), ..asking(2, 2, position(1, 1, 1)) };
+    let request = RequestVote { forced: true, released_by: Some(ballot(1, 1)), ..asking(2, 2, position(1, 1, 1)) };
     assert_eq!(node.sent(), [(1, Message::RequestVote(request)), (3, Message::RequestVote(request))]);
     node.hear(1, word(1, 1));
     assert_eq!(node.term(), 2, "a copy changes nothing");
@@ -235,7 +268,7 @@ fn voters_owe_nothing_more_to_a_leader_that_has_handed_over() {
     node.hear(2, Message::RequestVote(RequestVote { forced: true, ..asking(2, 2, position(9, 1, 9)) }));
     node.sync();
     assert_eq!((node.sent_to(2), node.term()), (vec![], 1), "it is bound, though the election is forced");
-    node.hear(2, released(2, 2, 1));
+    node.hear(2, released(2, 2, (1, 1)));
     node.sync();
     assert_eq!(node.sent_to(2), [vote(2, 2, true)]);
 }
@@ -244,13 +277,32 @@ fn voters_owe_nothing_more_to_a_leader_that_has_handed_over() {
 fn the_word_of_one_leader_releases_nobody_from_what_is_owed_to_another() {
     let mut node = Node::on(leasing(3), voters(&[1, 2, 3]), Disk::default());
     node.hear(1, heartbeat(1, 1, 0, 0, 1));
-    node.hear(2, released(2, 2, 4));
+    node.hear(2, released(2, 2, (1, 4)));
     assert_eq!(node.term(), 1);
     node.pass(100);
     node.hear(1, heartbeat(2, 1, 0, 0, 1));
-    node.hear(2, released(2, 2, 1));
+    node.hear(2, released(2, 2, (1, 1)));
     node.hear(2, Message::RequestVote(RequestVote { forced: true, ..asking(3, 2, position(9, 1, 9)) }));
     assert_eq!(node.term(), 2, "that leader has been elected again since, and relies on what it hears now");
+}
+
+#[test]
+fn the_word_of_one_term_releases_nobody_from_what_is_owed_in_a_later_one() {
+    let mut node = Node::on(leasing(3), voters(&[1, 2, 3]), Disk::default());
+    node.hear(1, heartbeat(2, 1, 0, 0, 1));
+    node.hear(2, released(7, 2, (1, 1)));
+    assert_eq!(node.term(), 2, "however high the term is in which its successor comes to campaign");
+    node.hear(2, released(7, 2, (2, 1)));
+    assert_eq!(node.term(), 7);
+}
+
+#[test]
+fn a_word_of_a_later_term_than_any_that_was_heard_of_releases_too() {
+    let mut node = Node::on(leasing(3), voters(&[1, 2, 3]), Disk::default());
+    node.hear(1, heartbeat(1, 1, 0, 0, 1));
+    node.hear(2, released(4, 2, (3, 1)));
+    node.sync();
+    assert!(node.sent_to(2).contains(&vote(4, 2, true)), "who has led in term 3 relies on nothing of term 1");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Members that come and go: whoever is in charge wants others now and then, and takes whichever step comes next; a node
 //! that was removed may come back with another disk.
 //!
-//! A link is made between two disks, each of which the other end has to know, or not to know at all: what travels on it
-//! reaches no other, as [`engine_raft`] takes for granted.
+//! A link is made between two disks, each of which the other end has to know, or not to know at all, unless it learns by it
+//! that it knows less than that one: what travels on it reaches no other disk, as [`engine_raft`] takes for granted.
 
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(crate) struct Sent {
     pub(crate) from: u64,
     pub(crate) to: u64,
     between: (StoreId, StoreId),
+    /// The version of the members that the sender knew.
+    version: u64,
     pub(crate) message: Message,
 }
 
@@ -26,15 +28,20 @@ fn knows(node: &Node, other: NodeId) -> Option<StoreId> {
     node.contacts.members.get(&other).map(|member| member.store)
 }
 
+/// Whether this node talks to another one that has this disk and knows these members: one that lags may know it by a disk
+/// that is gone, and could never be told so if it did not listen.
+fn accepts(node: &Node, other: NodeId, store: StoreId, version: u64) -> bool {
+    knows(node, other).is_none_or(|known| known == store) || version > node.contacts.version
+}
+
 impl World {
     pub(crate) fn send(&mut self, at: usize, messages: Vec<(u64, Message)>) {
         for (to, message) in messages {
             let (here, there) = (&self.nodes[at], &self.nodes[(to - 1) as usize]);
             let between = (self.stores[at], self.stores[(to - 1) as usize]);
-            let (known, knows_us) = (knows(here, there.id()), knows(there, here.id()));
-            let is_linked = known.is_none_or(|store| store == between.1) && (known.is_some() || knows_us.is_some());
-            if is_linked {
-                self.network.push(Sent { from: here.id().0, to, between, message });
+            let (version, is_known) = (here.contacts.version, knows(here, there.id()).or(knows(there, here.id())));
+            if is_known.is_some() && accepts(here, there.id(), between.1, there.contacts.version) {
+                self.network.push(Sent { from: here.id().0, to, between, version, message });
             }
         }
     }
@@ -42,8 +49,7 @@ impl World {
     /// Whether both ends of the link are what they were when it was made.
     pub(crate) fn arrives(&self, sent: &Sent) -> bool {
         let to = (sent.to - 1) as usize;
-        let knows_sender = knows(&self.nodes[to], NodeId(sent.from)).is_none_or(|store| store == sent.between.0);
-        self.stores[to] == sent.between.1 && knows_sender
+        self.stores[to] == sent.between.1 && accepts(&self.nodes[to], NodeId(sent.from), sent.between.0, sent.version)
     }
 
     /// Somebody in charge wants other members.

@@ -252,7 +252,10 @@ impl Configurations {
         let known = self.chain.iter().take_while(|(since, _)| *since <= index).count().max(1);
         let (since, latest) = self.chain[known - 1].clone();
         let previous = known.checked_sub(2).map(|place| self.chain[place].1.clone());
-        AppliedMembership { latest, since, previous }
+        let voters = self.chain[..known].iter().flat_map(|(_, members)| {
+            members.all_voters().filter_map(|node| Some((node, members.members.get(&node)?.store)))
+        });
+        AppliedMembership { latest, since, previous, voted: voters.collect() }
     }
 
     /// A node's tables name the members that all tables name there.

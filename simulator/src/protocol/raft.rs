@@ -53,7 +53,7 @@ impl Protocol for Raft {
             }
             Message::RequestVote(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                let released = it.released_by.map_or(String::new(), |leader| format!(" released by {leader}"));
+                let released = it.released_by.map_or(String::new(), |handed| format!(" released by {handed}"));
                 format!("RequestVote {} last={}{forced}{released}", it.ballot, position(it.last))
             }
             Message::Vote(it) => format!("Vote {} {}", it.ballot, granted(it.granted)),
