@@ -11,6 +11,7 @@
 //! meanwhile. How one change comes into force is the engine's.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::engine::Refusal;
 use crate::ids::NodeId;
@@ -35,20 +36,23 @@ pub fn check(present: &Membership, target: &Membership) -> Result<(), Refusal> {
     }
     let invalid = |reason: String| Err(Refusal::InvalidMembership { reason });
     if target.is_joint() {
-        return invalid("who votes until the change is done is for the engine to say".into());
+        return invalid("who votes until the change is done is for the engine to say; name no outgoing voters".into());
     }
     if target.voters.is_empty() {
         return invalid("the last voter cannot be removed; add another one first".into());
     }
     if let Some(node) = target.voters.intersection(&target.learners).next() {
-        return invalid(format!("node {node} is both a voter and a learner"));
+        return invalid(format!("node {node} is both a voter and a learner; name it once"));
     }
     let named: BTreeSet<NodeId> = target.voters.union(&target.learners).copied().collect();
     if !named.iter().eq(target.members.keys()) || named.contains(&NodeId::NONE) {
-        return invalid("every voter and learner has an id from 1 on and an address, and nobody else has".into());
+        return invalid(
+            "every voter and learner has an id from 1 on and an address, and nobody else has; name each with both"
+                .into(),
+        );
     }
     if named.len() > MEMBERS_MAX {
-        return invalid(format!("{} members, over the limit of {MEMBERS_MAX}", named.len()));
+        return invalid(format!("{} members, over the limit of {MEMBERS_MAX}; remove others first", named.len()));
     }
     check_places(present, target)
 }
@@ -58,15 +62,14 @@ fn check_places(present: &Membership, target: &Membership) -> Result<(), Refusal
     let mut addresses = BTreeSet::new();
     for (node, member) in &target.members {
         let address = &member.address;
-        let is_address = address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) && address.len() <= ADDRESS_BYTES_MAX
-        });
-        if !is_address {
-            let reason = format!("\"{}\" of node {node} is no host:port", address.escape_debug());
+        if let Err(remedy) = check_address(address) {
+            let reason = format!("\"{}\" of node {node} is no {remedy}", address.escape_debug());
             return Err(Refusal::InvalidMembership { reason });
         }
         if !addresses.insert(address) {
-            let reason = format!("node {node} has the address {address} of another one");
+            let reason = format!(
+                "node {node} has the address {address} of another one; give it one of its own, or remove the other one first"
+            );
             return Err(Refusal::InvalidMembership { reason });
         }
         let before = present.members.get(node);
@@ -78,6 +81,32 @@ fn check_places(present: &Membership, target: &Membership) -> Result<(), Refusal
         }
     }
     Ok(())
+}
+
+/// Whether others can dial it: `host:port`, of a name or a literal address. What it is not, with the remedy, otherwise.
+fn check_address(address: &str) -> Result<(), &'static str> {
+    const FORM: &str = "host:port; write a name or an address and a port, as 10.0.0.4:7004 or [fd00::4]:7004";
+    const LONG: &str = "host:port of 300 bytes at most; use a shorter name of the host";
+    const EVERYWHERE: &str = "place that others can dial; name the address by which they reach the node";
+    let (host, port) = address.rsplit_once(':').ok_or(FORM)?;
+    if address.len() > ADDRESS_BYTES_MAX {
+        return Err(LONG);
+    }
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(FORM);
+    }
+    match address.parse::<SocketAddr>() {
+        Ok(literal) if literal.ip().to_canonical().is_unspecified() => Err(EVERYWHERE),
+        Ok(_) => Ok(()),
+        Err(_) if host.is_empty() || host.chars().any(is_foreign_to_names) => Err(FORM),
+        // Resolvers take "0" and its like for 0.0.0.0.
+        Err(_) if host.chars().all(|char| matches!(char, '0' | '.')) => Err(EVERYWHERE),
+        Err(_) => Ok(()),
+    }
+}
+
+fn is_foreign_to_names(char: char) -> bool {
+    char.is_whitespace() || char.is_control() || matches!(char, ':' | '[' | ']')
 }
 
 /// Whether a majority of those who are to vote `answers`, if others are to vote than now. Without it the change could not
@@ -141,7 +170,9 @@ mod tests {
     }
 
     fn reason(target: &Membership) -> String {
-        check(&of(&[1, 2, 3], &[]), target).expect_err("refused").to_string()
+        let reason = check(&of(&[1, 2, 3], &[]), target).expect_err("refused").to_string();
+        assert!(reason.contains("; "), "what is wrong; what to do: {reason}");
+        reason
     }
 
     #[test]
@@ -152,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn what_makes_no_sense_is_refused_by_name_and_with_the_remedy() {
         assert!(reason(&of(&[], &[1])).contains("last voter"));
         assert!(reason(&of(&[1, 2], &[2])).contains("both a voter and a learner"));
         let change = |change: fn(&mut Membership)| {
@@ -175,6 +206,28 @@ mod tests {
         );
         let many: Vec<u64> = (1..=33).collect();
         assert!(reason(&of(&many, &[])).contains("over the limit"));
+    }
+
+    #[test]
+    fn a_member_is_where_others_can_dial_it() {
+        let at = |address: &str| {
+            let mut target = of(&[1, 2], &[4]);
+            target.members.get_mut(&NodeId(4)).unwrap().address = address.to_owned();
+            check(&of(&[1, 2, 3], &[]), &target)
+        };
+        for address in ["10.0.0.4:7004", "[fd00::4]:7004", "[fe80::4%2]:7004", "node-4.example.org:7004", "node_4:1"] {
+            assert_eq!(at(address), Ok(()), "{address}");
+        }
+        for address in ["", "x", ":1", "x:", "x:0", "x:70000", "::1:7004", "[::1:1", "a b:1", "a:1 ", "a\n:1"] {
+            let refused = at(address).expect_err(address).to_string();
+            assert!(refused.contains("host:port") && refused.contains("as 10.0.0.4:7004"), "{refused}");
+        }
+        let long = at(&format!("{}:1", "a".repeat(ADDRESS_BYTES_MAX))).expect_err("too long").to_string();
+        assert!(long.contains(&ADDRESS_BYTES_MAX.to_string()) && long.contains("shorter"), "{long}");
+        for address in ["0.0.0.0:7004", "[::]:7004", "[::ffff:0.0.0.0]:7004", "0:7004", "0.0:7004"] {
+            let refused = at(address).expect_err(address).to_string();
+            assert!(refused.contains("by which they reach"), "{refused}");
+        }
     }
 
     #[test]

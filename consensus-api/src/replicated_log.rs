@@ -99,8 +99,9 @@ pub trait ReplicatedLog: Send + Sync {
     /// `target` names the version of the members that it is meant to follow: the one that the caller has seen. Where the
     /// members have changed since, or somebody else changes them on the way, nothing of that is overwritten
     /// ([`Refusal::MembershipMoved`]); steps that were taken by then stay. What passes is waited for within `timeout`: an
-    /// election, another change, a learner that lags. After that its last word is the answer, or that the outcome is
-    /// unknown: then look at the members before you ask again.
+    /// election, another change, a learner that lags; that a majority of those who are to vote answers, a few seconds and no
+    /// longer ([`Refusal::NoLiveMajority`]). After that its last word is the answer, or that the outcome is unknown: then
+    /// look at the members before you ask again.
     async fn change_membership(&self, target: Arc<Membership>, timeout: Duration) -> Result<LogIndex, RequestError>;
 
     /// Hands leadership to `to`, or to the most advanced other voter; returns once this node sees it lead, at once where

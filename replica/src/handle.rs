@@ -27,11 +27,16 @@ pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long a request that was in flight when another leader was elected is still waited for. What the new leader has
 /// taken over is answered within a few round trips; what was on its way to the old one is answered by nobody.
 pub(crate) const CHANGE_OF_LEADER_GRACE: Duration = Duration::from_millis(500);
+/// How long, beyond an election timeout, the leader is waited for to answer one attempt at what may be asked twice: the
+/// errand, or its answer, may have been lost while that leader lives on.
+pub(crate) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// A running replica.
 pub struct Replica {
     pub(crate) engine_name: EngineName,
     pub(crate) node: NodeId,
+    /// How long one attempt at what may be asked twice is waited for.
+    pub(crate) patience: Duration,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) jobs: std::sync::mpsc::Sender<Job>,
     pub(crate) pending: Arc<Pending>,
@@ -94,11 +99,12 @@ impl Replica {
         }
     }
 
-    /// As `ask`, again and again while nobody leads. `None` where the time is up with a request in flight, or another
-    /// leader than the one it went to was elected some time ago.
+    /// As `ask`, again and again while nobody leads. `None` where a request is in flight and the time is up, or has been for
+    /// as long as `patience`, or another leader than the one it went to was elected some time ago.
     pub(crate) async fn ask_leader(
         &self,
         deadline: Instant,
+        patience: Duration,
         awaits: Awaits,
         request: impl Fn(RequestId) -> Request,
     ) -> Result<Option<Answer>, RequestError> {
@@ -106,7 +112,11 @@ impl Replica {
         loop {
             role.mark_unchanged();
             // With eyes of its own: a change that it has seen must end the pause below all the same.
-            match self.ask(deadline, orphaned(role.clone()), awaits, &request).await? {
+            let orphaned = orphaned(role.clone());
+            let lost = async {
+                tokio::select! { () = orphaned => {}, () = tokio::time::sleep(patience) => {} }
+            };
+            match self.ask(deadline, lost, awaits, &request).await? {
                 Some(Answer::Refused(reason @ (Refusal::NoLeader | Refusal::NotLeader { .. }))) => {
                     let again = (Instant::now() + RETRY_PAUSE).min(deadline);
                     // Either way the next attempt tells; the sender of roles lives as long as this handle.
@@ -121,10 +131,10 @@ impl Replica {
     }
 
     /// Waits a little before a request that was refused for now is tried again: until the role or the members change, or
-    /// [`RETRY_PAUSE`] is over.
-    pub(crate) async fn pause(&self, deadline: Instant) {
+    /// the pause is over.
+    pub(crate) async fn pause(&self, pause: Duration, deadline: Instant) {
         let (mut role, mut members) = (self.outlook.role.subscribe(), self.outlook.members.subscribe());
-        let again = (Instant::now() + RETRY_PAUSE).min(deadline);
+        let again = (Instant::now() + pause).min(deadline);
         // Either way the next attempt tells.
         let _ = timeout_at(again, async {
             tokio::select! { _ = role.changed() => {}, _ = members.changed() => {} }
@@ -173,7 +183,7 @@ impl ReplicatedLog for Replica {
     async fn propose(&self, command: Bytes, timeout: Duration) -> Result<Applied, RequestError> {
         let since = Instant::now();
         let request = |id| Request::Propose { id, data: command.clone() };
-        match self.ask_leader(since + timeout, Awaits::Entry, request).await? {
+        match self.ask_leader(since + timeout, timeout, Awaits::Entry, request).await? {
             Some(Answer::Applied(applied)) => Ok(applied),
             other => Err(self.unexpected(other, since)),
         }
@@ -189,7 +199,7 @@ impl ReplicatedLog for Replica {
                 // It asks no leader, and none is missed by it.
                 self.ask(deadline, std::future::pending(), awaits, request).await?
             } else {
-                self.ask_leader(deadline, awaits, request).await?
+                self.ask_leader(deadline, timeout, awaits, request).await?
             };
             match answer {
                 Some(Answer::Ready(index)) => return Ok(index),

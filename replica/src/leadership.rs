@@ -13,7 +13,7 @@ use consensus_api::{NodeId, Refusal, ReplicatedLog, RequestError, Role};
 use tokio::time::{Instant, timeout_at};
 
 use crate::driver::Request;
-use crate::handle::{Replica, millis};
+use crate::handle::{RETRY_PAUSE, Replica, millis};
 use crate::pending::{Answer, Awaits};
 
 impl Replica {
@@ -46,17 +46,18 @@ impl Replica {
             Some(to) => leader == Some(to),
             None => leader.is_some_and(|leader| leader != before),
         };
+        let request = |id| Request::TransferLeadership { id, to };
         loop {
             let asked = tokio::select! {
                 biased;
                 Ok(_) = role.wait_for(|role| is_done(role.leader)) => return Ok(()),
-                asked = self.ask_leader(deadline, Awaits::Index, |id| Request::TransferLeadership { id, to }) => asked?,
+                asked = self.ask_leader(deadline, self.patience, Awaits::Index, request) => asked?,
             };
             match asked {
                 Some(Answer::Refused(Refusal::NotReady | Refusal::Busy)) if Instant::now() < deadline => {
-                    self.pause(deadline).await;
+                    self.pause(RETRY_PAUSE, deadline).await;
                 }
-                // A third one was elected, and the wish is for that one to hear.
+                // It was lost, or a third one was elected, and the wish is for that one to hear.
                 Some(Answer::Unknown) | None if Instant::now() < deadline => {}
                 Some(Answer::Unknown) | None => {
                     return Err(RequestError::Unknown { waited_ms: millis(since.elapsed()) });
@@ -76,8 +77,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::handle::RETRY_PAUSE;
-    use crate::stage::{PATIENCE, Stage, led_by, led_by_nobody, members};
+    use crate::stage::{ATTEMPT, PATIENCE, Stage, led_by, led_by_nobody, members};
 
     async fn next_transfer(asked: &mut mpsc::Receiver<Request>) -> (RequestId, Option<NodeId>) {
         match asked.recv().await {
@@ -142,6 +142,19 @@ mod tests {
             next_transfer(&mut asked).await;
             replica.sees(led_by(1));
             next_transfer(&mut asked).await;
+            replica.sees(led_by(3));
+        });
+        assert_eq!(done, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_that_was_lost_is_uttered_again_to_the_leader_that_leads_on() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        let (done, ()) = tokio::join!(replica.transfer_leadership(Some(NodeId(3)), PATIENCE), async {
+            next_transfer(&mut asked).await;
+            let lost = Instant::now();
+            next_transfer(&mut asked).await;
+            assert!(lost.elapsed() < 2 * ATTEMPT, "{:?}", lost.elapsed());
             replica.sees(led_by(3));
         });
         assert_eq!(done, Ok(()));

@@ -49,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 use crate::applier::{Applier, Job};
 use crate::completions::{Completion, Completions};
 use crate::driver::{Driver, Outlook};
+use crate::handle::ANSWER_GRACE;
 use crate::pending::Pending;
 use crate::receiver::FromPeer;
 use crate::snapshots::{Desk, Surroundings, Task};
@@ -103,6 +104,7 @@ where
 {
     let ReplicaConfig { engine, founders, requests_max, snapshots: settings } = config;
     let (node, boot) = (engine.node, engine.boot);
+    let patience = ANSWER_GRACE + engine.timing.election_timeout;
     let snapshot_error = |error: N::Error| ReplicaError::Snapshots(error.into());
     let installed = parts.snapshots.installed().map_err(snapshot_error)?;
     let kept = parts.snapshots.kept().map_err(snapshot_error)?;
@@ -141,7 +143,7 @@ where
         snapshots: desk,
     };
     tokio::spawn(supervise(driver, workers, ends, pending.clone(), stopped_sender, receiving));
-    Ok(Replica { engine_name: E::NAME, node, requests: request_sender, jobs, pending, outlook, stopped })
+    Ok(Replica { engine_name: E::NAME, node, patience, requests: request_sender, jobs, pending, outlook, stopped })
 }
 
 /// The threads beside the engine's task, and the ways to reach them.

@@ -9,9 +9,11 @@
 //!
 //! Each step names the version of the members that it follows: the caller's own at first, then the one that the step
 //! before has led to. So nobody's change in between is overwritten; it ends the way with
-//! [`Refusal::MembershipMoved`]. Of a step whose answer was lost the members themselves tell whether it was taken.
+//! [`Refusal::MembershipMoved`]. Of a step whose answer was lost the members themselves tell whether it was taken; until
+//! they do, no refusal is the last word.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus_api::membership::VOID_REPLY;
 use consensus_api::{Applied, LogIndex, Membership, ReadMode, Refusal, ReplicatedLog, RequestError, membership_change};
@@ -20,6 +22,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::driver::Request;
 use crate::handle::{CHANGE_OF_LEADER_GRACE, RETRY_PAUSE, Replica, millis};
 use crate::pending::{Answer, Awaits};
+
+/// The longest pause between two attempts at what takes its time.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long it is tried again where no majority of those who are to vote answers: a node that starts again is back within
+/// that, and one that is gone stays away however long it is waited for.
+const SILENCE_MAX: Duration = Duration::from_millis(2500);
 
 /// How far the way has led.
 struct Course {
@@ -31,6 +39,10 @@ struct Course {
     await_version: u64,
     /// A step that was asked for, and of which nobody has told what became of it.
     doubtful: Option<Membership>,
+    /// How long to pause after the next refusal of what takes its time.
+    pause: Duration,
+    /// Since when every attempt has found that no majority of those who are to vote answers.
+    silent_since: Option<Instant>,
 }
 
 /// What became of a step.
@@ -48,9 +60,8 @@ enum Outcome {
 impl Replica {
     /// Returns once the members of `target` are in force at this node, with an index that it has applied by then.
     pub(crate) async fn move_to(&self, target: &Membership, deadline: Instant) -> Result<LogIndex, RequestError> {
-        let (since, version) = (Instant::now(), target.version);
-        let mut course = Course { since, deadline, version, await_version: version, doubtful: None };
-        if self.present_version() < version {
+        let mut course = Course::new(target.version, deadline);
+        if self.present_version() < course.version {
             self.catch_up(&course).await?;
         }
         // All of it, before the first step is taken.
@@ -65,6 +76,7 @@ impl Replica {
                     // after it was in force.
                     course.version += 1;
                     course.await_version = course.version;
+                    course.pause = RETRY_PAUSE;
                     let is_last = step.names_the_same(target);
                     course.doubtful = is_last.then_some(step);
                     if is_last {
@@ -73,9 +85,12 @@ impl Replica {
                     }
                 }
                 Outcome::Later(reason) => {
-                    self.pause(deadline).await;
                     // An attempt without the time to be answered would make an unknown outcome of a refusal.
-                    let patience = 2 * asked_at.elapsed().min(CHANGE_OF_LEADER_GRACE) + RETRY_PAUSE;
+                    let patience = 2 * asked_at.elapsed().min(CHANGE_OF_LEADER_GRACE) + 3 * RETRY_PAUSE;
+                    if course.is_in_vain(&reason) {
+                        return Err(course.ended(reason));
+                    }
+                    self.pause(course.pause_after(&reason), deadline).await;
                     if Instant::now() + patience >= deadline {
                         return Err(course.ended(reason));
                     }
@@ -101,8 +116,11 @@ impl Replica {
     async fn settled(&self, course: &mut Course) -> Result<Arc<Membership>, RequestError> {
         let present = self.await_members(course).await?;
         if present.version > course.version {
+            let is_next = present.version == course.version + 1;
             match course.doubtful.take() {
                 Some(step) if present.names_the_same(&step) => course.version = present.version,
+                // It may have been taken, and others have come after it.
+                Some(_) if !is_next => return Err(course.unknown()),
                 _ => return Err(course.moved(present.version)),
             }
         }
@@ -128,7 +146,7 @@ impl Replica {
     async fn ask_for(&self, step: &Membership, course: &Course) -> Result<Outcome, RequestError> {
         let target = Arc::new(step.clone());
         let request = |id| Request::ChangeMembership { id, target: target.clone() };
-        let answer = match self.ask_leader(course.deadline, Awaits::Entry, request).await {
+        let answer = match self.ask_leader(course.deadline, self.patience, Awaits::Entry, request).await {
             Err(RequestError::Refused(reason)) => Some(Answer::Refused(reason)),
             other => other?,
         };
@@ -140,6 +158,7 @@ impl Replica {
                 Outcome::Moved(present)
             }
             Some(Answer::Refused(reason)) if passes(&reason) => Outcome::Later(reason),
+            Some(Answer::Refused(reason)) => return Err(course.ended(reason)),
             Some(Answer::Unknown) | None if Instant::now() < course.deadline => Outcome::Unknown,
             other => return Err(self.unexpected(other, course.since)),
         })
@@ -155,22 +174,54 @@ impl Replica {
 }
 
 impl Course {
+    fn new(version: u64, deadline: Instant) -> Course {
+        Course {
+            since: Instant::now(),
+            deadline,
+            version,
+            await_version: version,
+            doubtful: None,
+            pause: RETRY_PAUSE,
+            silent_since: None,
+        }
+    }
+
+    /// Whether what was refused so once more would be refused so again and again.
+    fn is_in_vain(&mut self, reason: &Refusal) -> bool {
+        if !matches!(reason, Refusal::NoLiveMajority { .. }) {
+            self.silent_since = None;
+            return false;
+        }
+        self.silent_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE_MAX
+    }
+
+    /// How long to pause before the next attempt: longer and longer where it is not the leader that is waited for.
+    fn pause_after(&mut self, reason: &Refusal) -> Duration {
+        use Refusal::{ChangePending, LearnerLags, NoLiveMajority};
+        if !matches!(reason, ChangePending | LearnerLags { .. } | NoLiveMajority { .. }) {
+            return RETRY_PAUSE;
+        }
+        let next = (2 * self.pause).min(RETRY_PAUSE_MAX);
+        std::mem::replace(&mut self.pause, next)
+    }
+
     fn moved(&self, present: u64) -> RequestError {
         Refusal::MembershipMoved { asked: self.version, present }.into()
     }
 
-    /// The time is up, and this was the last word. It is only the last word about the last attempt: a step that is in
-    /// doubt may yet be taken.
+    /// The way ends here, with this word. It is a word about the last attempt only: a step that is in doubt may have been
+    /// taken all the same, or may yet be.
     fn ended(&self, reason: Refusal) -> RequestError {
-        match self.doubtful {
-            None => reason.into(),
-            Some(_) => RequestError::Unknown { waited_ms: millis(self.since.elapsed()) },
-        }
+        if self.doubtful.is_none() { reason.into() } else { self.unknown() }
+    }
+
+    fn unknown(&self) -> RequestError {
+        RequestError::Unknown { waited_ms: millis(self.since.elapsed()) }
     }
 }
 
 /// Whether the same request may be taken a little later.
-pub(crate) fn passes(reason: &Refusal) -> bool {
+fn passes(reason: &Refusal) -> bool {
     use Refusal::{Busy, ChangePending, LearnerLags, MembershipMoved, NoLeader, NoLiveMajority, NotLeader, NotReady};
     match reason {
         NotReady | ChangePending | LearnerLags { .. } | NoLiveMajority { .. } | Busy | NoLeader | NotLeader { .. } => {
@@ -186,13 +237,11 @@ pub(crate) fn passes(reason: &Refusal) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use std::time::Duration;
-
-    use consensus_api::{NodeId, StoreId};
+    use consensus_api::{NodeId, RequestId, StoreId};
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::stage::{PATIENCE, Stage, led_by, members, next_change};
+    use crate::stage::{ATTEMPT, PATIENCE, Stage, led_by, members, next_change};
 
     type Asked = mpsc::Receiver<Request>;
 
@@ -386,6 +435,92 @@ mod tests {
             replica.has(members(1, &[1, 3], &[]), false);
         });
         assert_eq!(done, moved(0, 1));
+    }
+
+    #[tokio::test]
+    async fn where_a_lost_step_may_have_been_taken_and_undone_since_its_outcome_is_unknown() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            next_change(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            refuse(&replica, &mut asked, Refusal::MembershipMoved { asked: 0, present: 2 }).await;
+            replica.has(members(2, &[1, 3], &[]), false);
+        });
+        assert!(matches!(done, Err(RequestError::Unknown { .. })), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_second_attempt_says_nothing_of_the_first() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            next_change(&mut asked).await;
+            replica.pending.lose_track_of_entries();
+            refuse(&replica, &mut asked, Refusal::Unsupported { what: "this".into() }).await;
+        });
+        assert!(matches!(done, Err(RequestError::Unknown { .. })), "{done:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_nobody_answers_is_asked_for_again_long_before_the_time_is_up() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            let (_, lost) = next_change(&mut asked).await;
+            let since = Instant::now();
+            assert_eq!(take(&replica, &mut asked).await, lost);
+            assert!(since.elapsed() < 2 * ATTEMPT, "{:?}", since.elapsed());
+        });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    /// Refuses the next step, and returns how long it was waited with the one after, which remains to be answered.
+    async fn pause_after(replica: &Replica, asked: &mut Asked, id: &mut RequestId, reason: Refusal) -> Duration {
+        replica.refuse(*id, reason);
+        let refused = Instant::now();
+        *id = next_change(asked).await.0;
+        refused.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_lags_is_asked_after_less_and_less_often_and_at_once_when_something_happens() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        replica.has(members(0, &[1, 2, 3], &[4]), false);
+        let lags = || Refusal::LearnerLags { node: NodeId(4), behind: 5000 };
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2, 3, 4], &[])), async {
+            let (mut id, step) = next_change(&mut asked).await;
+            for expected in [20, 40, 80, 160, 320, 500, 500] {
+                let paused = pause_after(&replica, &mut asked, &mut id, lags()).await;
+                assert!(paused.as_millis().abs_diff(expected) <= 2, "{paused:?} of {expected} ms");
+            }
+            let paused = pause_after(&replica, &mut asked, &mut id, Refusal::NotReady).await;
+            assert!(paused < 2 * RETRY_PAUSE, "{paused:?}");
+            let (paused, ()) = tokio::join!(pause_after(&replica, &mut asked, &mut id, lags()), async {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                replica.sees(led_by(3));
+            });
+            assert!(paused < 2 * RETRY_PAUSE, "{paused:?}");
+            replica.has(Membership { version: 1, ..Membership::clone(&step) }, false);
+            replica.applied(id, b"");
+        });
+        assert!(done.is_ok(), "{done:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_is_waited_for_as_long_as_it_takes_to_start_again_and_no_longer() {
+        let Stage { replica, mut asked, stopped: _stopped } = Stage::new();
+        let silent = || Refusal::NoLiveMajority { voters: 2, answering: 1 };
+        let (done, ()) = tokio::join!(change(&replica, members(0, &[1, 2], &[])), async {
+            refuse(&replica, &mut asked, silent()).await;
+            take(&replica, &mut asked).await;
+        });
+        assert!(done.is_ok(), "{done:?}");
+        let since = Instant::now();
+        let done = tokio::select! {
+            done = change(&replica, members(1, &[1, 3], &[])) => done,
+            _ = async { loop { refuse(&replica, &mut asked, silent()).await; } } => unreachable!(),
+        };
+        assert_eq!(done, Err(silent().into()));
+        let waited = since.elapsed();
+        assert!(waited >= SILENCE_MAX && waited < SILENCE_MAX + 2 * RETRY_PAUSE_MAX, "{waited:?}");
     }
 
     #[tokio::test]

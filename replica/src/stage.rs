@@ -19,6 +19,9 @@ use crate::pending::{Answer, Pending};
 /// Long enough that a test which needs it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long one attempt at a change, or at a transfer, is waited for.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(2);
+
 /// The stage, and who stands in for the engine.
 pub(crate) struct Stage {
     pub(crate) replica: Replica,
@@ -71,6 +74,7 @@ impl Stage {
         let replica = Replica {
             engine_name: EngineName::new("none"),
             node: NodeId(1),
+            patience: ATTEMPT,
             requests,
             jobs: std::sync::mpsc::channel().0,
             pending: Arc::new(Pending::new(NodeId(1), 1, 64)),

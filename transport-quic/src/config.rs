@@ -25,9 +25,10 @@ pub struct TransportConfig {
     pub era: Era,
     /// The engine that governs it.
     pub engine: EngineName,
-    /// Where to dial whom, as `host:port`: the first contacts, until there are members. From then on a contact that is one
-    /// of them is still dialed where this says, whatever address the members have for it, because from here it may be
-    /// reached by another way than from elsewhere; and one that is none of them, or no longer, is ignored.
+    /// Where to dial whom, as `host:port`: the first contacts, until there are members. From then on a contact that the first
+    /// of these have is still dialed where this says, whatever address they have for it, because from here it may be reached
+    /// by another way than from elsewhere; but only while the members have it as those did. One that has moved, or came back
+    /// with another disk, is dialed where the members have it; and one that is none of them is ignored.
     pub contacts: BTreeMap<NodeId, String>,
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,

@@ -15,10 +15,14 @@
 //! no longer is, it would never learn of it. (Ongaro 2014, §4.1: a server takes entries from a leader that is not in its
 //! configuration.) A node that joins knows the founders and nobody else, and these may all be gone. So a guest is dialed
 //! where it came from, and not where our members have it, until we know as much as it does.
+//!
+//! A contact is the operator's word about a node as it was when the contact was given: it holds for as long as the members
+//! have that node at the address and with the store that the first of them had. A member that has moved, or came back with
+//! another disk, is dialed where the members have it: otherwise nobody who was once given a contact would reach it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus_api::{ClusterId, Membership, NodeId, StoreId};
+use consensus_api::{ClusterId, Member, Membership, NodeId};
 
 use crate::hello::{Hello, HelloRefused};
 
@@ -30,6 +34,8 @@ const REMOVED_MAX: usize = 1024;
 pub(crate) struct Standing {
     mine: Hello,
     contacts: BTreeMap<NodeId, String>,
+    /// Whom the contacts were given for, as the first membership names them; `None` before there is one.
+    given_for: Option<BTreeMap<NodeId, Member>>,
     known: BTreeMap<NodeId, Known>,
     removed: BTreeSet<NodeId>,
 }
@@ -48,9 +54,10 @@ pub(crate) enum Place {
 /// A peer that a membership names, or that we were given as a first contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
-    pub(crate) address: String,
-    /// `None` for a contact: its first hello tells.
-    store: Option<StoreId>,
+    /// Where it is dialed.
+    address: String,
+    /// What the membership says of it; `None` for a contact: its first hello tells.
+    member: Option<Member>,
 }
 
 /// What an accepted peer is to us.
@@ -63,9 +70,9 @@ pub(crate) enum Relation {
 impl Standing {
     pub(crate) fn new(mine: Hello, contacts: BTreeMap<NodeId, String>) -> Standing {
         let me = mine.node;
-        let known = contacts.iter().map(|(node, address)| (*node, Known { address: address.clone(), store: None }));
+        let known = contacts.iter().map(|(node, address)| (*node, Known { address: address.clone(), member: None }));
         let known = known.filter(|(node, _)| *node != me).collect();
-        Standing { mine, contacts, known, removed: BTreeSet::new() }
+        Standing { mine, contacts, given_for: None, known, removed: BTreeSet::new() }
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -90,30 +97,40 @@ impl Standing {
     pub(crate) fn place_of(&self, node: NodeId, incoming: Option<&Hello>) -> Place {
         let is_guest = incoming.is_some_and(|hello| self.check(hello) == Ok(Relation::Guest));
         match self.known.get(&node) {
-            // The operator of this node says how that one is reached from here.
-            Some(known) if !is_guest || self.contacts.contains_key(&node) => Place::Recorded(known.address.clone()),
+            Some(known) if !is_guest => Place::Recorded(known.address.clone()),
             _ if is_guest => Place::WhereItCameFrom,
             _ => Place::Nowhere,
         }
     }
 
-    /// From now on the membership says who is known, and where, except where a contact says otherwise.
+    /// From now on the membership says who is known, and where, except where a contact says otherwise of a member that is
+    /// what it was in the first membership.
     pub(crate) fn set_members(&mut self, membership: &Membership) {
         self.mine.members_version = membership.version;
+        if self.given_for.is_none() {
+            let founders = membership.members.iter().filter(|(node, _)| self.contacts.contains_key(node));
+            self.given_for = Some(founders.map(|(node, member)| (*node, member.clone())).collect());
+        }
         let members = membership.members.iter().filter(|(node, _)| **node != self.mine.node);
         let known: BTreeMap<NodeId, Known> = members
             .map(|(node, member)| {
-                let address = self.contacts.get(node).unwrap_or(&member.address).clone();
-                (*node, Known { address, store: Some(member.store) })
+                let address = self.contact_of(*node, member).unwrap_or(&member.address).clone();
+                (*node, Known { address, member: Some(member.clone()) })
             })
             .collect();
         let before = std::mem::replace(&mut self.known, known);
         // A contact that no membership has named yet was never a member, and so is not removed.
-        self.removed.extend(before.into_iter().filter(|(_, known)| known.store.is_some()).map(|(node, _)| node));
+        self.removed.extend(before.into_iter().filter(|(_, known)| known.member.is_some()).map(|(node, _)| node));
         self.removed.retain(|node| !self.known.contains_key(node));
         while self.removed.len() > REMOVED_MAX {
             self.removed.pop_first();
         }
+    }
+
+    /// Where the operator of this node says that a member is reached from here, if that was said of this very member.
+    fn contact_of(&self, node: NodeId, member: &Member) -> Option<&String> {
+        let given_for = self.given_for.as_ref()?.get(&node)?;
+        self.contacts.get(&node).filter(|_| given_for == member)
     }
 
     /// Whether to talk to a peer that says this of itself; who it is was proven already.
@@ -146,7 +163,7 @@ impl Standing {
         let knows_more = is_ours && theirs.members_version > ours.members_version;
         match self.known.get(&node) {
             Some(known) if knows_more && !known.is_as(theirs) => Ok(Relation::Guest),
-            Some(Known { store: Some(known), .. }) if *known != theirs.store => {
+            Some(Known { member: Some(Member { store: known, .. }), .. }) if *known != theirs.store => {
                 Err(HelloRefused::DiskReplaced { node, known: *known, found: theirs.store })
             }
             Some(_) => Ok(Relation::Member),
@@ -159,14 +176,15 @@ impl Standing {
 impl Known {
     /// Whether a peer says of itself what is known of it. Of a first contact nothing is.
     fn is_as(&self, theirs: &Hello) -> bool {
-        self.store.is_none_or(|store| store == theirs.store && self.address == theirs.address)
+        let said = (theirs.store, theirs.address.as_str());
+        self.member.as_ref().is_none_or(|member| (member.store, member.address.as_str()) == said)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use consensus_api::{EngineName, Era, GroupId, Member, SnapshotId};
+    use consensus_api::{EngineName, Era, GroupId, SnapshotId, StoreId};
 
     fn hello(node: u64, store: u128, cluster: Option<u128>) -> Hello {
         Hello {
@@ -278,18 +296,60 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_contact_says_where_a_member_is_dialed_and_is_no_member_by_itself() {
+    fn recorded(address: &str) -> Place {
+        Place::Recorded(address.to_owned())
+    }
+
+    /// Node 1, stamped with nodes 1 to 3, and told of another way to node 2.
+    fn told_of_a_way_to_two() -> Standing {
         let contacts = [(2, "by another way:2"), (9, "nobody:9")];
         let contacts = contacts.map(|(node, address)| (NodeId(node), address.to_owned()));
         let mut standing = Standing::new(hello(1, 11, None), BTreeMap::from(contacts));
         standing.set_cluster(ClusterId(7));
         standing.set_members(&members(&[(1, 11), (2, 22), (3, 33)]));
-        let override_of_two = Place::Recorded("by another way:2".to_owned());
-        assert_eq!(standing.place_of(NodeId(2), None), override_of_two);
-        assert_eq!(standing.place_of(NodeId(2), Some(&knowing(5, 2, 99))), override_of_two);
-        assert_eq!(standing.place_of(NodeId(3), None), Place::Recorded("127.0.0.1:1".to_owned()));
+        standing
+    }
+
+    #[test]
+    fn a_contact_says_where_a_member_is_dialed_and_is_no_member_by_itself() {
+        let standing = told_of_a_way_to_two();
+        let another_way = recorded("by another way:2");
+        assert_eq!(standing.place_of(NodeId(2), None), another_way);
+        assert_eq!(standing.place_of(NodeId(2), Some(&knowing(5, 2, 22))), another_way, "nothing of it has changed");
+        assert_eq!(standing.place_of(NodeId(3), None), recorded("127.0.0.1:1"));
         assert_eq!(standing.place_of(NodeId(9), None), Place::Nowhere);
+    }
+
+    #[test]
+    fn a_contact_holds_while_the_members_have_that_node_as_the_founders_had_it() {
+        let mut standing = told_of_a_way_to_two();
+        let founders = members(&[(1, 11), (2, 22), (3, 33)]);
+        let mut moved = founders.clone();
+        moved.members.insert(NodeId(2), Member { address: "elsewhere:2".to_owned(), store: StoreId(22) });
+        let replaced = members(&[(1, 11), (2, 99), (3, 33)]);
+        for (version, members, place) in [
+            (1, &moved, recorded("elsewhere:2")),
+            (2, &founders, recorded("by another way:2")),
+            (3, &replaced, recorded("127.0.0.1:1")),
+            (4, &members(&[(1, 11), (9, 99)]), Place::Nowhere),
+            (5, &founders, recorded("by another way:2")),
+        ] {
+            standing.set_members(&Membership { version, ..members.clone() });
+            assert_eq!(standing.place_of(NodeId(2), None), place, "version {version}");
+            let is_there = members.contains(NodeId(9));
+            let place = if is_there { recorded("127.0.0.1:1") } else { Place::Nowhere };
+            assert_eq!(standing.place_of(NodeId(9), None), place, "its contact was given for no founder");
+        }
+    }
+
+    #[test]
+    fn whoever_knows_later_members_and_is_not_what_the_contact_was_given_for_is_dialed_where_it_came_from() {
+        let standing = told_of_a_way_to_two();
+        let moved = Hello { address: "elsewhere:2".to_owned(), ..knowing(5, 2, 22) };
+        for guest in [knowing(5, 2, 99), moved] {
+            assert_eq!(standing.check(&guest), Ok(Relation::Guest));
+            assert_eq!(standing.place_of(NodeId(2), Some(&guest)), Place::WhereItCameFrom);
+        }
     }
 
     #[test]
