@@ -234,8 +234,9 @@ impl Pledge {
     }
 
     /// The leader `from` has handed over, and given its lease up before: what is owed to it, and known to be, is owed no
-    /// more. It relies on nothing of it in its present leadership; and a word of an earlier one is not believed, because
-    /// whoever has heard it lead again refuses the older ballot that this word comes with.
+    /// more. That is so of the leadership that it handed over, and of no later one: the same node may have been elected again
+    /// while whom it handed over to still asks for votes. So the word names the ballot that was handed over, and a voter that
+    /// has promised a later one, or voted in it, must not call this.
     pub fn release(&mut self, from: NodeId, now: MonoTime) {
         if self.to == from {
             self.until = self.until.min(now);

@@ -97,6 +97,11 @@ impl MembershipLog {
         std::iter::once(&self.settled.latest).chain(self.open.values())
     }
 
+    /// Where entries stand that name members and are not settled, in order.
+    pub fn open(&self) -> impl Iterator<Item = LogIndex> + '_ {
+        self.open.keys().copied()
+    }
+
     /// Whether an entry names members that is not settled.
     pub fn has_open(&self) -> bool {
         !self.open.is_empty()

@@ -50,9 +50,13 @@ impl MultiPaxos {
         let (alone, is_bound) = (self.decides_alone(), self.pledge.binds(self.config.node, self.now));
         let due = match &self.role {
             RoleState::Leader(_) => false,
-            RoleState::Follower { .. } if alone => true,
+            // It waits for its own promise, which comes; or to learn from somebody who may never answer.
+            RoleState::Candidate(candidate) if alone => {
+                self.detector.suspects(self.now) && candidate.gathering.teacher(self.log.chosen_through()).is_some()
+            }
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if alone => true,
             _ if !self.is_voter() => return self.check_learners_timer(),
-            _ => !alone && self.detector.suspects(self.now) && !is_bound,
+            _ => self.detector.suspects(self.now) && !is_bound,
         };
         if due && self.config.timing.pre_check && !alone {
             self.pre_campaign();
@@ -81,7 +85,8 @@ impl MultiPaxos {
         self.detector.deadline().max(self.pledge.until())
     }
 
-    /// Whether this node is elected by itself: then it waits for nobody, and campaigns at once.
+    /// Whether this node is elected by itself: then it asks nobody, and campaigns at once, unless it hears a leader: one that
+    /// it is about to be left by has yet to hand over.
     pub(crate) fn decides_alone(&self) -> bool {
         self.is_voter() && self.electorate().reached(|node| node == self.config.node)
     }
@@ -110,8 +115,8 @@ impl MultiPaxos {
     }
 
     /// Asks the voters for their promises of a new ballot. The own promise counts, and the question leaves, once it is
-    /// durable. The leader that has handed over to this node, if one has, has released whoever was bound to it.
-    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<NodeId>) {
+    /// durable. The leader that has handed over to this node, if one has, has released whoever was bound to it in its ballot.
+    pub(crate) fn campaign(&mut self, forced: bool, released_by: Option<Ballot>) {
         if matches!(self.role, RoleState::Leader(_)) || !self.is_voter() {
             return;
         }
@@ -174,8 +179,8 @@ impl MultiPaxos {
             return self.send_nack(from, prepare.ballot);
         }
         if prepare.ballot > self.ballot {
-            if let Some(leader) = prepare.released_by {
-                self.pledge.release(leader, self.now);
+            if let Some(handed_over) = prepare.released_by {
+                self.release_pledge(handed_over);
             }
             if self.pledge.binds_in(prepare.forced, from, self.now) {
                 if prepare.forced {
@@ -196,6 +201,16 @@ impl MultiPaxos {
         }
         self.detector.rearm(self.now);
         self.answer_prepare(from, prepare.from, &[]);
+    }
+
+    /// The leader of this ballot has handed over: what is owed to it is owed no more, unless this node has promised a later
+    /// ballot since. That may be of the same node, which leads again and relies on it: say 5.1 has handed over to 2, which
+    /// campaigns in 6.2 and is cut off; 1 has restarted, heard of none of it, and been elected in 6.1. Nor does it end what is
+    /// owed to an earlier leader still.
+    pub(crate) fn release_pledge(&mut self, handed_over: Ballot) {
+        if self.ballot <= handed_over && self.now >= self.owed_until {
+            self.pledge.release(handed_over.node, self.now);
+        }
     }
 
     /// Whether a candidate that knows of nothing from this slot on votes no more, as this node knows from what is chosen

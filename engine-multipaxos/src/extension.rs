@@ -23,8 +23,9 @@
 //! to. The new ones follow it all the same, and E with them as soon as it is told; but E may be told nothing. So whoever
 //! follows a leader while it owes something to another answers this phase 1 only when that is over.
 //!
-//! A member that knows more to be chosen than this leader, and is gone before it has told, does not hold it up: its promise
-//! is wanted anew, and the others may be a quorum without.
+//! A member that knows more to be chosen than this leader, and is gone before it has told, does not hold it up: the others may
+//! be a quorum without. But of what they reported all was left out that was to be learnt from the one that is gone, and they
+//! are asked for it again.
 
 use consensus_api::Membership;
 use consensus_api::planted::{Bug, is_planted};
@@ -102,7 +103,8 @@ impl MultiPaxos {
         leader.epoch_start = leader.epoch_start.max(leader.gathering.last_reported().unwrap_or_default());
     }
 
-    /// Whom to learn from is silent: its promise does not count until it is given again.
+    /// Whom to learn from is silent: its promise does not count until it is given again, nor do those of which something was
+    /// left out for its sake.
     fn forget_lost_teacher(&mut self) {
         let (now, timing, chosen_through) = (self.now, &self.config.timing, self.log.chosen_through());
         let RoleState::Leader(leader) = &self.role else { return };
@@ -111,7 +113,7 @@ impl MultiPaxos {
         if let Some((_, teacher)) = leader.gathering.teacher(chosen_through)
             && leader.peers.get(&teacher).is_none_or(|progress| progress.is_silent(now, timing))
         {
-            leader.gathering.forget(teacher);
+            leader.gathering.forget(teacher, ceiling);
             leader.gathering.include(teacher, ceiling);
         }
     }

@@ -62,6 +62,7 @@ impl MultiPaxos {
             let (round, pledge) = (heartbeat.round, self.pledge.length(self.now));
             let reply = HeartbeatReply { ballot: heartbeat.ballot, round, chosen_through, pledge };
             self.record_pledge();
+            self.record_members();
             // It confirms that no higher ballot was promised, and so shows this one as promised.
             let after = self.ballot_write();
             self.send_after(from, after, Message::HeartbeatReply(reply));
@@ -90,6 +91,7 @@ impl MultiPaxos {
     /// write, pending or under way: even values that were here before may still be on their way to the disk.
     pub(crate) fn acknowledge(&mut self) {
         if let Some(slots) = self.allegiance.owes_accepted.take() {
+            self.record_members();
             let chosen_through = self.log.chosen_through();
             let reply = Accepted { ballot: self.ballot, slots, chosen_through };
             self.send_promise(self.ballot.node, Message::Accepted(reply));

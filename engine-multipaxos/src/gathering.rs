@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A promise is for every slot from its first page on, so whoever has given one to a ballot is not asked again, whatever
-//! slots come to be its concern. What an acceptor whose promise is not complete has reported is kept: to know of more
+//! slots come to be its concern; unless values were left out that were to be learnt from one who is lost. What an acceptor whose promise is not complete has reported is kept: to know of more
 //! than a quorum has told is to have asked more than a quorum.
 
 use std::collections::BTreeMap;
@@ -76,9 +76,13 @@ impl Gathering {
         self.acceptors.entry(acceptor).or_insert_with(|| Promising::from(from));
     }
 
-    /// What this acceptor has promised counts no more.
-    pub(crate) fn forget(&mut self, acceptor: NodeId) {
-        self.acceptors.remove(&acceptor);
+    /// What this acceptor has promised counts no more. If it was the one to know what is chosen from `from` on, others' values
+    /// there were left out, to be learnt from it; then their promises are wanted anew.
+    pub(crate) fn forget(&mut self, acceptor: NodeId, from: LogIndex) {
+        let Some(gone) = self.acceptors.remove(&acceptor).filter(|gone| gone.complete) else { return };
+        if gone.chosen_through >= from && gone.chosen_through > self.learnable_through() {
+            self.acceptors.values_mut().for_each(|promising| *promising = Promising::from(from));
+        }
     }
 
     /// Forgets the promises that are not complete: they are for slots that have been proposed for since.

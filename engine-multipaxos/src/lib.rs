@@ -84,6 +84,9 @@ pub struct MultiPaxos {
     now: MonoTime,
     // Who had a say when that was last looked at.
     followed: Electorate,
+    // The members in force that the disk knows of, or will with this write: then it knows everything before their slots to be
+    // chosen.
+    recorded: (u64, WriteId),
     // Who was removed and may not know it.
     retiring: BTreeMap<NodeId, Retiring>,
     // With whom to be in touch, as was last told.
@@ -176,7 +179,7 @@ impl Engine for MultiPaxos {
             RoleState::Leader(leader) => {
                 leader.heartbeat_at.min(self.tick_deadline(leader)).min(self.transfer_deadline())
             }
-            RoleState::Follower { .. } if self.decides_alone() => self.now,
+            RoleState::Follower { leader: None } | RoleState::PreCandidate { .. } if self.decides_alone() => self.now,
             RoleState::Candidate(candidate) if self.decides_alone() => candidate.resend_at.max(self.pledge.until()),
             RoleState::Candidate(candidate) => candidate.resend_at.min(self.election_deadline()),
             _ => self.election_deadline(),

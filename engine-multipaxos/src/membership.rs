@@ -48,7 +48,10 @@
 //! nobody writes takes up to α no-ops. They leave room for clients, who are never refused because of them.
 //!
 //! And whoever is removed must run until a majority of those who follow knows all up to t+α−1 to be chosen, for its own
-//! majority may be the only one that can tell: a leader says that a change is under way until it has heard that.
+//! majority may be the only one that can tell: a leader says that a change is under way until it has heard that. What they
+//! know they must know after a crash of all of them, too. The watermark rides along with other writes, and where nobody
+//! writes there may be none; so when members come into force each node writes that down by itself, and tells how far it knows
+//! the log to be chosen when that is durable.
 //!
 //! Removed members stay in touch until they know that they are removed, or for two election timeouts: whoever knows never
 //! campaigns.
@@ -156,18 +159,27 @@ impl MultiPaxos {
         self.config.votes_among(&present) || self.config.votes_among(&latest)
     }
 
-    /// Whether a change is open, or chosen and not in force; at a leader, or not known to be by a majority of those who
-    /// vote from then on. Until then whoever was removed must stay: the others may have to learn it from there.
+    /// Whether a change is open, or chosen and not in force; at a leader, or not durably known to be by a majority of those
+    /// who vote from then on. Until then whoever was removed must stay: the others may have to learn it from there.
     pub(crate) fn is_changing(&self) -> bool {
         let known_by_enough = match &self.role {
             RoleState::Leader(leader) if self.log.memberships().settled().previous.is_some() => {
                 let through = self.log.in_force_from().previous();
                 let known = |node| leader.peers.get(&node).is_some_and(|progress| progress.known >= through);
-                self.latest().quorums().reached(|node| node == self.config.node || known(node))
+                let is_recorded = self.writes_durable >= self.recorded.1;
+                let own = |node| node == self.config.node && is_recorded;
+                self.latest().quorums().reached(|node| own(node) || known(node))
             }
             _ => true,
         };
-        self.log.memberships().has_open() || !self.is_settled() || !known_by_enough
+        self.has_open_change() || !self.is_settled() || !known_by_enough
+    }
+
+    /// Whether a change is open, as the leader of the present ballot has proposed it. What an earlier one has left behind
+    /// does not count until it is proposed again: this one may have been elected by others who know nothing of it, and may
+    /// get to its slot when somebody writes next, or never.
+    fn has_open_change(&self) -> bool {
+        self.log.memberships().open().any(|slot| self.log.ballot_at(slot) == Some(self.ballot))
     }
 
     /// Every voter but this node, in order of id.
@@ -211,7 +223,7 @@ impl MultiPaxos {
             return Err(Refusal::NotReady);
         }
         let latest = self.latest();
-        if self.log.memberships().has_open() || !self.is_settled() || leader.prepared < latest.version {
+        if self.has_open_change() || !self.is_settled() || leader.prepared < latest.version {
             return Err(Refusal::ChangePending);
         }
         check(latest, target)?;
@@ -236,9 +248,10 @@ impl MultiPaxos {
                 format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let known = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.known);
+        let progress = leader.peers.get(&node);
+        let known = progress.map_or(LogIndex::ZERO, |progress| progress.known);
         let behind = self.log.chosen_through().0.saturating_sub(known.0);
-        let is_there = known > LogIndex::ZERO && self.answers(leader, node);
+        let is_there = progress.is_some_and(|progress| progress.has_answered) && self.answers(leader, node);
         if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
     }
 
@@ -250,6 +263,7 @@ impl MultiPaxos {
     /// After each step: does what follows if others have a say since, or are about to.
     pub(crate) fn follow_members(&mut self) {
         let present = self.present();
+        self.record_members();
         if (present.version, self.latest().version) != self.followed.versions() {
             self.members_changed();
         }
@@ -323,10 +337,12 @@ impl MultiPaxos {
     pub(crate) fn refresh_peers(&mut self, renewed: &BTreeSet<NodeId>) {
         let next = self.log.chosen_through().next();
         let (me, now, contacts) = (self.config.node, self.now, self.contacts.clone());
+        let RoleState::Leader(leader) = &self.role else { return };
+        let from = self.ceiling(leader).unwrap_or(next);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let stays = |node: &NodeId| contacts.members.contains_key(node) && !renewed.contains(node);
         for gone in leader.peers.keys().copied().filter(|node| !stays(node)) {
-            leader.gathering.forget(gone);
+            leader.gathering.forget(gone, from);
         }
         leader.peers.retain(|node, _| stays(node));
         for node in contacts.members.keys().filter(|node| **node != me) {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bincode::{Decode, Encode};
 use consensus_api::errands::Errand;
 use consensus_api::hand_over::HandOver;
-use consensus_api::{Ballot, Lane, LogIndex, NodeId, SharedEntry};
+use consensus_api::{Ballot, Lane, LogIndex, SharedEntry};
 
 /// Everything that Multi-Paxos nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -119,8 +119,9 @@ pub struct Prepare {
     pub from: LogIndex,
     /// Somebody in charge wants this election: acceptors answer even though they hear a leader.
     pub forced: bool,
-    /// This leader has handed over to the sender, and relies on nothing any more that was pledged to it.
-    pub released_by: Option<NodeId>,
+    /// The leader of this ballot has handed over to the sender, and relies on nothing any more that was pledged to it. It
+    /// may lead again in a later one, and then rely on what is pledged to it there.
+    pub released_by: Option<Ballot>,
 }
 
 /// A page of a promise (phase 1b): everything accepted from `from` on, up to before `next`. It leaves once the promise

@@ -53,6 +53,7 @@ impl MultiPaxos {
         let mut engine = MultiPaxos {
             now,
             contacts: followed.present.clone(),
+            recorded: (followed.present.version, WriteId(0)),
             followed,
             retiring: Default::default(),
             ballot,

@@ -139,7 +139,7 @@ impl MultiPaxos {
         if progress.is_silent(sender.now, &sender.config.timing) {
             progress.resume_from(leader.open.first_without(from));
         }
-        progress.heard_at = sender.now;
+        (progress.heard_at, progress.has_answered) = (sender.now, true);
         progress.known = progress.known.max(chosen_through);
         progress.in_flight.answered_through(chosen_through, sender.now);
         leader.contact.heard(from, sender.now);

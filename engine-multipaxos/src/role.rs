@@ -98,8 +98,10 @@ pub(crate) struct Progress {
     pub(crate) in_flight: InFlight,
     /// The first slot that was sent and that the peer has not accepted, and since when it is this one.
     pub(crate) lacks: Option<(LogIndex, MonoTime)>,
-    /// When anything was last heard from it.
+    /// When anything was last heard from it; at first, when it came to be a peer.
     pub(crate) heard_at: MonoTime,
+    /// Whether anything was.
+    pub(crate) has_answered: bool,
     /// The watermark that it was last told.
     pub(crate) told_chosen: LogIndex,
     /// It knows everything up to here to be chosen, as it has said in this ballot.
@@ -143,7 +145,7 @@ impl Progress {
     /// A peer at the beginning of a leadership, or of its membership: it is sent everything from the first open slot on.
     pub(crate) fn new(next: LogIndex, now: MonoTime) -> Progress {
         let (in_flight, told_chosen, known) = (InFlight::default(), LogIndex::ZERO, LogIndex::ZERO);
-        Progress { next, in_flight, lacks: None, heard_at: now, told_chosen, known }
+        Progress { next, in_flight, lacks: None, heard_at: now, has_answered: false, told_chosen, known }
     }
 
     /// Whether it has been silent so long that it is sent heartbeats only.
@@ -219,7 +221,18 @@ impl MultiPaxos {
         }
     }
 
-    /// The write that makes this node's promise durable, and what it has pledged.
+    /// Others are in force by what is known to be chosen here: has that written down before anybody is told that it is
+    /// known, or counts it as known ([`membership`](crate::membership)).
+    pub(crate) fn record_members(&mut self) {
+        let version = self.present().version;
+        if version != self.recorded.0 {
+            self.write_hard_state();
+            self.ballot_write = self.log.dependency();
+            self.recorded = (version, self.ballot_write);
+        }
+    }
+
+    /// The write that makes this node's promise durable, what it has pledged, and which members it knows to be in force.
     pub(crate) fn ballot_write(&self) -> WriteId {
         self.ballot_write
     }

@@ -46,8 +46,8 @@ pub(crate) struct Candidate {
     /// When to look again for those who have not answered, and to go on catching up.
     pub(crate) resend_at: MonoTime,
     pub(crate) forced: bool,
-    /// The leader that has handed over to this candidate.
-    pub(crate) released_by: Option<NodeId>,
+    /// The ballot of the leader that has handed over to this candidate.
+    pub(crate) released_by: Option<Ballot>,
 }
 
 impl MultiPaxos {

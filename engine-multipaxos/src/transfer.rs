@@ -4,7 +4,7 @@
 //!   TransferLeadership ──▶ lease given up; proposals refused with the successor's name
 //!                               │ nothing is open, and the successor knows it
 //!                               ▼
-//!                          HandOver{ballot} ──▶ campaigns: Prepare{forced, released_by} ──▶ leads
+//!                          HandOver{ballot} ──▶ campaigns: Prepare{forced, released by that ballot} ──▶ leads
 //!                               │
 //!                          an election timeout later, this node leads still: refused by name, and it goes on
 //! ```
@@ -109,13 +109,14 @@ impl MultiPaxos {
         }
     }
 
-    /// The leader that this node follows wants it to lead: campaigns at once, whoever hears that leader.
+    /// The leader of this ballot wants this node to lead instead. It relies on nothing that was pledged to it, so neither
+    /// this node nor those whom it asks for promises need to wait.
     pub(crate) fn on_hand_over(&mut self, from: NodeId, word: HandOver) {
-        let follows = matches!(self.role, RoleState::Follower { leader: Some(leader) } if leader == from);
-        if follows && word.ballot == self.ballot && self.is_voter() {
-            self.pledge.release(from, self.now);
-            self.campaign(true, Some(from));
+        if word.ballot < self.ballot || !self.follow(from, word.ballot) {
+            return;
         }
+        self.release_pledge(word.ballot);
+        self.campaign(true, Some(word.ballot));
     }
 
     pub(crate) fn refuse_anyones(&mut self, id: RequestId, reason: Refusal) {

@@ -15,6 +15,7 @@ use common::{
     learned_of, members, naming, pledging_reply, prepare, promise, request, voters,
 };
 use consensus_api::errands::Errand;
+use consensus_api::hand_over::HandOver;
 use consensus_api::{
     AppliedMembership, Ballot, Engine, Input, LeaseTiming, LogIndex, LogPosition, LogTime, Membership, NodeId, Payload,
     ReadMode, Refusal, Refused, Role,
@@ -30,10 +31,13 @@ fn node_of(id: u64, founders: Membership, disk: Disk) -> Node {
     Node::on(settings, founders, disk)
 }
 
-/// Node 1 of voters 1, 2 and 3, which leads in 1.1 by the promises of 1 and 2; 4, 5 and 6 learn.
+/// Node 1 of voters 1, 2 and 3, which leads in 1.1 by the promises of 1 and 2; 4, 5 and 6 learn, and have answered.
 fn leader() -> (Node, Ballot) {
     let mut node = node_of(1, members(&[1, 2, 3], &[4, 5, 6]), Disk::default());
     let b = elect(&mut node);
+    for learner in [4, 5, 6] {
+        node.hear(learner, heartbeat_reply(b, 0, 0));
+    }
     (node, b)
 }
 
@@ -96,6 +100,45 @@ fn a_change_is_in_force_a_window_behind_its_slot_and_no_ops_bring_it_there() {
     assert_eq!((node.chosen(), version(&node)), (4, 1));
     node.hear(2, heartbeat_reply(b, 0, 4));
     assert!(!node.paxos.status().is_changing);
+}
+
+#[test]
+fn a_change_is_done_when_whoever_must_know_it_knows_it_after_a_crash_too() {
+    let mut node = node_of(1, members(&[1, 2], &[]), Disk::default());
+    let b = elect(&mut node);
+    change(&mut node, 1, members(&[1], &[]));
+    node.sync();
+    for (first, last) in [(1, 1), (2, 3), (4, 4)] {
+        node.hear(2, accepted(b, &[(first, last)], 0));
+        if last < 4 {
+            node.sync();
+        }
+    }
+    assert_eq!(
+        (version(&node), node.paxos.status().is_changing),
+        (1, true),
+        "if it stopped now 2 would have to tell it"
+    );
+    node.sync();
+    assert!(!node.paxos.status().is_changing);
+    node.restart(0);
+    node.step(Input::Tick);
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 4));
+}
+
+#[test]
+fn who_is_told_that_others_are_in_force_answers_when_its_disk_knows_it() {
+    let mut node = node_of(2, members(&[1, 2, 3], &[]), Disk::default());
+    let log = vec![naming(1, 1, 1, 1, members(&[1, 2], &[])), entry(2, 1, 1), entry(3, 1, 1), entry(4, 1, 1)];
+    node.hear(1, accept(ballot(1, 1), log, 0));
+    node.sync();
+    node.sent();
+    node.hear(1, heartbeat(ballot(1, 1), 4, 1));
+    assert_eq!((version(&node), node.sent()), (1, vec![]));
+    node.sync();
+    assert_eq!(node.disk.commit, LogIndex(4));
+    assert_eq!(node.sent(), [(1, heartbeat_reply(ballot(1, 1), 1, 4))]);
 }
 
 #[test]
@@ -281,17 +324,44 @@ fn a_new_member_that_knows_more_and_is_gone_holds_up_nothing_that_the_others_can
     let (mut node, b) = leader_that_saw_chosen(members(&[1, 4, 5], &[]));
     node.hear(4, promise(b, 5, vec![], None, 7));
     node.hear(5, promise(b, 5, vec![], None, 1));
-    let mut round = 0;
-    for _ in 0..12 {
-        node.tick(10);
-        round += 1;
-        for peer in [2, 3, 5] {
-            node.hear(peer, heartbeat_reply(b, round, 1));
-        }
-    }
+    lose(&mut node, b, 4, &[2, 3, 5]);
+    assert!(prepares(&mut node).contains(&(5, 5)), "for something may have been left out");
+    node.hear(5, promise(b, 5, vec![], None, 1));
     choose_through(&mut node, b, 4);
     node.propose(9);
     assert_eq!(node.last(), 5);
+}
+
+/// For longer than an election timeout nothing is heard of `lost`, and these answer.
+fn lose(node: &mut Node, b: Ballot, lost: u64, others: &[u64]) {
+    for round in 1..=12 {
+        node.tick(10);
+        for peer in others {
+            assert_ne!(*peer, lost);
+            node.hear(*peer, heartbeat_reply(b, round, 1));
+        }
+    }
+}
+
+/// 2 has led {1, 4, 5}, and had 5 to 7 chosen by 4 and 5; only 4 was told so.
+#[test]
+fn what_was_to_be_learnt_from_a_new_member_that_is_gone_is_gathered_from_the_others() {
+    let (mut node, b) = leader_that_saw_chosen(members(&[1, 4, 5], &[]));
+    let found: Vec<_> = (5..=7).map(|slot| entry(slot, 0, 2)).collect();
+    node.hear(4, promise(b, 5, found.clone(), None, 7));
+    node.hear(5, promise(b, 5, found.clone(), None, 1));
+    for sequence in 2..=4 {
+        node.propose(sequence);
+    }
+    lose(&mut node, b, 4, &[2, 3, 5]);
+    choose_through(&mut node, b, 4);
+    assert_eq!(node.last(), 4, "5 reported values that were not kept");
+    node.hear(5, promise(b, 5, found.clone(), None, 1));
+    node.sync();
+    assert_eq!(node.last(), 7);
+    for entry in found {
+        assert_eq!(node.disk.entries[&entry.index].payload, entry.payload);
+    }
 }
 
 #[test]
@@ -379,7 +449,11 @@ fn a_lease_is_counted_among_those_who_decide_on_the_next_slot() {
     settings.timing.lease = Some(LeaseTiming { clock_drift_ppm: 10_000 });
     let mut node = Node::on(settings, members(&[1, 2, 3], &[4, 5]), Disk::default());
     let b = elect(&mut node);
+    for learner in [4, 5] {
+        node.hear(learner, heartbeat_reply(b, 0, 0));
+    }
     change(&mut node, 1, members(&[1, 4, 5], &[]));
+    assert_eq!(node.refused, []);
     for sequence in 2..=4 {
         node.propose(sequence);
     }
@@ -459,6 +533,7 @@ fn a_change_waits_until_the_leader_knows_what_it_took_over_to_be_chosen() {
     assert_eq!(refusals(&mut node), [Refusal::NotReady]);
     node.sync();
     node.hear(2, accepted(b, &[(1, 1)], 0));
+    node.hear(4, heartbeat_reply(b, 0, 1));
     change(&mut node, 2, members(&[1, 2, 3, 4], &[]));
     assert_eq!((refusals(&mut node), node.last()), (vec![], 2));
 }
@@ -485,6 +560,30 @@ fn a_second_change_waits_until_the_first_is_in_force() {
 }
 
 #[test]
+fn a_change_that_an_earlier_leader_left_behind_and_nobody_proposes_again_is_not_under_way() {
+    let orphan = naming(1, 1, 9, 1, members(&[1], &[]));
+    let mut follower = node_of(3, members(&[1, 2, 3], &[]), Disk::default());
+    follower.hear(9, accept(ballot(1, 9), vec![orphan.clone()], 0));
+    assert!(follower.paxos.status().is_changing);
+    follower.hear(2, heartbeat(ballot(2, 2), 0, 1));
+    assert!(!follower.paxos.status().is_changing);
+
+    // Its own promise is read back from the disk, and 2 and 3 are faster.
+    let mut disk = Disk::with(&[(2, 1), (3, 1), (4, 1)], ballot(1, 9), 0);
+    disk.entries.insert(LogIndex(1), orphan);
+    let mut node = node_of(1, members(&[1, 2, 3], &[]), disk);
+    node.step(Input::Campaign);
+    node.sync();
+    let b = node.promised();
+    for voter in [2, 3] {
+        node.hear(voter, promise(b, 1, vec![], None, 0));
+    }
+    assert_eq!((node.role(), node.paxos.status().is_changing), (Role::Leader, false));
+    change(&mut node, 1, members(&[1, 2], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
 fn whoever_is_to_vote_is_a_learner_with_the_same_disk_that_has_nearly_everything() {
     let slots: Vec<(u64, u64)> = (1..=1_100).map(|slot| (slot, 1)).collect();
     let mut node = node_of(1, members(&[1, 2, 3], &[4]), Disk::with(&slots, ballot(1, 9), 1_100));
@@ -500,6 +599,38 @@ fn whoever_is_to_vote_is_a_learner_with_the_same_disk_that_has_nearly_everything
     node.hear(4, heartbeat_reply(b, 0, 76));
     assert_eq!(node.paxos.status().progress[&NodeId(4)], LogIndex(76));
     change(&mut node, 4, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
+fn a_learner_that_never_answered_or_is_silent_does_not_come_to_vote_however_short_the_log_is() {
+    let mut node = node_of(1, members(&[1, 2, 3], &[4]), Disk::default());
+    let b = elect(&mut node);
+    let lags = [Refusal::LearnerLags { node: NodeId(4), behind: 0 }];
+    change(&mut node, 1, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), lags, "it never answered");
+    node.hear(4, heartbeat_reply(b, 0, 0));
+    for round in 1..=10 {
+        node.tick(10);
+        node.hear(2, heartbeat_reply(b, round, 0));
+    }
+    change(&mut node, 2, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), lags, "it is silent");
+    node.hear(4, heartbeat_reply(b, 10, 0));
+    change(&mut node, 3, members(&[1, 2, 3, 4], &[]));
+    assert_eq!(refusals(&mut node), []);
+}
+
+#[test]
+fn no_change_leaves_voters_of_whom_no_majority_answers() {
+    let (mut node, b) = leader();
+    for round in 1..=10 {
+        node.tick(10);
+        node.hear(2, heartbeat_reply(b, round, 0));
+    }
+    change(&mut node, 1, members(&[1, 3], &[]));
+    assert_eq!(refusals(&mut node), [Refusal::NoLiveMajority { voters: 2, answering: 1 }]);
+    change(&mut node, 2, members(&[1, 2], &[]));
     assert_eq!(refusals(&mut node), []);
 }
 
@@ -541,7 +672,7 @@ fn a_candidate_that_was_removed_and_does_not_know_it_is_told_what_was_chosen_and
 }
 
 #[test]
-fn whoever_knows_that_it_was_removed_never_campaigns() {
+fn whoever_knows_that_it_was_removed_asks_what_is_chosen_and_never_campaigns() {
     let log = vec![naming(1, 1, 2, 1, members(&[2, 3], &[])), entry(2, 1, 2), entry(3, 1, 2), entry(4, 1, 2)];
     let mut node = node_of(1, members(&[1, 2, 3], &[]), Disk::default());
     node.hear(2, accept(ballot(1, 2), log, 4));
@@ -549,7 +680,8 @@ fn whoever_knows_that_it_was_removed_never_campaigns() {
     node.sent();
     node.tick(10_000);
     node.step(Input::Campaign);
-    assert_eq!((node.role(), node.sent()), (Role::Learner, vec![]));
+    let asked = [2, 3].map(|voter| (voter, learn_request(5, u64::MAX)));
+    assert_eq!((node.role(), node.sent()), (Role::Learner, asked.to_vec()));
 }
 
 #[test]
@@ -560,6 +692,69 @@ fn a_learner_that_hears_nobody_asks_what_is_chosen_and_may_find_that_it_votes() 
     node.hear(3, learned_of(vec![naming(1, 1, 2, 1, members(&[4], &[]))], 4));
     assert_eq!((node.role(), node.sent_to(3)), (Role::Follower, vec![learn_request(2, 4)]));
 }
+
+// Who is left alone.
+
+/// Node 1 of voters 1, 2 and 3, and what 2 has chosen in 1.2: a change that leaves 1 alone, and everything before that is in
+/// force.
+fn about_to_be_alone() -> (Node, Vec<consensus_api::SharedEntry>) {
+    let log = vec![naming(1, 1, 2, 1, members(&[1], &[])), entry(2, 1, 2), entry(3, 1, 2), entry(4, 1, 2)];
+    let mut node = node_of(1, members(&[1, 2, 3], &[]), Disk::default());
+    node.hear(2, accept(ballot(1, 2), log[..1].to_vec(), 1));
+    node.sync();
+    (node, log)
+}
+
+#[test]
+fn whoever_asks_around_when_it_comes_to_be_alone_leads_at_once() {
+    let (mut node, log) = about_to_be_alone();
+    node.tick(200);
+    assert_eq!(node.role(), Role::Candidate);
+    node.hear(2, learned(log[1..].to_vec()));
+    node.step(Input::Tick);
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 4));
+}
+
+#[test]
+fn a_candidate_that_is_alone_does_not_wait_for_ever_for_whom_it_wanted_to_learn_from() {
+    let (mut node, log) = about_to_be_alone();
+    node.hear(2, accept(ballot(1, 2), (5..=7).map(|slot| entry(slot, 1, 2)).collect(), 1));
+    node.step(Input::Campaign);
+    node.sync();
+    let b = node.promised();
+    node.hear(2, promise(b, 2, log[1..].to_vec(), None, 7));
+    node.sync();
+    assert_eq!((node.role(), node.chosen()), (Role::Candidate, 4), "alone from here on; 2 knows more, and is gone");
+    for _ in 0..30 {
+        node.tick(10);
+        node.sync();
+    }
+    assert_eq!((node.role(), node.chosen()), (Role::Leader, 7));
+}
+
+#[test]
+fn whoever_is_alone_follows_the_leader_that_it_hears_until_that_hands_over_or_is_silent() {
+    let alone = || {
+        let (mut node, log) = about_to_be_alone();
+        node.hear(2, accept(ballot(1, 2), log[1..].to_vec(), 4));
+        node.sync();
+        assert_eq!((version(&node), node.role()), (1, Role::Follower));
+        node
+    };
+    let mut node = alone();
+    node.tick(10);
+    assert_eq!(node.paxos.status().leader, Some(NodeId(2)));
+    node.hear(2, Message::HandOver(HandOver { ballot: ballot(1, 2) }));
+    node.sync();
+    assert_eq!(node.role(), Role::Leader);
+    let mut node = alone();
+    node.tick(200);
+    node.sync();
+    assert_eq!(node.role(), Role::Leader);
+}
+
+// Who is in touch.
 
 #[test]
 fn contacts_are_all_who_have_a_say_and_the_removed_until_they_know() {

@@ -142,21 +142,26 @@ fn a_forwarded_wish_is_looked_at_once() {
 }
 
 #[test]
-fn the_word_counts_from_the_leader_that_is_followed_and_has_the_successor_campaign_at_once() {
+fn the_word_counts_from_the_leader_of_the_present_ballot_and_has_the_successor_campaign_at_once() {
     let mut node = Node::blank(2);
     let word = |round, leader| Message::HandOver(HandOver { ballot: ballot(round, leader) });
-    node.hear(1, word(1, 1));
-    assert_eq!(node.role(), Role::Follower, "1 is not known to lead");
     node.hear(1, heartbeat(ballot(3, 1), 0, 1));
     node.hear(1, word(2, 1));
     node.hear(3, word(3, 1));
     assert_eq!(node.role(), Role::Follower, "neither an earlier ballot's nor somebody else's");
     node.hear(1, word(3, 1));
     node.sync();
-    let (from, released_by) = (LogIndex(1), Some(NodeId(1)));
+    let (from, released_by) = (LogIndex(1), Some(ballot(3, 1)));
     let prepare = Message::Prepare(Prepare { ballot: ballot(4, 2), from, forced: true, released_by });
     assert_eq!(node.role(), Role::Candidate);
     assert!(node.sent_to(3).contains(&prepare));
+}
+
+#[test]
+fn a_leader_that_was_not_heard_of_before_hands_over_like_any_other() {
+    let mut node = Node::blank(2);
+    node.hear(1, Message::HandOver(HandOver { ballot: ballot(3, 1) }));
+    assert_eq!((node.role(), node.promised()), (Role::Candidate, ballot(4, 2)));
 }
 
 fn leasing(id: u64) -> consensus_api::EngineConfig {
@@ -170,16 +175,42 @@ fn voters_owe_nothing_to_a_leader_that_has_handed_over_and_what_they_owe_to_othe
     let ask = |released_by| {
         let mut node = Node::on(leasing(3), voters(&[1, 2, 3]), Disk::default());
         node.hear(1, heartbeat(ballot(1, 1), 0, 1));
-        node.sync();
-        node.sent();
-        let (ballot, from) = (ballot(2, 2), LogIndex(1));
-        node.hear(2, Message::Prepare(Prepare { ballot, from, forced: true, released_by }));
-        node.sync();
-        matches!(node.sent_to(2).as_slice(), [Message::Promise(_)])
+        hears_released(&mut node, ballot(2, 2), released_by)
     };
-    assert!(ask(Some(NodeId(1))), "it was 1's");
-    assert!(!ask(Some(NodeId(2))), "2 was owed nothing");
+    assert!(ask(Some(ballot(1, 1))), "it was 1's");
+    assert!(!ask(Some(ballot(1, 2))), "2 was owed nothing");
     assert!(!ask(None));
+}
+
+/// Whether the node promises this ballot to its owner, to whom the leader of another one has handed over.
+fn hears_released(node: &mut Node, ballot: Ballot, released_by: Option<Ballot>) -> bool {
+    node.sync();
+    node.sent();
+    let prepare = Prepare { ballot, from: LogIndex(1), forced: true, released_by };
+    node.hear(ballot.node.0, Message::Prepare(prepare));
+    node.sync();
+    matches!(node.sent_to(ballot.node.0).as_slice(), [Message::Promise(_)])
+}
+
+#[test]
+fn what_is_owed_to_a_leader_that_was_elected_again_since_it_handed_over_is_kept() {
+    let mut node = Node::on(leasing(3), voters(&[1, 2, 3]), Disk::default());
+    node.hear(1, heartbeat(ballot(5, 1), 0, 1));
+    node.hear(1, heartbeat(ballot(6, 1), 0, 1));
+    assert!(!hears_released(&mut node, ballot(6, 2), Some(ballot(5, 1))), "it has a lease in 6.1");
+    node.pass(100);
+    assert!(hears_released(&mut node, ballot(6, 2), Some(ballot(5, 1))), "and that is over now");
+}
+
+#[test]
+fn what_is_owed_to_an_earlier_leader_is_kept_when_a_later_one_hands_over() {
+    let mut node = Node::on(leasing(4), voters(&[1, 2, 3, 4]), Disk::default());
+    node.hear(1, heartbeat(ballot(1, 1), 0, 1));
+    node.pass(50);
+    node.hear(2, heartbeat(ballot(2, 2), 0, 1));
+    assert!(!hears_released(&mut node, ballot(3, 3), Some(ballot(2, 2))), "1 may count on it for 50 ms more");
+    node.pass(50);
+    assert!(hears_released(&mut node, ballot(3, 3), Some(ballot(2, 2))));
 }
 
 #[test]

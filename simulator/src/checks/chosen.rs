@@ -72,11 +72,11 @@ impl Chosen {
                 continue;
             }
             let acceptors = self.accepted.get(&(index, ballot)).into_iter().flatten();
-            let held = acceptors.filter_map(|owner| {
+            let mut held = acceptors.filter_map(|owner| {
                 let (_, disk) = disks.iter().find(|(identity, _)| identity == owner)?;
                 Some((*owner, disk.durable_entry(index).filter(|entry| entry.ballot == ballot)?))
             });
-            if let Some((owner, entry)) = held.last() {
+            if let Some((owner, entry)) = held.next_back() {
                 self.choose_with_all_below(owner, &entry, disks)?;
                 self.settle(configurations);
             }

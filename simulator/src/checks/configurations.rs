@@ -225,7 +225,7 @@ impl Configurations {
 
     /// Whether the node votes by what its log names, or by what that would fall back to as far as it knows (thesis §4.2.2).
     fn may_campaign(&self, node: NodeId, commit: LogIndex) -> bool {
-        let Some(log) = self.logs.get(&node) else { return false };
+        let Some(log) = self.logs.get(&node) else { return self.settled().1.is_voter(node) };
         let settled = last_of(log, commit).map_or(LogIndex::ZERO, |(since, _)| since);
         log.range(settled..).any(|(_, members)| members.is_voter(node))
     }

@@ -63,7 +63,7 @@ impl Protocol for MultiPaxos {
             }
             Message::Prepare(it) => {
                 let forced = if it.forced { " forced" } else { "" };
-                let released = it.released_by.map_or_else(String::new, |leader| format!(" released by {leader}"));
+                let released = it.released_by.map_or_else(String::new, |ballot| format!(" released by {ballot}"));
                 format!("Prepare {} from={}{forced}{released}", it.ballot, it.from)
             }
             Message::Promise(it) => {

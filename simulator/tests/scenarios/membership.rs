@@ -32,7 +32,7 @@ stories! {
     }
     multi_paxos {
         slots_that_were_proposed_before_a_change_are_decided_by_those_who_decided_then,
-        voters_that_know_nothing_yet_learn_it_from_those_whom_they_replace,
+        voters_that_do_not_know_it_yet_learn_it_from_those_whom_they_replace,
         of_two_changes_to_the_same_members_that_are_chosen_the_second_is_void,
     }
 }
@@ -102,6 +102,7 @@ fn two_leaders_whose_changes_were_cut_off_never_decide_by_disjoint_majorities<P:
 fn a_new_leader_ends_a_change_that_it_finds_unfinished<P: Words>() {
     let mut stage = led_by_one::<P>(3, 2);
     stage.change_members(&[ONE, TWO, THREE], &[FOUR, FIVE]);
+    stage.run(1);
     let before = stage.world.changes_settled();
     stage.ask_for_members(ONE, &[ONE, FOUR, FIVE], &[]);
     stage.run_until("the first step is settled", |stage| stage.world.changes_settled() > before);
@@ -152,6 +153,7 @@ fn a_node_that_was_removed_while_it_was_away_disturbs_nobody<P: Words>() {
 fn a_learner_that_was_promoted_without_knowing_it_votes<P: Words>() {
     let mut stage = led_by_one::<P>(2, 1);
     stage.change_members(&[ONE, TWO], &[THREE]);
+    stage.run(1);
     let asked = stage.ask_for_members(ONE, &[ONE, TWO, THREE], &[]);
     stage.part(ONE, THREE);
     stage.run_until("3 is a voter", |stage| stage.acknowledged(asked) && stage.world.are_members_settled());
@@ -354,17 +356,19 @@ fn slots_that_were_proposed_before_a_change_are_decided_by_those_who_decided_the
     stage.must_acknowledge(ONE);
 }
 
-/// Learners that lag far behind are all that is to vote, and know nothing of it; whoever knows it votes no more, and all
-/// crash. Who was removed still asks, and by that tells that there is something to learn.
-fn voters_that_know_nothing_yet_learn_it_from_those_whom_they_replace() {
+/// Learners that lag behind are all that is to vote, and know nothing of it; whoever knows it votes no more, and all crash.
+/// They ask those whom they knew for voters.
+fn voters_that_do_not_know_it_yet_learn_it_from_those_whom_they_replace() {
     let mut stage = led_by_one::<MultiPaxos>(3, 2);
     stage.change_members(&[ONE, TWO, THREE], &[FOUR, FIVE]);
+    stage.run(1);
     for voter in [ONE, TWO, THREE] {
         for learner in [FOUR, FIVE] {
             stage.world.cut(voter, learner);
         }
     }
-    stage.must_acknowledge(ONE);
+    stage.append(ONE, "k", "x");
+    stage.run_for(Duration::from_millis(50));
     let asked = stage.ask_for_members(ONE, &[FOUR, FIVE], &[]);
     stage.run_until("it is chosen", |stage| stage.acknowledged(asked));
     stage.run_for(Duration::from_millis(100));
@@ -405,6 +409,8 @@ fn of_two_changes_to_the_same_members_that_are_chosen_the_second_is_void() {
         stage.write(voter);
     }
     stage.lose_all();
+    stage.crash(ONE);
+    stage.restart(ONE);
     stage.campaign_in_vain(ONE);
     stage.elect(ONE, &[TWO, FOUR]);
     stage.exchange(&[ONE, TWO, FOUR]);

@@ -7,6 +7,7 @@ use consensus_api::{Limits, NodeId, ReadMode};
 
 use super::{FIVE, FOUR, ONE, Stage, THREE, TWO, stuck};
 use crate::checks::Violation;
+use crate::faults::Survivors;
 use crate::protocol::Protocol;
 use crate::world::{World, WorldConfig};
 
@@ -45,6 +46,13 @@ impl<P: Protocol> Stage<P> {
         Err(stuck(ONE, format!("{voters:?} are not the members")))
     }
 
+    /// A leader that starts again knows that it leads no more, and one that was removed forgets by whom.
+    fn start_again(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.world.flush_tables(node)?;
+        self.world.crash(node, Survivors::default())?;
+        self.world.restart(node)
+    }
+
     fn part(&mut self, one: NodeId, other: NodeId) {
         self.world.cut(one, other);
         self.world.cut(other, one);
@@ -71,6 +79,7 @@ pub(super) fn two_changes_from_the_same_members<P: Protocol>() -> Result<(), Vio
     stage.exchange(&[TWO, THREE])?;
     stage.lose_all();
 
+    stage.start_again(ONE)?;
     stage.campaign_in_vain(ONE)?;
     stage.elect(ONE, &[FOUR, FIVE])?;
     stage.exchange(&[ONE, FOUR, FIVE])
@@ -99,6 +108,7 @@ pub(super) fn second_change_is_void<P: Protocol>() -> Result<(), Violation> {
     }
     stage.lose_all();
 
+    stage.start_again(ONE)?;
     stage.campaign_in_vain(ONE)?;
     stage.elect(ONE, &[TWO, FOUR])?;
     stage.exchange(&[ONE, TWO, FOUR])?;
@@ -121,11 +131,14 @@ pub(super) fn replaced_voters_answer<P: Protocol>() -> Result<(), Violation> {
     for old in [ONE, TWO] {
         stage.part(old, FOUR);
         stage.part(old, FIVE);
-        stage.world.mend(old, THREE);
-        stage.world.mend(THREE, old);
+        stage.start_again(old)?;
     }
     let leader = stage.world.leader().unwrap_or(FOUR);
     stage.must_acknowledge(leader)?;
+    for old in [ONE, TWO] {
+        stage.world.mend(old, THREE);
+        stage.world.mend(THREE, old);
+    }
     stage.world.read(THREE, ReadMode::Quorum)?;
     stage.run(4)
 }
