@@ -185,13 +185,19 @@ impl Raft {
         }
         let matched = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
         let behind = self.log.commit().0.saturating_sub(matched.0);
-        let is_there = matched > LogIndex::ZERO && self.answers(leader, node);
-        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+        if self.answers(leader, node) && behind <= LEARNER_LAG_MAX {
+            Ok(())
+        } else {
+            Err(Refusal::LearnerLags { node, behind })
+        }
     }
 
-    /// Whether a peer was heard lately.
+    /// Whether a peer was heard lately, by this leader: one that was elected just now takes everybody for alive.
     fn answers(&self, leader: &Leader, node: NodeId) -> bool {
-        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
+        let timing = &self.config.timing;
+        let was_heard =
+            |progress: &Progress| progress.matched > LogIndex::ZERO && !progress.is_silent(self.now, timing);
+        leader.peers.get(&node).is_some_and(was_heard)
     }
 
     fn append_members(&mut self, id: RequestId, members: Membership) {
