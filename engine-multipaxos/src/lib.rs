@@ -154,7 +154,7 @@ impl Engine for MultiPaxos {
         }
         self.check_election_timer();
         self.check_resend_timer();
-        self.follow_members();
+        self.mind_members();
         self.check_transfer_timer();
         self.check_heartbeat_timer();
         self.keep_time();

@@ -61,19 +61,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use consensus_api::errands::{Errand, Order};
+use consensus_api::detector::QuorumContact;
+use consensus_api::errands::Order;
 use consensus_api::membership::Member;
 use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{Ballot, LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId};
+use consensus_api::{LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
 
 use crate::MultiPaxos;
 use crate::log::Log;
-use crate::message::Message;
 use crate::role::{Leader, Progress, RoleState};
 
 /// So many election timeouts a removed member is still told what it has missed.
-const RETIREMENT_TIMEOUTS: u32 = 2;
+const RETIRING_TIMEOUTS: u32 = 2;
 
 /// Those who elect: every configuration that governs a slot which may be proposed for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,34 +189,11 @@ impl MultiPaxos {
 
     /// A client of this node wants other members.
     pub(crate) fn on_change_membership(&mut self, id: RequestId, target: Arc<Membership>) {
-        let taken = match &self.role {
-            RoleState::Leader(_) => self.change_membership(id, &target),
-            RoleState::Follower { leader: Some(_) } => self.errands.order(id, Order::ChangeMembership(target)),
-            _ => Err(Refusal::NoLeader),
-        };
-        if let Err(reason) = taken {
-            self.refuse(id, reason);
-        }
-    }
-
-    /// A follower forwards what an operator asks of the leader. As with a proposal, each is admitted once.
-    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
-        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
-            return;
-        }
-        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
-        let taken = match order {
-            _ if !leads => Err(Refusal::NotLeader { leader: self.leader() }),
-            Order::ChangeMembership(target) => self.change_membership(id, &target),
-            Order::TransferLeadership(to) => self.transfer_leadership(Some(id), to),
-        };
-        if let Err(reason) = taken {
-            self.send(from, Message::Errand(Errand::Refuse { refused: vec![Refused { id, reason }] }));
-        }
+        self.on_order(id, Order::ChangeMembership(target));
     }
 
     /// Proposes other members, where what came before is in force and whoever is to vote has caught up.
-    fn change_membership(&mut self, id: RequestId, target: &Membership) -> Result<(), Refusal> {
+    pub(crate) fn begin_change(&mut self, id: RequestId, target: &Membership) -> Result<(), Refusal> {
         self.check_not_handing_over()?;
         let RoleState::Leader(leader) = &self.role else { return Err(Refusal::NoLeader) };
         if self.log.chosen_through() < leader.epoch_start {
@@ -260,14 +237,11 @@ impl MultiPaxos {
         leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
     }
 
-    /// After each step: does what follows if others have a say since, or are about to.
-    pub(crate) fn follow_members(&mut self) {
-        let present = self.present();
+    /// After each step: does what follows if others have a say since, or are about to, and takes a change one step further.
+    pub(crate) fn mind_members(&mut self) {
         self.record_members();
-        if (present.version, self.latest().version) != self.followed.versions() {
-            self.members_changed();
-        }
-        self.let_go_of_retired();
+        self.follow_members();
+        self.let_retire();
         self.check_extension();
         self.propose_inherited();
         self.fill_up();
@@ -275,28 +249,41 @@ impl MultiPaxos {
         self.leave_if_removed();
     }
 
-    fn members_changed(&mut self) {
+    /// Takes those into account who have a say by what is chosen now, if others had before.
+    pub(crate) fn follow_members(&mut self) {
         let electorate = self.electorate();
+        if electorate.versions() == self.followed.versions() {
+            return;
+        }
         let before = std::mem::replace(&mut self.followed, electorate);
         let (through, now) = (self.log.in_force_from().previous(), self.now);
-        let until = now + self.config.timing.election_timeout.saturating_mul(RETIREMENT_TIMEOUTS);
+        let until = now + self.config.timing.election_timeout.saturating_mul(RETIRING_TIMEOUTS);
         for (node, member) in before.members() {
             if node != self.config.node && self.followed.member(node).is_none() {
                 self.retiring.insert(node, Retiring { member, through, until });
             }
         }
-        self.retiring.retain(|node, _| self.followed.member(*node).is_none());
-        let has_another_disk = |node: &NodeId| {
-            let store = |electorate: &Electorate| electorate.member(*node).map(|member| member.store);
-            store(&before).is_some_and(|known| store(&self.followed) != Some(known))
+        // Also of those who were removed a while ago, and are not forgotten yet.
+        let known = |node: NodeId| {
+            let retiring = || self.retiring.get(&node).map(|retiring| &retiring.member);
+            before.member(node).or_else(retiring).map(|member| member.store)
         };
-        let renewed: BTreeSet<NodeId> = self.followed.members().into_keys().filter(has_another_disk).collect();
+        let has_another_disk =
+            |(node, member): &(NodeId, Member)| known(*node).is_some_and(|store| store != member.store);
+        let renewed: BTreeSet<NodeId> =
+            self.followed.members().into_iter().filter(has_another_disk).map(|(node, _)| node).collect();
+        self.retiring.retain(|node, _| self.followed.member(*node).is_none());
+        self.forget_earlier_disks(&renewed);
         self.refresh_contacts();
         self.refresh_peers(&renewed);
         let (me, present, is_voter) = (self.config.node, self.followed.present.clone(), self.is_voter());
         match &mut self.role {
             RoleState::Leader(leader) => {
                 leader.lease.recount(me, present.quorums());
+                if before.present.version != present.version {
+                    // A voter that is new was not counted on until now, and has its time to answer.
+                    leader.contact = QuorumContact::new(now);
+                }
                 if before.present.version != present.version && !is_planted(Bug::ReadCountedAmongOthers) {
                     let reads = leader.reads.abandon();
                     leader.early_reads.extend(reads);
@@ -306,6 +293,19 @@ impl MultiPaxos {
             RoleState::Candidate(_) | RoleState::PreCandidate { .. } if !is_voter => self.become_follower(None),
             RoleState::Candidate(_) => self.ask_new_voters(),
             RoleState::PreCandidate { .. } | RoleState::Follower { .. } => {}
+        }
+    }
+
+    /// These come back with another disk: what was heard from the earlier one counts for nothing.
+    fn forget_earlier_disks(&mut self, renewed: &BTreeSet<NodeId>) {
+        let from = self.log.chosen_through().next();
+        for node in renewed {
+            self.quorum_reads.forget(*node);
+            match &mut self.role {
+                RoleState::Leader(leader) => leader.lease.forget(*node),
+                RoleState::Candidate(candidate) => candidate.gathering.forget(*node, from),
+                RoleState::PreCandidate { .. } | RoleState::Follower { .. } => {}
+            }
         }
     }
 
@@ -328,7 +328,7 @@ impl MultiPaxos {
     fn leave_if_removed(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
         let is_removed = leader.transfer.is_none() && self.is_settled() && !self.latest().is_voter(self.config.node);
-        if is_removed && self.transfer_leadership(None, None).is_err() {
+        if is_removed && self.begin_transfer(None, None).is_err() {
             self.become_follower(None);
         }
     }
@@ -370,7 +370,7 @@ impl MultiPaxos {
     }
 
     /// Removed members that know it, or had their time.
-    fn let_go_of_retired(&mut self) {
+    fn let_retire(&mut self) {
         let (now, before) = (self.now, self.retiring.len());
         let known = |node: &NodeId| match &self.role {
             RoleState::Leader(leader) => leader.peers.get(node).map(|progress| progress.known),

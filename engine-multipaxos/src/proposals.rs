@@ -1,4 +1,5 @@
-//! How a command gets into the log: at the leader directly, from elsewhere by an errand to it.
+//! How a request gets to the leader, and a command into its log: at the leader directly, from elsewhere by an errand to
+//! it.
 //!
 //! ```text
 //!   Propose ──▶ leads? ──yes──▶ room? ──yes──▶ proposed for the next slot, in memory and to the pending write
@@ -17,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::errands::{Admission, Errand, Proposal};
+use consensus_api::errands::{Admission, Errand, Order, Proposal};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, Entry, LogIndex, LogTime, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
 
@@ -62,6 +63,38 @@ impl MultiPaxos {
         }
     }
 
+    /// A client of this node wants something that the leader does to the cluster.
+    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.carry_out(id, order),
+            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower forwards such a request of its clients. It is admitted as proposals are.
+    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
+        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
+            return;
+        }
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
+        if let Err(reason) = taken {
+            let refused = vec![Refused { id, reason }];
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        match order {
+            Order::ChangeMembership(target) => self.begin_change(id, &target),
+            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
+        }
+    }
+
     /// The leader has refused requests of this node.
     pub(crate) fn on_refusals(&mut self, refused: Vec<Refused>) {
         self.errands.refused(&refused);
@@ -80,6 +113,16 @@ impl MultiPaxos {
     /// Tells a client of this node that its request was not carried out.
     pub(crate) fn refuse(&mut self, id: RequestId, reason: Refusal) {
         self.effects.refused.push(Refused { id, reason });
+    }
+
+    /// Tells whoever asked, here or elsewhere, that a request was not carried out.
+    pub(crate) fn refuse_asker(&mut self, refused: Refused) {
+        let origin = refused.id.origin;
+        if origin == self.config.node {
+            self.effects.refused.push(refused);
+        } else {
+            self.send(origin, Message::Errand(Errand::Refuse { refused: vec![refused] }));
+        }
     }
 
     fn check_size(&self, proposal: &Proposal) -> Result<(), Refusal> {
@@ -102,8 +145,12 @@ impl MultiPaxos {
 
     /// Proposes no-ops up to `wanted`, where this node leads and somebody may have accepted something there. No leader
     /// proposes more than a window above what is chosen, and none before this one knew more to be chosen than this one
-    /// took over: whoever tells of a slot beyond is wrong, and not believed at all.
+    /// took over: whoever tells of a slot beyond is wrong, and not believed at all. A leader that hands over leaves it to the
+    /// next.
     pub(crate) fn propose_through(&mut self, wanted: LogIndex) {
+        if self.check_not_handing_over().is_err() {
+            return;
+        }
         let window = self.config.limits.reconfiguration_window;
         loop {
             let RoleState::Leader(leader) = &self.role else { return };

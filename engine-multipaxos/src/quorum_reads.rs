@@ -148,6 +148,11 @@ impl QuorumReads {
         self.answers.insert(node, accepted_through);
     }
 
+    /// What this node has answered counts no more: it comes back with another disk.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.answers.remove(&node);
+    }
+
     /// Lets the present round's answers bear on the reads that they are fresh for: all but those that wait for the next.
     fn count(&mut self, view: View<'_>) {
         let Some(least) = self.least(view) else { return };
@@ -292,6 +297,18 @@ mod tests {
         reads.count(view_of(&voters));
         assert_eq!(reads.rinsed, [(LogIndex(10), id(1)), (LogIndex(15), id(2))]);
         assert_eq!(reads.take_chosen(LogIndex(12)).count(), 1);
+    }
+
+    #[test]
+    fn what_an_earlier_disk_has_answered_does_not_count() {
+        let voters = voters(&[1, 2, 3]);
+        let mut reads = QuorumReads::default();
+        reads.push(id(1), 10).expect("there is room");
+        assert!(ask(&mut reads, 10, false));
+        reads.answered(NodeId(2), LogIndex(10));
+        reads.forget(NodeId(2));
+        reads.count(view_of(&voters));
+        assert_eq!(reads.asked, [id(1)]);
     }
 
     #[test]

@@ -123,14 +123,14 @@ impl MultiPaxos {
         leader.heartbeat_at = self.now;
         for id in std::mem::take(&mut leader.early_reads) {
             if let Err(reason) = self.admit_read(id, ReadMode::Index) {
-                self.refuse_anyones(id, reason);
+                self.refuse_asker(Refused { id, reason });
             }
         }
     }
 
     /// Ends the lease of this leadership for good. To be called before leadership is handed over: whoever is to lead next
     /// may be elected by voters that owe this node nothing.
-    pub fn give_up_lease(&mut self) {
+    pub(crate) fn give_up_lease(&mut self) {
         if let RoleState::Leader(leader) = &mut self.role {
             leader.lease.give_up();
         }

@@ -10,7 +10,8 @@
 //!                                              also: no quorum heard for an election timeout
 //! ```
 //!
-//! A learner is a follower that the membership gives no vote: it never suspects anybody.
+//! A learner is a follower that the membership gives no vote: it never campaigns, but where it hears no leader it asks the
+//! voters what is chosen.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -203,6 +203,8 @@ impl MultiPaxos {
 
     /// Leads if a quorum has promised and this node knows as much to be chosen as any of them; catches up otherwise.
     pub(crate) fn try_to_lead(&mut self) {
+        // What it has just learnt may count some of the promises for nothing: of those who come back with another disk.
+        self.follow_members();
         let electorate = self.electorate();
         let RoleState::Candidate(candidate) = &self.role else { return };
         // What it has just caught up with may have removed it.

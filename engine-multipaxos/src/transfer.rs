@@ -12,42 +12,32 @@
 //! (Raft thesis §3.10, and [`consensus_api::hand_over`].) In Multi-Paxos any voter could be told at once, since whoever is
 //! elected gathers what it lacks; that it waits until there is nothing to gather makes the election one round trip.
 
-use consensus_api::errands::{Errand, Order};
+use consensus_api::errands::Order;
 use consensus_api::hand_over::{HandOver, Transfer};
 use consensus_api::{LogIndex, MonoTime, NodeId, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::message::Message;
-use crate::role::RoleState;
+use crate::role::{Leader, RoleState};
 
 impl MultiPaxos {
     /// A client of this node wants another leader.
     pub(crate) fn on_transfer_leadership(&mut self, id: RequestId, to: Option<NodeId>) {
-        let taken = match &self.role {
-            RoleState::Leader(_) => self.transfer_leadership(Some(id), to),
-            RoleState::Follower { leader: Some(_) } => self.errands.order(id, Order::TransferLeadership(to)),
-            _ => Err(Refusal::NoLeader),
-        };
-        if let Err(reason) = taken {
-            self.refuse(id, reason);
-        }
+        self.on_order(id, Order::TransferLeadership(to));
     }
 
-    /// Begins to hand over, to the most advanced voter that was heard lately if nobody is named. Where this node is named
-    /// there is nothing to do.
-    pub(crate) fn transfer_leadership(&mut self, id: Option<RequestId>, to: Option<NodeId>) -> Result<(), Refusal> {
-        if to == Some(self.config.node) {
-            return Ok(());
-        }
+    /// Begins to hand over to this voter, or to the most advanced one. To hand over to itself there is nothing to do.
+    pub(crate) fn begin_transfer(&mut self, id: Option<RequestId>, to: Option<NodeId>) -> Result<(), Refusal> {
         let RoleState::Leader(leader) = &self.role else { return Err(Refusal::NoLeader) };
-        if leader.transfer.as_ref().is_some_and(|transfer| transfer.id.is_some()) {
-            return Err(Refusal::Busy);
-        }
+        self.check_not_handing_over()?;
         let to = match to {
             Some(node) if !self.latest().is_voter(node) => return Err(Refusal::NotAVoter { node }),
             Some(node) => node,
-            None => self.successor().ok_or(Refusal::TransferFailed { to: None })?,
+            None => self.most_advanced(leader).ok_or(Refusal::TransferFailed { to: None })?,
         };
+        if to == self.config.node {
+            return Ok(());
+        }
         self.give_up_lease();
         let (now, timing) = (self.now, &self.config.timing);
         let RoleState::Leader(leader) = &mut self.role else { return Err(Refusal::NoLeader) };
@@ -57,15 +47,12 @@ impl MultiPaxos {
         Ok(())
     }
 
-    /// The voter that knows most to be chosen, of those heard lately.
-    fn successor(&self) -> Option<NodeId> {
-        let RoleState::Leader(leader) = &self.role else { return None };
-        let (latest, timing) = (self.latest(), &self.config.timing);
-        let fit = leader
-            .peers
-            .iter()
-            .filter(|(node, progress)| latest.is_voter(**node) && !progress.is_silent(self.now, timing));
-        fit.max_by_key(|(node, progress)| (progress.known, **node)).map(|(node, _)| *node)
+    /// The voter among the others that knows most to be chosen, of those that were heard lately; of several the one with the
+    /// lowest id.
+    fn most_advanced(&self, leader: &Leader) -> Option<NodeId> {
+        let others = self.latest().voters.iter().filter_map(|node| Some((*node, leader.peers.get(node)?)));
+        let heard = others.filter(|(_, progress)| !progress.is_silent(self.now, &self.config.timing));
+        heard.max_by_key(|(node, progress)| (progress.known, std::cmp::Reverse(*node))).map(|(node, _)| node)
     }
 
     /// Proposals are refused meanwhile, for whoever asks to ask the successor.
@@ -90,7 +77,7 @@ impl MultiPaxos {
         if transfer.is_over(now) {
             leader.transfer = None;
             return match id {
-                Some(id) => self.refuse_anyones(id, Refusal::TransferFailed { to: Some(to) }),
+                Some(id) => self.refuse_asker(Refused { id, reason: Refusal::TransferFailed { to: Some(to) } }),
                 None => self.become_follower(None),
             };
         }
@@ -117,14 +104,5 @@ impl MultiPaxos {
         }
         self.release_pledge(word.ballot);
         self.campaign(true, Some(word.ballot));
-    }
-
-    pub(crate) fn refuse_anyones(&mut self, id: RequestId, reason: Refusal) {
-        if id.origin == self.config.node {
-            self.refuse(id, reason);
-        } else {
-            let refused = vec![Refused { id, reason }];
-            self.send(id.origin, Message::Errand(Errand::Refuse { refused }));
-        }
     }
 }

@@ -778,6 +778,49 @@ fn contacts_are_all_who_have_a_say_and_the_removed_until_they_know() {
 }
 
 #[test]
+fn who_was_removed_and_comes_back_with_another_disk_is_known_to_have_nothing() {
+    let (mut node, b) = leader_that_saw_chosen(members(&[1, 2], &[]));
+    choose_through(&mut node, b, 4);
+    node.hear(3, heartbeat_reply(b, 0, 3));
+    let progress = |node: &Node| node.paxos.status().progress.get(&NodeId(3)).copied();
+    assert_eq!((version(&node), progress(&node)), (1, Some(LogIndex(3))), "it does not know yet that it was removed");
+    let mut renewed = Membership { version: 1, ..members(&[1, 2], &[3]) };
+    renewed.members.get_mut(&NodeId(3)).unwrap().store = consensus_api::StoreId(33);
+    node.hear(2, heartbeat_reply(b, 0, 4));
+    change(&mut node, 2, renewed);
+    assert_eq!(refusals(&mut node), []);
+    choose_through(&mut node, b, 5);
+    assert_eq!(progress(&node), Some(LogIndex::ZERO));
+}
+
+/// 3 has promised with a disk that is gone by the time that the members whom the candidate learns of have it vote.
+#[test]
+fn what_was_promised_on_an_earlier_disk_elects_nobody() {
+    let renewed = |voting: &[u64], learning: &[u64]| {
+        let mut members = members(voting, learning);
+        members.members.get_mut(&NodeId(3)).unwrap().store = consensus_api::StoreId(33);
+        members
+    };
+    let mut node = node_of(1, members(&[1, 2, 3], &[]), Disk::default());
+    node.step(Input::Campaign);
+    node.sync();
+    let b = node.promised();
+    let mut log = vec![naming(1, 0, 2, 1, members(&[1, 2], &[]))];
+    log.extend((2..=4).map(|slot| entry(slot, 0, 2)));
+    log.push(naming(5, 0, 2, 2, renewed(&[1, 2], &[3])));
+    log.extend((6..=8).map(|slot| entry(slot, 0, 2)));
+    log.push(naming(9, 0, 2, 3, renewed(&[1, 2, 3], &[])));
+    log.extend((10..=12).map(|slot| entry(slot, 0, 2)));
+    node.hear(3, promise(b, 1, vec![], None, 12));
+    node.hear(3, learned_of(log, 12));
+    node.sync();
+    assert_eq!((version(&node), node.role()), (3, Role::Candidate), "3 has to promise with the disk that votes");
+    let from = prepares(&mut node).into_iter().rfind(|(to, _)| *to == 3);
+    node.hear(3, promise(b, from.unwrap().1, vec![], None, 12));
+    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
 fn a_removed_leader_steps_down_where_nobody_is_there_to_lead() {
     let (mut node, b) = about_to_be_replaced();
     node.hear(2, accepted(b, &[(1, 4)], 0));

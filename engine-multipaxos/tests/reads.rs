@@ -11,7 +11,7 @@ use common::*;
 use consensus_api::engine::encode_ballot;
 use consensus_api::errands::Errand;
 use consensus_api::{
-    Engine, EngineConfig, HardState, Input, LeaseTiming, LogIndex, Payload, ReadMode, ReadReady, Refusal, Role,
+    Engine, EngineConfig, HardState, Input, LeaseTiming, LogIndex, NodeId, Payload, ReadMode, ReadReady, Refusal, Role,
 };
 use engine_multipaxos::message::{Message, Nack, PreCheck, PreCheckReply, Prepare};
 
@@ -150,10 +150,12 @@ fn no_lease_serves_before_the_own_epoch_has_begun() {
 fn a_leader_that_is_to_hand_over_gives_its_lease_up_and_gets_no_other() {
     let mut node = leasing_leader();
     node.hear(2, pledging_reply(ballot(1, 1), 1, 0, 100));
-    node.paxos.give_up_lease();
+    node.step(Input::TransferLeadership { id: request(1, 9), to: Some(NodeId(3)) });
     assert!(!is_served(&mut node, 1, ReadMode::Lease));
-    let round = *rounds(&node.sent()).last().unwrap();
-    node.hear(2, pledging_reply(ballot(1, 1), round, 0, 100));
+    for _ in 0..2 {
+        let round = *rounds(&node.sent()).last().unwrap();
+        node.hear(2, pledging_reply(ballot(1, 1), round, 0, 100));
+    }
     assert_eq!(node.reads_ready.len(), 1, "by its round");
     assert!(!is_served(&mut node, 2, ReadMode::Lease));
 }

@@ -14,7 +14,7 @@ use common::{
 use consensus_api::errands::Errand;
 use consensus_api::hand_over::HandOver;
 use consensus_api::{Ballot, Engine, Input, LeaseTiming, LogIndex, NodeId, ReadMode, Refusal, Refused, Role};
-use engine_multipaxos::message::{Message, Prepare};
+use engine_multipaxos::message::{Message, Prepare, ReadQuery};
 
 fn leader() -> (Node, Ballot) {
     let mut node = Node::on(config(1), voters(&[1, 2, 3]), Disk::default());
@@ -129,6 +129,24 @@ fn whoever_cannot_lead_is_refused_by_name() {
     let mut follower = Node::blank(2);
     follower.step(Input::TransferLeadership { id: request(2, 1), to: None });
     assert_eq!(refusals(&mut follower), [Refusal::NoLeader]);
+}
+
+#[test]
+fn a_second_wish_is_answered_with_the_name_of_the_successor_whoever_it_names() {
+    let (mut node, _) = leader();
+    transfer(&mut node, None);
+    for to in [Some(3), Some(1), None] {
+        transfer(&mut node, to);
+        assert_eq!(refusals(&mut node), [Refusal::NotLeader { leader: Some(NodeId(2)) }], "of equals the lowest id");
+    }
+}
+
+#[test]
+fn nothing_is_proposed_for_reads_by_a_leader_that_hands_over() {
+    let (mut node, _) = leader();
+    transfer(&mut node, Some(2));
+    node.hear(3, Message::ReadQuery(ReadQuery { boot: 1, round: 1, wants: LogIndex(2) }));
+    assert_eq!(node.last(), 0);
 }
 
 #[test]
