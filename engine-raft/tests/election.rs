@@ -128,3 +128,22 @@ fn a_candidate_that_becomes_the_only_voter_waits_no_longer_than_it_has_pledged()
     }
     assert_eq!(node.role(), Role::Leader);
 }
+
+/// Its disk is gone, and with it what it promised there: by the founders, whom it starts with, it would be elected alone.
+#[test]
+fn a_node_whom_the_members_know_by_another_disk_is_no_voter() {
+    use consensus_api::{Engine, Input, Member, Membership, MonoTime, NodeId, Recovered, Role, StoreId};
+    let member = Member { address: "127.0.0.1:1".into(), store: StoreId(1) };
+    let founders = Membership::of_voters([(NodeId(1), member)]);
+    for (store, role) in
+        [(Some(StoreId(1)), Role::Candidate), (None, Role::Candidate), (Some(StoreId(2)), Role::Learner)]
+    {
+        let config = consensus_api::EngineConfig { store, ..common::config(1) };
+        let now = MonoTime::from_micros(1);
+        let mut node =
+            engine_raft::Raft::recover(config, Recovered::blank(founders.clone()), now).expect("a blank disk");
+        node.step(now, Input::Campaign);
+        node.take_effects();
+        assert_eq!(node.status().role, role, "{store:?}");
+    }
+}

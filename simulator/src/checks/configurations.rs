@@ -34,8 +34,8 @@ pub(crate) struct Configurations {
     logs: BTreeMap<NodeId, BTreeMap<LogIndex, Arc<Membership>>>,
     /// In Raft, by term: what its leader's log named when it was elected, and what it has added.
     led: BTreeMap<u64, BTreeMap<LogIndex, Arc<Membership>>>,
-    /// Who votes in any of them.
-    voters: BTreeSet<Identity>,
+    /// Who is a member of any of them: a voter, or a learner that may be one by what others know.
+    admitted: BTreeSet<Identity>,
     /// The ballot that each node last led in.
     led_in: BTreeMap<NodeId, Ballot>,
 }
@@ -63,7 +63,7 @@ impl Configurations {
             through: LogIndex::ZERO,
             logs: BTreeMap::new(),
             led: BTreeMap::new(),
-            voters: BTreeSet::new(),
+            admitted: BTreeSet::new(),
             led_in: BTreeMap::new(),
         };
         configurations.note(&founders);
@@ -71,8 +71,7 @@ impl Configurations {
     }
 
     fn note(&mut self, members: &Membership) {
-        let voters = members.all_voters().filter_map(|node| Some((node, members.members.get(&node)?.store)));
-        self.voters.extend(voters);
+        self.admitted.extend(members.members.iter().map(|(node, member)| (*node, member.store)));
     }
 
     /// What is settled, in order.
@@ -191,10 +190,10 @@ impl Configurations {
 
     /// A node has voted, or promised.
     pub(super) fn voted(&self, (node, store): Identity) -> Result<(), Violation> {
-        if self.voters.contains(&(node, store)) {
+        if self.admitted.contains(&(node, store)) {
             return Ok(());
         }
-        let what = format!("votes from disk {store}, by which nobody has named it a voter");
+        let what = format!("votes from disk {store}, by which nobody has named it a member");
         Err(Violation::Members { node, index: LogIndex::ZERO, what })
     }
 
