@@ -62,14 +62,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use consensus_api::detector::QuorumContact;
-use consensus_api::errands::Order;
+use consensus_api::errands::{Errand, Order};
 use consensus_api::membership::Member;
 use consensus_api::membership_change::{LEARNER_LAG_MAX, check, check_live, new_voters};
 use consensus_api::planted::{Bug, is_planted};
-use consensus_api::{LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, RequestId};
+use consensus_api::{Ballot, LogIndex, Membership, MonoTime, NodeId, Payload, Quorums, Refusal, Refused, RequestId};
 
 use crate::MultiPaxos;
 use crate::log::Log;
+use crate::message::Message;
 use crate::role::{Leader, Progress, RoleState};
 
 /// So many election timeouts a removed member is still told what it has missed.
@@ -192,6 +193,38 @@ impl MultiPaxos {
         self.on_order(id, Order::ChangeMembership(target));
     }
 
+    /// A client of this node wants something that the leader does to the cluster.
+    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
+        let taken = match &self.role {
+            RoleState::Leader(_) => self.carry_out(id, order),
+            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
+            _ => Err(Refusal::NoLeader),
+        };
+        if let Err(reason) = taken {
+            self.refuse(id, reason);
+        }
+    }
+
+    /// A follower forwards such a request of its clients. It is admitted as proposals are.
+    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
+        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
+            return;
+        }
+        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
+        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
+        if let Err(reason) = taken {
+            let refused = vec![Refused { id, reason }];
+            self.send(from, Message::Errand(Errand::Refuse { refused }));
+        }
+    }
+
+    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
+        match order {
+            Order::ChangeMembership(target) => self.begin_change(id, &target),
+            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
+        }
+    }
+
     /// Proposes other members, where what came before is in force and whoever is to vote has caught up.
     pub(crate) fn begin_change(&mut self, id: RequestId, target: &Membership) -> Result<(), Refusal> {
         self.check_not_handing_over()?;
@@ -225,16 +258,20 @@ impl MultiPaxos {
                 format!("node {node} is to vote and is no learner with that disk yet; add it as a learner first");
             return Err(Refusal::InvalidMembership { reason });
         }
-        let progress = leader.peers.get(&node);
-        let known = progress.map_or(LogIndex::ZERO, |progress| progress.known);
+        let known = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.known);
         let behind = self.log.chosen_through().0.saturating_sub(known.0);
-        let is_there = progress.is_some_and(|progress| progress.has_answered) && self.answers(leader, node);
-        if is_there && behind <= LEARNER_LAG_MAX { Ok(()) } else { Err(Refusal::LearnerLags { node, behind }) }
+        if self.answers(leader, node) && behind <= LEARNER_LAG_MAX {
+            Ok(())
+        } else {
+            Err(Refusal::LearnerLags { node, behind })
+        }
     }
 
-    /// Whether a peer was heard lately.
+    /// Whether a peer was heard lately, by this leader: one that was elected just now takes everybody for alive.
     fn answers(&self, leader: &Leader, node: NodeId) -> bool {
-        leader.peers.get(&node).is_some_and(|progress| !progress.is_silent(self.now, &self.config.timing))
+        let timing = &self.config.timing;
+        let was_heard = |progress: &Progress| progress.has_answered && !progress.is_silent(self.now, timing);
+        leader.peers.get(&node).is_some_and(was_heard)
     }
 
     /// After each step: does what follows if others have a say since, or are about to, and takes a change one step further.

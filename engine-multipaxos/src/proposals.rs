@@ -18,7 +18,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus_api::errands::{Admission, Errand, Order, Proposal};
+use consensus_api::errands::{Admission, Errand, Proposal};
 use consensus_api::planted::{Bug, is_planted};
 use consensus_api::{Ballot, Entry, LogIndex, LogTime, MonoTime, NodeId, Payload, Refusal, Refused, RequestId};
 
@@ -60,38 +60,6 @@ impl MultiPaxos {
         }
         if !refused.is_empty() {
             self.send(from, Message::Errand(Errand::Refuse { refused }));
-        }
-    }
-
-    /// A client of this node wants something that the leader does to the cluster.
-    pub(crate) fn on_order(&mut self, id: RequestId, order: Order) {
-        let taken = match &self.role {
-            RoleState::Leader(_) => self.carry_out(id, order),
-            RoleState::Follower { leader: Some(_) } => self.errands.order(id, order),
-            _ => Err(Refusal::NoLeader),
-        };
-        if let Err(reason) = taken {
-            self.refuse(id, reason);
-        }
-    }
-
-    /// A follower forwards such a request of its clients. It is admitted as proposals are.
-    pub(crate) fn on_forwarded_order(&mut self, from: NodeId, ballot: Ballot, id: RequestId, order: Order) {
-        if ballot != self.admitted.0 || !self.admitted.1.admit(id) {
-            return;
-        }
-        let leads = matches!(self.role, RoleState::Leader(_)) && ballot == self.ballot;
-        let taken = if leads { self.carry_out(id, order) } else { Err(Refusal::NotLeader { leader: self.leader() }) };
-        if let Err(reason) = taken {
-            let refused = vec![Refused { id, reason }];
-            self.send(from, Message::Errand(Errand::Refuse { refused }));
-        }
-    }
-
-    fn carry_out(&mut self, id: RequestId, order: Order) -> Result<(), Refusal> {
-        match order {
-            Order::ChangeMembership(target) => self.begin_change(id, &target),
-            Order::TransferLeadership(to) => self.begin_transfer(Some(id), to),
         }
     }
 
