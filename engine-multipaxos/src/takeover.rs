@@ -253,6 +253,12 @@ impl MultiPaxos {
             transfer: None,
         }));
         self.refresh_peers(&BTreeSet::new());
+        if let RoleState::Leader(leader) = &mut self.role {
+            // A promise is an answer, and to be alive.
+            for (node, progress) in &mut leader.peers {
+                progress.has_answered = leader.gathering.has_promised(*node);
+            }
+        }
         self.propose_inherited();
     }
 

@@ -290,7 +290,7 @@ impl Raft {
     /// Leaves those alone who were removed, and know it or do not answer.
     pub(crate) fn let_retire(&mut self) {
         let (now, commit) = (self.now, self.log.commit());
-        let patience = self.config.timing.election_timeout * RETIRING_TIMEOUTS;
+        let patience = self.config.timing.election_timeout.saturating_mul(RETIRING_TIMEOUTS);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let (before, next_round) = (leader.peers.len(), leader.reads.round() + 1);
         leader.peers.retain(|_, progress| {

@@ -150,13 +150,24 @@ pub(crate) fn one_line(error: &clap::Error, command: &clap::Command, see: &str) 
     // The parser's own idea of likeness misses two letters that are exchanged in a short word.
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
         && error.get(ContextKind::SuggestedSubcommand).is_none()
-        && let Some(name) = nearest(word, command.get_subcommands().map(clap::Command::get_name))
     {
-        parts.push(format!("tip: a similar subcommand exists: '{name}'"));
+        let asked = asked_of(&text, command);
+        let names = || asked.get_subcommands().map(clap::Command::get_name);
+        if let Some(name) = nearest(word, names()) {
+            parts.push(format!("tip: a similar subcommand exists: '{name}'"));
+        } else if asked.get_name() != command.get_name() {
+            parts.push(format!("'{}' has {}", asked.get_name(), names().collect::<Vec<_>>().join(", ")));
+        }
     }
     parts.push(format!("see '{see}'"));
     let line = parts.join("; ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+/// The command whose usage an error tells: the last one that is named there.
+fn asked_of<'a>(error: &str, command: &'a clap::Command) -> &'a clap::Command {
+    let usage = error.lines().find_map(|line| line.trim_start().strip_prefix("Usage:")).unwrap_or_default();
+    usage.split_whitespace().fold(command, |asked, word| asked.find_subcommand(word).unwrap_or(asked))
 }
 
 #[cfg(test)]

@@ -218,8 +218,6 @@ mod tests {
         }
         for (line, names) in [
             ("members add 4", "ADDRESS"),
-            ("members add 4 7004 --store 5e", "HOST:PORT"),
-            ("members add 4 h:0 --store 5e", "HOST:PORT"),
             ("members add 4 h:1 --store xyz", "inspect"),
             ("members remove", "ID"),
             ("members remove four", "four"),
@@ -227,6 +225,11 @@ mod tests {
             ("members promote 4 --timeout 0", "timeout"),
         ] {
             assert!(refused(line).contains(names), "{}", refused(line));
+        }
+        for line in ["members add 4 7004 --store 5e", "members replace 2 4 --address h:0 --store 5e"] {
+            let Some(ReplCommand::Members(arguments)) = parse(line).unwrap() else { panic!("{line}") };
+            let refused = arguments.split().map(drop).unwrap_err().to_string();
+            assert!(refused.contains("host:port"), "{refused}");
         }
     }
 
