@@ -300,15 +300,13 @@ impl MultiPaxos {
                 self.retiring.insert(node, Retiring { member, through, until });
             }
         }
-        // Also of those who were removed a while ago, and are not forgotten yet.
-        let known = |node: NodeId| {
-            let retiring = || self.retiring.get(&node).map(|retiring| &retiring.member);
-            before.member(node).or_else(retiring).map(|member| member.store)
+        // Also who was removed and comes back: it may have died in between.
+        let comes_anew = |(node, member): &(NodeId, Member)| {
+            let store = before.member(*node).map(|member| member.store);
+            self.retiring.contains_key(node) || store.is_some_and(|store| store != member.store)
         };
-        let has_another_disk =
-            |(node, member): &(NodeId, Member)| known(*node).is_some_and(|store| store != member.store);
         let renewed: BTreeSet<NodeId> =
-            self.followed.members().into_iter().filter(has_another_disk).map(|(node, _)| node).collect();
+            self.followed.members().into_iter().filter(comes_anew).map(|(node, _)| node).collect();
         self.retiring.retain(|node, _| self.followed.member(*node).is_none());
         self.forget_earlier_disks(&renewed);
         self.refresh_contacts();

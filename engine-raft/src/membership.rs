@@ -366,14 +366,10 @@ impl Leader {
             }
         }
         for node in present.peers_of(me) {
-            let known = self.peers.get_mut(&node).filter(|progress| {
-                let retiring = progress.retiring.as_ref().map(|retiring| retiring.member.store);
-                let store = retiring.or_else(|| before.members.get(&node).map(|member| member.store));
-                store == present.members.get(&node).map(|member| member.store)
-            });
-            if let Some(progress) = known {
-                progress.retiring = None;
-            } else {
+            let store = |membership: &Membership| membership.members.get(&node).map(|member| member.store);
+            let is_known = |progress: &Progress| progress.retiring.is_none() && store(before) == store(present);
+            if !self.peers.get(&node).is_some_and(is_known) {
+                // Also of who was removed and comes back: it may have died in between.
                 self.lease.forget(node);
                 self.peers.insert(node, Progress::new(next, now));
             }

@@ -339,10 +339,8 @@ impl Way<'_> {
             },
         };
         let version = shown.as_ref().map(|members| members.version);
-        self.members = match shown {
-            Some(members) => members,
-            None => self.desk.client.members(timeout).await?,
-        };
+        // The leader knows when whoever was removed may stop; whoever has answered may not.
+        self.members = self.desk.client.members(timeout).await?;
         // The last step is told as the result.
         if self.goal.next(&self.members).is_ok_and(|next| next != Next::Done) {
             self.progress.done(&step.to_string());
