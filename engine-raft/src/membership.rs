@@ -185,7 +185,8 @@ impl Raft {
         }
         let matched = leader.peers.get(&node).map_or(LogIndex::ZERO, |progress| progress.matched);
         let behind = self.log.commit().0.saturating_sub(matched.0);
-        if self.answers(leader, node) && behind <= LEARNER_LAG_MAX {
+        let has_some = matched > LogIndex::ZERO;
+        if has_some && self.answers(leader, node) && behind <= LEARNER_LAG_MAX {
             Ok(())
         } else {
             Err(Refusal::LearnerLags { node, behind })
@@ -195,8 +196,7 @@ impl Raft {
     /// Whether a peer was heard lately, by this leader: one that was elected just now takes everybody for alive.
     fn answers(&self, leader: &Leader, node: NodeId) -> bool {
         let timing = &self.config.timing;
-        let was_heard =
-            |progress: &Progress| progress.matched > LogIndex::ZERO && !progress.is_silent(self.now, timing);
+        let was_heard = |progress: &Progress| progress.has_answered && !progress.is_silent(self.now, timing);
         leader.peers.get(&node).is_some_and(was_heard)
     }
 
