@@ -249,12 +249,7 @@ impl Raft {
         assert!(self.ballot.node == self.config.node, "leads in a ballot of {}", self.ballot.node);
         assert!(self.allegiance.leader.is_none(), "two leaders in term {}", self.ballot.round);
         let next = self.log.last_index().next();
-        let mut peers = self.first_peers(next);
-        if let RoleState::Candidate { tally, .. } = &self.role {
-            for voter in tally.granted() {
-                peers.entry(voter).and_modify(|progress| progress.has_answered = true);
-            }
-        }
+        let peers = self.first_peers(next);
         self.role = RoleState::Leader(Box::new(Leader {
             peers,
             contact: QuorumContact::new(self.now),

@@ -109,7 +109,7 @@ impl Raft {
         }
         let Some((leader, sender)) = self.leading() else { return };
         let Some(progress) = leader.peers.get_mut(&from).filter(|progress| progress.was_asked()) else { return };
-        (progress.heard_at, progress.has_answered) = (sender.now, true);
+        progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         match reply.outcome {
             AppendOutcome::Matched { through } => {
@@ -138,7 +138,7 @@ impl Raft {
         else {
             return;
         };
-        (progress.heard_at, progress.has_answered) = (sender.now, true);
+        progress.heard_at = sender.now;
         leader.contact.heard(from, sender.now);
         if let Some(retiring) = &mut progress.retiring {
             retiring.answered(reply.round);

@@ -103,8 +103,6 @@ pub(crate) struct Progress {
     pub(crate) in_flight: InFlight,
     /// When anything was last heard from it.
     pub(crate) heard_at: MonoTime,
-    /// Whether anything was, a vote included.
-    pub(crate) has_answered: bool,
     /// The commit index that it was last told; `None`: nothing has been sent to it yet.
     pub(crate) told_commit: Option<LogIndex>,
     /// The request for entries that it needs and that have left the window.
@@ -158,7 +156,6 @@ impl Progress {
             phase: Phase::Probe { asked: false },
             in_flight: InFlight::default(),
             heard_at: now,
-            has_answered: false,
             told_commit: None,
             reading: None,
             retiring: None,
