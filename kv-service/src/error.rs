@@ -278,7 +278,7 @@ pub enum ServiceError {
         source: storage_rocks::StorageError,
     },
     /// A data directory is damaged.
-    #[error("{} is damaged in {damages} places, listed above; restore it, or wipe it and re-add the node", .dir.display())]
+    #[error("{} is damaged in {damages} places, listed above; restore it, or remove the node and have another one join under a new id", .dir.display())]
     Damaged {
         /// The directory.
         dir: PathBuf,
