@@ -103,12 +103,14 @@ async fn the_log_is_trimmed_and_the_disk_bounded(engine: &'static str) {
         ["--snapshot-entries", "2000", "--log-tail-entries", &TAIL.to_string(), "--log-level", "info,replica=debug"];
     let mut cluster = Cluster::start_with(engine, 3, &flags).await;
     let leader = cluster.leader().await;
+    let ids = cluster.running();
+    let marks: Vec<_> = ids.iter().map(|id| cluster.mark(*id)).collect();
     let took = pour(&cluster, leader, 40_000).await;
     nodes_agree(&cluster).await;
-    let ids = cluster.running();
     let mut covered = Vec::new();
-    for id in &ids {
-        let mark = cluster.mark(*id);
+    for (id, mark) in ids.iter().zip(marks) {
+        // Where the node's own policy has covered the last entry just before, this is the same snapshot and nothing is
+        // left to trim: the line came then.
         let index = cluster.client(&[*id]).snapshot().await.unwrap();
         let is_trimmed = |line: &str| {
             line.split("log trimmed base=")
