@@ -1,6 +1,7 @@
 //! What the benches share: engines alone, whole replicas, the program as processes, and load for them.
 
 pub mod clerks;
+pub mod comparison;
 pub mod counted;
 mod engines;
 pub mod load;
