@@ -93,10 +93,7 @@ fn engines(bug: Bug) -> &'static [Engine] {
         | Bug::CommitBeyondVerified
         | Bug::RefusalTeachesNothing
         | Bug::InstallationKeepsSuffix
-        | Bug::InstallationDropsSuffix
-        // In Multi-Paxos no seed and no story here shows it. It takes a leader that lags behind two others within one window, as
-        // in a test of that engine, `a_leader_elected_by_the_old_members_finds_what_another_has_had_chosen_by_the_new_ones`.
-        | Bug::OwnEpochBarrierMissing => &[Engine::Raft],
+        | Bug::InstallationDropsSuffix => &[Engine::Raft],
         Bug::AcceptLeavesPromise
         | Bug::WatermarkOfOtherBallot
         | Bug::PromiseCountedEarly

@@ -55,6 +55,8 @@ pub enum Story {
     SecondChangeIsVoid,
     /// A leader whose voters were replaced reads, and those answer who vote no more.
     ReplacedVotersAnswer,
+    /// The old members elect a leader after new ones have decided, of which it has heard nothing.
+    OldMembersElect,
 }
 
 impl Story {
@@ -76,6 +78,7 @@ impl Story {
             (Bug::LeaseForgottenByRestart, _) => Some(Story::VotersRestart),
             (Bug::ForcedElectionIgnoresLease, _) => Some(Story::ElectionIsForced),
             (Bug::OwnEpochBarrierMissing, Engine::Raft) => Some(Story::TwoChangesFromTheSameMembers),
+            (Bug::OwnEpochBarrierMissing, Engine::Paxos) => Some(Story::OldMembersElect),
             (Bug::VoidChangeTaken, Engine::Paxos) => Some(Story::SecondChangeIsVoid),
             (Bug::ReadCountedAmongOthers, Engine::Paxos) => Some(Story::ReplacedVotersAnswer),
             _ => None,
@@ -102,6 +105,7 @@ impl Story {
             Story::TwoChangesFromTheSameMembers => "two leaders change the same members",
             Story::SecondChangeIsVoid => "a change of members that others have changed is chosen",
             Story::ReplacedVotersAnswer => "voters that were replaced answer a read",
+            Story::OldMembersElect => "the old members elect a leader after the new ones have decided",
         }
     }
 
@@ -136,6 +140,7 @@ impl Story {
             Story::TwoChangesFromTheSameMembers => members::two_changes_from_the_same_members::<P>(),
             Story::SecondChangeIsVoid => members::second_change_is_void::<P>(),
             Story::ReplacedVotersAnswer => members::replaced_voters_answer::<P>(),
+            Story::OldMembersElect => members::old_members_elect::<P>(),
         }
     }
 }
@@ -425,13 +430,18 @@ impl<P: Protocol> Stage<P> {
     /// Wins the votes of these, and sends the first messages of its leadership.
     fn elect(&mut self, candidate: NodeId, voters: &[NodeId]) -> Result<(), Violation> {
         self.world.campaign(candidate)?;
-        self.write(candidate)?;
-        for voter in voters {
-            self.deliver(candidate, *voter)?;
-            self.write(*voter)?;
+        self.ask(candidate, voters)
+    }
+
+    /// What the node has to say reaches these, and their answers reach it; what it says to that is on its way.
+    fn ask(&mut self, node: NodeId, others: &[NodeId]) -> Result<(), Violation> {
+        self.write(node)?;
+        for other in others {
+            self.deliver(node, *other)?;
+            self.write(*other)?;
         }
-        for voter in voters {
-            self.deliver(*voter, candidate)?;
+        for other in others {
+            self.deliver(*other, node)?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Stories of members that change: two leaders that change the same ones, and voters that were replaced and do not know it.
+//! Stories of members that change: two leaders that change the same ones, voters that were replaced and do not know it, and
+//! a leader that does not know who else has decided.
 
 use std::time::Duration;
 
@@ -141,4 +142,33 @@ pub(super) fn replaced_voters_answer<P: Protocol>() -> Result<(), Violation> {
     }
     stage.world.read(THREE, ReadMode::Quorum)?;
     stage.run(4)
+}
+
+/// 1 has 4 and 5 vote too, which 2 and 3 have accepted and do not know to be chosen, and has a command chosen by 4, 5 and
+/// itself. Then 2 leads by 3: it finds the change, and what it proposes behind it 4 and 5 accept in the command's place,
+/// unless it asks them first.
+pub(super) fn old_members_elect<P: Protocol>() -> Result<(), Violation> {
+    let mut stage = Stage::<P>::with_blank_nodes(3, 2, 1)?;
+    stage.world.campaign(ONE)?;
+    stage.run(1)?;
+    stage.change(&[ONE, TWO, THREE], &[FOUR, FIVE])?;
+    stage.run(1)?;
+
+    stage.ask_for(ONE, &[ONE, TWO, THREE, FOUR, FIVE], &[])?;
+    stage.ask(ONE, &[TWO, THREE])?;
+    for old in [TWO, THREE] {
+        stage.lose(ONE, old);
+    }
+    stage.exchange(&[ONE, FOUR, FIVE])?;
+    let first = stage.put(ONE)?;
+    stage.ask(ONE, &[FOUR, FIVE])?;
+    stage.lose_all();
+    if first.and_then(|id| stage.world.acknowledged_at(id)).is_none() {
+        return Err(stuck(ONE, "the new members have chosen nothing".to_owned()));
+    }
+
+    stage.elect(TWO, &[THREE])?;
+    stage.exchange(&[TWO, THREE])?;
+    stage.put(TWO)?;
+    stage.exchange(&[TWO, THREE, FOUR, FIVE])
 }
