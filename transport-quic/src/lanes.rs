@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::config::TransportLimits;
 use crate::context::SharedContext;
+use crate::counters::Counters;
 use crate::frame::{self, HEADER_BYTES};
 use crate::locks::lock;
 
@@ -32,6 +33,7 @@ pub(crate) struct Lanes {
     peer: NodeId,
     queues: [LaneQueue; Lane::ALL.len()],
     message_bytes_max: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug)]
@@ -50,14 +52,19 @@ struct Waiting {
 }
 
 impl Lanes {
-    pub(crate) fn new(peer: NodeId, limits: &TransportLimits) -> Lanes {
+    pub(crate) fn new(peer: NodeId, limits: &TransportLimits, counters: &Arc<Counters>) -> Lanes {
         let queue = |lane: Lane| LaneQueue {
             waiting: Mutex::default(),
             filled: Notify::new(),
             bytes_max: limits.queue_bytes_max(lane),
             dropped: AtomicU64::new(0),
         };
-        Lanes { peer, queues: Lane::ALL.map(queue), message_bytes_max: limits.frame_bytes_max }
+        Lanes {
+            peer,
+            queues: Lane::ALL.map(queue),
+            message_bytes_max: limits.frame_bytes_max,
+            counters: Arc::clone(counters),
+        }
     }
 
     /// Queues a message, or drops it.
@@ -67,6 +74,7 @@ impl Lanes {
         if !too_large && queue.push(payload) {
             return;
         }
+        self.counters.dropped(lane);
         let dropped = queue.dropped.fetch_add(1, Ordering::Relaxed) + 1;
         // Each time the count doubles: a log that a flood cannot flood.
         if dropped.is_power_of_two() {
@@ -167,6 +175,7 @@ async fn write_lane(
             batch.clear();
             continue;
         };
+        context.counters.sent(lane, &batch);
         let bytes = batch.iter().map(|message| HEADER_BYTES + message.len()).sum();
         let mut buffer = BytesMut::with_capacity(bytes);
         for message in batch.drain(..) {
@@ -181,7 +190,8 @@ mod tests {
     use super::*;
 
     fn lanes() -> Lanes {
-        Lanes::new(NodeId(2), &TransportLimits { frame_bytes_max: 1000, ..TransportLimits::default() })
+        let limits = TransportLimits { frame_bytes_max: 1000, ..TransportLimits::default() };
+        Lanes::new(NodeId(2), &limits, &Arc::default())
     }
 
     #[test]
