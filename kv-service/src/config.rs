@@ -50,6 +50,8 @@ pub struct NodeConfig {
     pub reads: ReadMode,
     /// Whether a write waits for the disk.
     pub sync: bool,
+    /// How much longer each write to the log takes than the disk does: for experiments, otherwise zero.
+    pub log_delay: Duration,
     /// What is logged.
     pub telemetry: Telemetry,
     /// The failure detector.
@@ -107,6 +109,7 @@ impl NodeConfig {
             tls_dir: settings.tls_dir,
             reads,
             sync: !settings.no_sync.unwrap_or(false),
+            log_delay: log_delay(settings.log_delay_ms)?,
             telemetry: telemetry(settings.log_level, settings.log_format.as_deref())?,
             timing: Timing { lease: lease(reads, settings.clock_drift_ppm)?, ..timing },
             request_timeout: millis("request-timeout-ms", settings.request_timeout_ms.unwrap_or(5000))?,
@@ -129,6 +132,12 @@ fn in_range(setting: &'static str, found: u64, least: u64, most: u64) -> Result<
 fn millis(setting: &'static str, found: u64) -> Result<Duration, ServiceError> {
     const HOUR_MS: u64 = 3_600_000;
     in_range(setting, found, 1, HOUR_MS).map(Duration::from_millis)
+}
+
+fn log_delay(log_delay_ms: Option<u64>) -> Result<Duration, ServiceError> {
+    // Longer than that no cluster keeps a leader, whatever the timeouts.
+    const DELAY_MS_MAX: u64 = 10_000;
+    in_range("log-delay-ms", log_delay_ms.unwrap_or(0), 0, DELAY_MS_MAX).map(Duration::from_millis)
 }
 
 fn timing(election_timeout_ms: Option<u64>, heartbeat_interval_ms: Option<u64>) -> Result<Timing, ServiceError> {

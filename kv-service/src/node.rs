@@ -190,7 +190,13 @@ fn open_store(config: &NodeConfig) -> Result<Store, ServiceError> {
     if !config.sync {
         tracing::warn!("writes do not wait for the disk: a power failure loses what was acknowledged");
     }
-    Ok(Store::open(&config.data_dir, expected, options)?)
+    let store = Store::open(&config.data_dir, expected, options)?;
+    if !config.log_delay.is_zero() {
+        let delay_ms = config.log_delay.as_millis();
+        tracing::warn!(delay_ms, "every write to the log is slowed down: this node is for experiments only");
+        store.log.delay_writes(config.log_delay);
+    }
+    Ok(store)
 }
 
 async fn open_transport(

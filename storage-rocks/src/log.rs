@@ -11,6 +11,7 @@
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use consensus_api::{Entry, LogIndex, LogPosition, LogStore, Payload, RecoveredLog, SharedEntry, Write};
 use rocksdb::{ColumnFamily, DB, ReadOptions};
@@ -35,6 +36,8 @@ pub struct RocksLog {
     highest: AtomicU64,
     /// Where entries have been put; looked at by whoever writes, and so by one thread at a time.
     occupied: Mutex<Occupied>,
+    /// How much longer a write takes than the disk does.
+    delay_us: AtomicU64,
 }
 
 impl RocksLog {
@@ -42,7 +45,14 @@ impl RocksLog {
         let base = read_base(&database.db, place)?;
         let highest = last_index(&database.db, database.entries(), place)?.unwrap_or_default().max(base.index);
         let occupied = Mutex::new(Occupied::through(highest));
-        Ok(RocksLog { database, place, base: Mutex::new(base), highest: AtomicU64::new(highest.0), occupied })
+        Ok(RocksLog {
+            database,
+            place,
+            base: Mutex::new(base),
+            highest: AtomicU64::new(highest.0),
+            occupied,
+            delay_us: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -52,6 +62,12 @@ impl RocksLog {
     /// What it has done since it was opened.
     pub fn counts(&self) -> LogCounts {
         self.database.counters().read()
+    }
+
+    /// For experiments with a slow disk: from now on each write takes so much longer before it is reported durable, as
+    /// if its sync did. Holds up whoever writes, and nobody else. In steps of a microsecond.
+    pub fn delay_writes(&self, delay: Duration) {
+        self.delay_us.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn occupied(&self) -> MutexGuard<'_, Occupied> {
@@ -140,7 +156,12 @@ impl LogStore for RocksLog {
                 }
                 None => Ok(()),
             }
-        })
+        })?;
+        let delay = Duration::from_micros(self.delay_us.load(Ordering::Relaxed));
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+        Ok(())
     }
 
     fn read(&self, range: RangeInclusive<LogIndex>, bytes_max: usize) -> Result<Vec<SharedEntry>, StorageError> {

@@ -202,6 +202,15 @@ fn a_misspelt_log_level_or_format_is_refused() {
 }
 
 #[test]
+fn a_disk_is_as_fast_as_it_is_unless_an_experiment_slows_it_down_within_bounds() {
+    assert_eq!(NodeConfig::check(raft()).unwrap().log_delay, Duration::ZERO);
+    let slow = NodeConfig::check(Settings { log_delay_ms: Some(20), ..raft() }).unwrap();
+    assert_eq!(slow.log_delay, Duration::from_millis(20));
+    let stuck = Settings { log_delay_ms: Some(10_001), ..raft() };
+    assert!(matches!(refusal(stuck), ServiceError::OutOfRange { setting: "log-delay-ms", .. }));
+}
+
+#[test]
 fn timeouts_that_cannot_work_are_refused() {
     let cases = [
         Settings { election_timeout_ms: Some(0), ..raft() },
