@@ -219,7 +219,7 @@ async fn open_transport(
         service_address: advertised(http, config.listen).map(|address| address.to_string()),
         client_alpn: Some(kv_client::wire::ALPN),
         tls,
-        limits: TransportLimits::default(),
+        limits: TransportLimits { replication_streams: config.replication_streams, ..TransportLimits::default() },
         timing: LinkTiming::default(),
     };
     Ok(QuicTransport::bind(transport).await?)

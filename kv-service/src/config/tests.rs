@@ -211,6 +211,16 @@ fn a_disk_is_as_fast_as_it_is_unless_an_experiment_slows_it_down_within_bounds()
 }
 
 #[test]
+fn replication_takes_one_stream_unless_up_to_sixteen_are_wanted() {
+    assert_eq!(NodeConfig::check(raft()).unwrap().replication_streams, 1);
+    let with = |streams| Settings { replication_streams: Some(streams), ..raft() };
+    assert_eq!(NodeConfig::check(with(16)).unwrap().replication_streams, 16);
+    for streams in [0, 17] {
+        assert!(matches!(refusal(with(streams)), ServiceError::OutOfRange { setting: "replication-streams", .. }));
+    }
+}
+
+#[test]
 fn timeouts_that_cannot_work_are_refused() {
     let cases = [
         Settings { election_timeout_ms: Some(0), ..raft() },
