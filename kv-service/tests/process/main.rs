@@ -6,6 +6,7 @@ mod backup;
 mod bad_input;
 mod clerk;
 mod commands;
+mod experiments;
 #[cfg(target_os = "linux")]
 mod flood;
 mod harness;
