@@ -6,6 +6,7 @@ mod backup;
 mod bad_input;
 mod clerk;
 mod commands;
+mod experiments;
 #[cfg(target_os = "linux")]
 mod flood;
 mod harness;
@@ -16,6 +17,7 @@ mod kills;
 mod linearizable;
 mod load;
 mod members;
+mod metrics;
 mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;
