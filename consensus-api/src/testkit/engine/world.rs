@@ -224,9 +224,14 @@ impl<E: Engine> World<E> {
         }
     }
 
+    /// Whether mail gets from one to the other. A member may not be there yet.
+    fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        self.nodes.contains_key(&to) && !self.cut.contains(&from) && !self.cut.contains(&to)
+    }
+
     /// Delivers one letter, unless its reader is down or cut off.
     pub(crate) fn deliver(&mut self, letter: Letter<E::Message>) {
-        if !self.cut.contains(&letter.from) && !self.cut.contains(&letter.to) {
+        if self.reaches(letter.from, letter.to) {
             self.step(letter.to, Input::Message { from: letter.from, message: letter.message });
         }
     }
@@ -288,9 +293,9 @@ impl<E: Engine> World<E> {
     pub(crate) fn install(&mut self, from: NodeId, wanted: SendSnapshot) {
         let there = &self.node(from).disk;
         let (base, tables) = (there.position(there.tables.applied), there.tables.clone());
-        let reaches =
-            self.node(wanted.to).engine.is_some() && !self.cut.contains(&from) && !self.cut.contains(&wanted.to);
-        if !reaches || base.index < wanted.at_least || base.index <= self.node(wanted.to).tables.applied {
+        let is_needed = |there: &Node<E>| there.engine.is_some() && base.index > there.tables.applied;
+        let reaches = self.reaches(from, wanted.to) && is_needed(self.node(wanted.to));
+        if !reaches || base.index < wanted.at_least {
             return;
         }
         self.sync(wanted.to, usize::MAX);
