@@ -15,8 +15,8 @@ use std::sync::Arc;
 use consensus_api::errands::{Admission, Errand, Proposal};
 use consensus_api::flow::InFlight;
 use consensus_api::{
-    Ballot, EngineConfig, Entry, LogClock, LogIndex, LogTime, Membership, MonoTime, NodeId, Payload, ReadBackId,
-    ReadReady, Refusal, Refused, RequestId, SharedEntry,
+    Ballot, EngineConfig, Entry, LogClock, LogIndex, Membership, MonoTime, NodeId, Payload, ReadBackId, ReadReady,
+    Refusal, Refused, RequestId, SendSnapshot, SharedEntry,
 };
 
 use crate::log::Log;
@@ -58,19 +58,13 @@ pub(crate) struct Peer {
 }
 
 impl Leader {
-    pub(crate) fn new(
-        config: &EngineConfig,
-        membership: &Membership,
-        log: &Log,
-        log_time: LogTime,
-        now: MonoTime,
-    ) -> Leader {
+    pub(crate) fn new(config: &EngineConfig, membership: &Membership, log: &Log, now: MonoTime) -> Leader {
         Leader {
             ballot: Ballot::new(config.boot, config.node),
             heartbeat_at: now,
             heartbeat_due: false,
             peers: membership.peers_of(config.node).map(|peer| (peer, Peer::default())).collect(),
-            clock: LogClock::start(log_time.max(log.time()), now),
+            clock: LogClock::start(log.time(), now),
             admission: Admission::default(),
             began_at: log.last(),
             open: VecDeque::new(),
@@ -169,7 +163,7 @@ impl FixedLeader {
             peer.next = None;
             if peer.snapshot_at.is_none_or(|asked| now.since(asked) >= again_after) {
                 peer.snapshot_at = Some(now);
-                self.effects.snapshots.push(consensus_api::SendSnapshot { to: from, at_least: base });
+                self.effects.snapshots.push(SendSnapshot { to: from, at_least: base });
             }
         }
         self.advance_commit();

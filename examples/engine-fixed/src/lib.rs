@@ -22,6 +22,9 @@
 //! - an entry is committed once a majority has it on disk; followers acknowledge what is durable;
 //! - nobody else can commit anything, so the leader's commit index is always the latest, and a read needs no quorum.
 //!
+//! All of it rests on the leader's disk: with `--no-sync` a power loss there breaks it, and an assertion stops the node that
+//! notices.
+//!
 //! The ballot of an entry is (how often the leader had started, the leader). Nothing is decided by it; it tells the
 //! messages of the leader's present life from those of earlier ones.
 
@@ -79,12 +82,12 @@ impl Engine for FixedLeader {
     fn recover(config: EngineConfig, recovered: Recovered, now: MonoTime) -> Result<FixedLeader, EngineError> {
         let membership = recovered.membership.latest.clone();
         let first_voter = membership.all_voters().next().unwrap_or(NodeId::NONE);
-        let (applied, log_time) = (recovered.applied.index, recovered.log_time);
+        let applied = recovered.applied.index;
         let log = Log::recovered(recovered, first_voter)?;
         // With another disk than the members know it would not have what it has sent.
         let leads = config.node == first_voter && config.votes_among(&membership);
         let part = match leads {
-            true => Part::Leading(Box::new(Leader::new(&config, &membership, &log, log_time, now))),
+            true => Part::Leading(Box::new(Leader::new(&config, &membership, &log, now))),
             false => Part::Following(Follower::new(first_voter, now)),
         };
         Ok(FixedLeader {

@@ -35,6 +35,7 @@ pub(crate) struct Letter<M> {
 }
 
 pub(crate) struct World<E: Engine> {
+    seed: u64,
     pub(crate) now: MonoTime,
     pub(crate) random: SeededRandom,
     pub(crate) nodes: BTreeMap<NodeId, Node<E>>,
@@ -74,6 +75,7 @@ impl<E: Engine> World<E> {
 
     pub(crate) fn seeded(seed: u64, count: u64, limits: Limits) -> World<E> {
         let mut world = World {
+            seed,
             now: MonoTime::from_micros(1_000_000),
             random: SeededRandom::new(seed),
             nodes: BTreeMap::new(),
@@ -359,5 +361,14 @@ impl<E: Engine> World<E> {
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         self.run_until("time", |world| world.now >= end);
+    }
+}
+
+/// Whoever looks for the reason of a failure runs the same schedule again.
+impl<E: Engine> Drop for World<E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the world's seed is {}, and its last committed index {}", self.seed, self.last_chosen());
+        }
     }
 }
