@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use consensus_api::Engine;
 use link_relay::cli::ControlCommand;
 use tokio::runtime;
 
@@ -29,6 +30,7 @@ use crate::commands::output;
 use crate::commands::snapshot::{self, SnapshotCommand};
 use crate::commands::typo::nearest;
 use crate::config::NodeConfig;
+use crate::engines;
 use crate::error::ServiceError;
 use crate::load::{self, BenchArgs};
 use crate::node;
@@ -78,6 +80,12 @@ pub enum Command {
     Cert(CertCommand),
     /// Look into the data directory of a stopped node
     Inspect(InspectArgs),
+}
+
+/// The same with one more engine to choose, for a program of its own.
+pub fn run_with<E: Engine>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    engines::add::<E>();
+    run(arguments)
 }
 
 /// Does what the arguments say. The first one is the name of the program.

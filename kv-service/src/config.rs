@@ -91,7 +91,7 @@ impl NodeConfig {
     pub fn check(settings: Settings) -> Result<NodeConfig, ServiceError> {
         let engine = match settings.engine.as_deref() {
             Some(name) => engines::parse(name)?,
-            None => return Err(ServiceError::EngineMissing { known: engines::NAMES.join(", ") }),
+            None => return Err(ServiceError::EngineMissing { known: engines::known() }),
         };
         let snapshots = snapshots(&settings)?;
         let reads = read_mode(settings.reads.as_deref().unwrap_or("index"), engine)?;

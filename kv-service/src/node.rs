@@ -263,5 +263,6 @@ fn start_replica(
     };
     let parts = Parts { log: store.log.clone(), transport, machine, snapshots: Arc::new(snapshots) };
     let snapshots = config.snapshots.clone();
-    Ok(engines::start(config.engine, ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots }, parts)?)
+    let replica = ReplicaConfig { engine, founders, requests_max: REQUESTS_MAX, snapshots };
+    Ok(engines::start_node(config.engine, replica, parts)?)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod engine;
 pub mod log_store;
 pub mod snapshot_store;
 pub mod transport;
