@@ -153,7 +153,7 @@ pub enum History {
 
 /// What a point has found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "found")]
+#[serde(rename_all = "kebab-case")]
 pub enum Found {
     /// Load at one rate.
     Load(Load),
