@@ -153,7 +153,9 @@ pub enum History {
 
 /// What a point has found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// Not by an inner tag: serde cannot read maps with numbers as keys behind one.
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)]
 pub enum Found {
     /// Load at one rate.
     Load(Load),

@@ -16,7 +16,7 @@ use super::subjects::Shown;
 use super::units::Unit;
 
 const LEFT: f64 = 54.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 36.0;
 const BOTTOM: f64 = 38.0;
 
@@ -30,7 +30,7 @@ pub(super) struct Axis {
 impl Axis {
     /// An axis with round figures as ticks.
     pub(super) fn new(scale: Scale, label: &str, unit: Unit) -> Axis {
-        let ticks = scale.ticks().into_iter().map(|tick| (tick, unit.show(tick))).collect();
+        let ticks = scale.ticks().into_iter().map(|tick| (tick, unit.tick(tick))).collect();
         Axis { scale, label: label.to_owned(), ticks }
     }
 
@@ -52,7 +52,7 @@ pub(super) struct Chart {
 
 impl Chart {
     pub(super) fn new(title: impl Into<String>, x: Axis, y: Axis) -> Chart {
-        Chart { width: 380.0, height: 250.0, title: title.into(), x, y, drawn: Vec::new() }
+        Chart { width: 500.0, height: 260.0, title: title.into(), x, y, drawn: Vec::new() }
     }
 
     /// Another size than the usual one, in units of which a letter is 11 high.

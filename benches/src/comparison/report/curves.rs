@@ -34,7 +34,7 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
 fn figure(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Element {
     let (x, y) = (rates(data, sweep), latencies(data, sweep));
     let panels = FIGURES.map(|(name, of)| {
-        let axes = (Axis::new(x, "operations/s", Unit::Rate), Axis::new(y, "latency", Unit::Time));
+        let axes = (Axis::new(x, "operations carried out a second", Unit::Count), Axis::new(y, "latency", Unit::Time));
         let mut chart = Chart::new(name, axes.0, axes.1);
         if let Some(from) = bound_from(data, sweep) {
             chart.region(from, "bound by the processor");

@@ -137,9 +137,11 @@ impl<'a> Group<'a> {
         Spread::of(self.loads(subject).map(of))
     }
 
-    /// A figure of the events: the spread of each round's median.
+    /// A figure of the events: the median of all of them, within the range of the rounds' medians.
     pub(super) fn event(&self, subject: &Shown, of: impl Fn(&Event) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.rounds_of_events(subject).filter_map(|events| median(events.iter().filter_map(&of))))
+        let rounds = self.rounds_of_events(subject).filter_map(|events| median(events.iter().filter_map(&of)));
+        let of_rounds = Spread::of(rounds)?;
+        Some(Spread { median: median(self.events(subject).filter_map(&of))?, ..of_rounds })
     }
 
     /// How two subjects compare in a figure of the load.

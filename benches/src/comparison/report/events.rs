@@ -14,7 +14,7 @@ use super::stats::{Spread, Verdict, median, quantile};
 use super::strip::Strip;
 use super::subjects::Shown;
 use super::table::{Cell, Table};
-use super::units::{Unit, digits};
+use super::units::{Unit, digits, whole};
 use crate::comparison::results::{Event, Setting};
 
 /// A figure of an event, under its name.
@@ -110,7 +110,7 @@ fn timeline(group: &Group<'_>, subject: &Shown, slices: &[(f64, Spread)], y: Sca
         .map(|second| (f64::from(second) * 1e3, if second == 0 { "event".to_owned() } else { format!("{second} s") }));
     let x = Axis::with_ticks(Scale::exactly(from, to), "", ticks.filter(|(at, _)| *at <= end + 20.0).collect());
     let y = Axis::with_ticks(y, "acknowledged/s", [0.0, y.end()].map(|tick| (tick, digits(tick))).into());
-    let mut chart = Chart::new(&subject.name, x, y).sized(480.0, 128.0);
+    let mut chart = Chart::new(&subject.name, x, y).sized(500.0, 128.0);
     chart.moment(0.0, "event", "the event");
     let band: Vec<_> = slices.iter().map(|(at, slice)| (*at, slice.min, slice.max)).collect();
     let line: Vec<_> = slices.iter().map(|(at, slice)| (*at, slice.median)).collect();
@@ -124,10 +124,11 @@ fn timeline(group: &Group<'_>, subject: &Shown, slices: &[(f64, Spread)], y: Sca
 
 /// What depends on how much was open when the leader was lost, where that was varied.
 fn by_tail(data: &Data<'_>, groups: &[&Group<'_>]) -> Vec<Element> {
-    let figures: [(&str, Unit, fn(&Event) -> Option<f64>); 3] = [
-        ("served", Unit::Time, served_us),
-        ("bytes moved", Unit::Bytes, |event| Some(event.moved_bytes as f64)),
-        ("entries written again", Unit::Count, |event| Some(event.rewritten_entries as f64)),
+    let figures: [(Figure, Unit); 3] = [
+        (("served", served_us), Unit::Time),
+        // Not bytes, so that the axis has round figures.
+        (("moved, KiB", |event| Some(event.moved_bytes as f64 / 1024.0)), Unit::Count),
+        (("entries written again", |event| Some(event.rewritten_entries as f64)), Unit::Count),
     ];
     let mut families: Vec<(&str, Setting, Vec<&Group<'_>>)> = Vec::new();
     for group in groups {
@@ -140,7 +141,8 @@ fn by_tail(data: &Data<'_>, groups: &[&Group<'_>]) -> Vec<Element> {
     families.retain(|(_, _, groups)| groups.len() > 1);
     let families = families.iter_mut().map(|(experiment, setting, groups)| {
         groups.sort_by_key(|group| group.setting.open_tail);
-        let panels = figures.map(|(name, unit, of)| tail_panel(data, groups, name, unit, of));
+        let panels = figures.map(|((name, of), unit)| tail_panel(data, groups, name, unit, of));
+        let panels = [Element::of("div", "thirds").children(panels)];
         let title = format!("{experiment} — {}, by open tail", label(setting));
         page::figure(&title, "Over what was accepted and not yet chosen when the leader was lost: medians of the rounds and their range.", panels)
     });
@@ -159,9 +161,11 @@ fn tail_panel(
         groups.iter().filter_map(spread).filter(|(_, spread)| spread.max.is_finite()).collect()
     };
     let most = data.subjects.iter().flat_map(&spreads).map(|(_, spread)| spread.max);
-    let tails = groups.iter().map(|group| group.setting.open_tail as f64);
-    let x = Axis::new(Scale::from_zero(tails), "open entries", Unit::Count);
-    let mut chart = Chart::new(name, x, Axis::new(Scale::from_zero(most), "", unit)).sized(330.0, 220.0);
+    let ticks = groups.iter().map(|group| group.setting.open_tail).map(|tail| (tail as f64, whole(tail))).collect();
+    // A little air on both sides, so that no mark sits on the figures of the other axis.
+    let longest = groups.last().map_or(1.0, |group| group.setting.open_tail as f64);
+    let x = Axis::with_ticks(Scale::exactly(-0.06 * longest, 1.06 * longest), "open entries", ticks);
+    let mut chart = Chart::new(name, x, Axis::new(Scale::from_zero(most), "", unit)).sized(360.0, 250.0);
     for (place, subject) in data.subjects.iter().enumerate() {
         let aside = (place as f64 - (data.subjects.len() - 1) as f64 / 2.0) * 3.0;
         let points = spreads(subject);
@@ -199,7 +203,8 @@ pub(super) fn times(data: &Data<'_>, partitions: bool) -> Table {
             let count = served().count();
             let lost = served().filter(|us| us.is_infinite()).count();
             let events = if lost == 0 { count.to_string() } else { format!("{count}, {lost} never served") };
-            let [detected, elected, served_median, silence] = MOMENTS.map(|(_, of)| pooled(group, subject, of));
+            let [detected, elected, served_median, silence] =
+                MOMENTS.map(|(_, of)| Cell::spread(Unit::Time, group.event(subject, of)));
             table.row([
                 format!("{} — {}", group.experiment, group.label()).into(),
                 subject.into(),
@@ -215,13 +220,6 @@ pub(super) fn times(data: &Data<'_>, partitions: bool) -> Table {
         }
     }
     table
-}
-
-/// The median of all events, with the range of the rounds' medians.
-fn pooled(group: &Group<'_>, subject: &Shown, of: fn(&Event) -> Option<f64>) -> Cell {
-    let pooled = median(group.events(subject).filter_map(of));
-    let spread = group.event(subject, of).zip(pooled).map(|(spread, median)| Spread { median, ..spread });
-    Cell::spread(Unit::Time, spread)
 }
 
 fn compared(group: &Group<'_>, first: Option<&Shown>, subject: &Shown) -> Cell {

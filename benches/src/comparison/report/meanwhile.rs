@@ -21,7 +21,7 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     let section = page::section("meanwhile", "Meanwhile").child(page::paragraph(text));
     let panels = groups.iter().map(|group| panel(data, group));
     let caption = "p99 before (hollow) and meanwhile (full), medians of the rounds; the axis is logarithmic.";
-    Some(section.child(page::figure("", caption, panels).child(table(data).html())))
+    Some(section.child(page::figure("", caption, panels)).child(table(data).html()))
 }
 
 fn panel(data: &Data<'_>, group: &Group<'_>) -> Element {

@@ -84,7 +84,7 @@ impl Strip {
         });
         let labels = ticks.iter().map(|tick| {
             let at = Element::new("text").at("x", self.px(*tick)).at("y", bottom + 14.0);
-            at.with("text-anchor", "middle").text(self.unit.show(*tick))
+            at.with("text-anchor", "middle").text(self.unit.tick(*tick))
         });
         svg.child(Element::of("text", "title").at("x", 0.0).at("y", 13.0).text(&self.title))
             .child(Element::of("g", "grid").children(grid))

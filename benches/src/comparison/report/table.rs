@@ -60,7 +60,8 @@ impl Cell {
     pub(super) fn spread(unit: Unit, spread: Option<Spread>) -> Cell {
         match spread {
             None => Cell::figure("–"),
-            Some(spread) if spread.min == spread.max => Cell::figure(unit.show(spread.median)),
+            // Where three digits do not tell the ends apart, one figure says it all.
+            Some(spread) if unit.show(spread.min) == unit.show(spread.max) => Cell::figure(unit.show(spread.median)),
             Some(spread) => Cell { note: unit.range(&spread), ..Cell::figure(unit.show(spread.median)) },
         }
     }
@@ -103,7 +104,7 @@ impl Table {
 
     pub(super) fn html(&self) -> Element {
         let head = self.head.iter().map(|title| Element::new("th").with("scope", "col").text(title));
-        let rows = self.rows.iter().map(|row| Element::new("tr").children(row.iter().map(Cell::html)));
+        let rows = (0..self.rows.len()).map(|row| Element::new("tr").children(self.cells(row)));
         let table = Element::new("table")
             .child(Element::new("caption").text(&self.caption))
             .child(Element::new("thead").child(Element::new("tr").children(head)))
@@ -113,6 +114,30 @@ impl Table {
             .with("role", "region")
             .with("aria-label", &self.caption)
             .child(table)
+    }
+
+    /// A row's cells. What stands at its beginning and is the same in rows below is said once, for all of them.
+    fn cells(&self, row: usize) -> impl Iterator<Item = Element> {
+        let cells = self.rows[row].iter().enumerate();
+        cells.filter_map(move |(column, cell)| {
+            if !self.is_shared(column) {
+                return Some(cell.html());
+            }
+            let begins = row == 0 || !self.same(row - 1, row, column);
+            let rows = (row..self.rows.len()).take_while(|other| self.same(row, *other, column)).count();
+            begins.then(|| Element::new("th").with("scope", "rowgroup").with("rowspan", rows).text(&cell.text))
+        })
+    }
+
+    /// Whether a column is among the plain ones at the beginning: those before the subject's.
+    fn is_shared(&self, column: usize) -> bool {
+        let who = self.rows.first().and_then(|row| row.iter().position(|cell| cell.of.is_some()));
+        who.is_some_and(|who| column < who)
+    }
+
+    /// Whether two rows are the same up to a column.
+    fn same(&self, row: usize, other: usize, column: usize) -> bool {
+        (0..=column).all(|column| self.rows[row][column].text == self.rows[other][column].text)
     }
 
     /// Folded away: what a figure shows, in figures.

@@ -37,13 +37,13 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
 }
 
 fn panel(data: &Data<'_>, group: &Group<'_>) -> Element {
-    let ticks = [(0.0, "0"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %")];
+    let ticks = [(0.0, "0 %"), (0.301, "50 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %")];
     let ticks = ticks.map(|(at, text)| (at, text.to_owned())).into();
     let x = Axis::with_ticks(Scale::exactly(0.0, NINES), "share of operations that were no slower", ticks);
     let loads = data.subjects.iter().flat_map(|subject| group.loads(subject));
     let times = loads.flat_map(curve).map(|(_, time)| time);
     let title = format!("{} — {}", group.experiment, group.label());
-    let mut chart = Chart::new(&title, x, Axis::new(Scale::log(times), "latency", Unit::Time)).sized(430.0, 270.0);
+    let mut chart = Chart::new(&title, x, Axis::new(Scale::log(times), "latency", Unit::Time)).sized(500.0, 280.0);
     for subject in &data.subjects {
         let shown = middle(group, subject);
         let other = |load: &&Load| shown.is_none_or(|shown| !std::ptr::eq(*load, shown));

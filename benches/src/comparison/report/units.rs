@@ -22,6 +22,11 @@ impl Unit {
         format!("{}{suffix}", digits(value / divisor))
     }
 
+    /// The figure at a tick.
+    pub(super) fn tick(self, value: f64) -> String {
+        if value == 0.0 { "0".to_owned() } else { self.show(value) }
+    }
+
     /// The range, in the unit of its upper end; only the ends.
     pub(super) fn range(self, spread: &Spread) -> String {
         if spread.min == spread.max {
@@ -63,9 +68,11 @@ pub(super) fn digits(value: f64) -> String {
     let magnitude = value.abs().log10().floor() as i32;
     let unit = 10f64.powi(magnitude - 2);
     let rounded = (value / unit).round() * unit;
-    if rounded.fract().abs() < 1e-9 || rounded.abs() >= 100.0 {
+    if value.fract() == 0.0 || rounded.abs() >= 100.0 {
         return grouped(rounded.round() as i64);
     }
+    // Rounding may have made it one digit longer.
+    let magnitude = (rounded.abs() * (1.0 + 1e-12)).log10().floor() as i32;
     let decimals = (2 - magnitude).clamp(0, 6) as usize;
     format!("{rounded:.decimals$}")
 }
@@ -119,7 +126,8 @@ mod tests {
     fn figures_have_three_digits_and_a_unit() {
         assert_eq!(Unit::Time.show(312.0), "312 µs");
         assert_eq!(Unit::Time.show(1_234.0), "1.23 ms");
-        assert_eq!(Unit::Time.show(999.7), "1 ms");
+        assert_eq!(Unit::Time.show(999.7), "1.00 ms");
+        assert_eq!(Unit::Time.show(2_000.0), "2 ms");
         assert_eq!(Unit::Time.show(1_023_400.0), "1.02 s");
         assert_eq!(Unit::Rate.show(12_345.0), "12,300/s");
         assert_eq!(Unit::Bytes.show(1_536.0), "1.50 KiB");

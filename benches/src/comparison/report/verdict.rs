@@ -42,6 +42,9 @@ impl Tally {
 
     /// `tie in 9 of 12 settings`, and where they differ.
     fn sentence(&self, of: &str) -> String {
+        if let (1, [difference]) = (self.judged(), self.differences.as_slice()) {
+            return format!("differ: {difference}.");
+        }
         let mut text = format!("tie in {} of {} {of}", self.ties, self.judged());
         if !self.differences.is_empty() {
             let named: Vec<_> = self.differences.iter().take(NAMED).cloned().collect();
@@ -117,24 +120,20 @@ pub(super) fn sentences(data: &Data<'_>) -> Vec<String> {
     sentences
 }
 
-fn events(groups: &[&Group<'_>], when: &str, first: &Shown, other: &Shown) -> Vec<String> {
+fn events(groups: &[&Group<'_>], when: &str, first: &Shown, other: &Shown) -> Option<String> {
+    // In full of the first setting, in sum of all.
+    let group = groups.first()?;
+    let (a, b) = (group.event(first, served_us)?, group.event(other, served_us)?);
+    let example = if groups.len() > 1 { format!(" ({})", group.label()) } else { String::new() };
+    let times = format!("{} with {first} and {} with {other}", Unit::Time.show(a.median), Unit::Time.show(b.median));
     let tally = served(groups, first, other);
-    let mut sentences = Vec::new();
-    let spreads =
-        groups.first().and_then(|group| Some((group.event(first, served_us)?, group.event(other, served_us)?)));
-    if let (Some((a, b)), Some(group)) = (spreads, groups.first()) {
-        let (a, b) = (Unit::Time.show(a.median), Unit::Time.show(b.median));
-        let example = if groups.len() > 1 { format!(" ({})", group.label()) } else { String::new() };
-        sentences.push(format!(
-            "{when}{example} the first new write is acknowledged after {a} with {first} and {b} with {other}."
-        ));
-    }
-    if tally.judged() > 0 {
-        sentences.push(format!("There the two {}", tally.sentence("settings")));
-    } else if !groups.is_empty() {
-        sentences.push("That is too few rounds for a verdict.".to_owned());
-    }
-    sentences
+    let verdict = match (tally.judged(), Verdict::of(Some(a), Some(b))) {
+        (0, _) => ". That is too few rounds for a verdict.".to_owned(),
+        (1, Verdict::Tie { .. }) if groups.len() == 1 => ": a tie.".to_owned(),
+        (1, Verdict::Differ { ratio: by }) if groups.len() == 1 => format!(": they differ, {}.", ratio(by)),
+        _ => format!("; in this the two {}", tally.sentence("settings")),
+    };
+    Some(format!("{when}{example} the first new write is acknowledged after {times}{verdict}"))
 }
 
 fn noise(data: &Data<'_>) -> String {
