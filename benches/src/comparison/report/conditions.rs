@@ -46,7 +46,16 @@ fn facts(data: &Data<'_>) -> Element {
 
 /// What the relay adds by itself: the same setting through it and without it.
 fn relay(data: &Data<'_>) -> Table {
-    let head = ["experiment", "setting", "subject", "p50 without", "p50 through it", "p50 compared", "p99 compared"];
+    let head = [
+        "experiment",
+        "setting",
+        "subject",
+        "p50 without",
+        "p50 through it",
+        "CPU of relay and runner",
+        "p50 compared",
+        "p99 compared",
+    ];
     let mut table =
         Table::new("The relay's own cost: links that it does nothing to, against loopback without it.", &head);
     let sweeps = data.sweeps();
@@ -65,12 +74,18 @@ fn relay(data: &Data<'_>) -> Table {
                 subject.into(),
                 Cell::spread(Unit::Time, without.load(subject, p50_us)),
                 Cell::spread(Unit::Time, group.load(subject, p50_us)),
+                Cell::spread(Unit::Time, group.load(subject, relay_cpu_us)),
                 compared(p50_us).into(),
                 compared(p99_us).into(),
             ]);
         }
     }
     table
+}
+
+/// Processor time of relay and runner for one operation, in microseconds.
+fn relay_cpu_us(load: &Load) -> f64 {
+    load.relay_cpu_s * 1e6 / load.operations.max(1) as f64
 }
 
 fn words() -> [(&'static str, String); 7] {

@@ -12,22 +12,25 @@ use crate::comparison::results::Results;
 /// The section, if there is an earlier run.
 pub(super) fn section(data: &Data<'_>, earlier: Option<&Results>) -> Option<Element> {
     let earlier = Data::of(earlier?);
-    let (table, common, changed) = compared(data, &earlier);
+    let (all, changes) = compared(data, &earlier);
     let then = &earlier.results.conditions;
     let text = format!(
-        "Against the run of {} at commit {}: {} in common, {changed} of them changed.",
+        "Against the run of {} at commit {}: {} in common, {} of them changed.",
         then.began,
         then.commit,
-        several(common, "figure")
+        several(all.len(), "figure"),
+        changes.len()
     );
-    Some(page::section("earlier", "Against an earlier run").child(page::paragraph(&text)).child(table.html()))
+    let section = page::section("earlier", "Against an earlier run").child(page::paragraph(&text));
+    let section = if changes.is_empty() { section } else { section.child(changes.html()) };
+    Some(section.child(all.folded()))
 }
 
-/// The table, how many figures both have, and how many of these have changed.
-pub(super) fn compared(data: &Data<'_>, earlier: &Data<'_>) -> (Table, usize, usize) {
+/// All figures that both have, and those that have changed.
+fn compared(data: &Data<'_>, earlier: &Data<'_>) -> (Table, Table) {
     let head = ["experiment", "setting", "subject", "figure", "earlier", "now", "compared"];
-    let mut table = Table::new("Medians and ranges of the rounds, then and now; the ratio is now to then.", &head);
-    let (mut common, mut changed) = (0, 0);
+    let mut all = Table::new("Medians and ranges of the rounds, then and now; the ratio is now to then.", &head);
+    let mut changes = Table::new("Those that changed.", &head);
     for group in &data.groups {
         let same = |then: &&Group<'_>| then.experiment == group.experiment && then.setting == group.setting;
         let Some(then) = earlier.groups.iter().find(same) else { continue };
@@ -35,21 +38,25 @@ pub(super) fn compared(data: &Data<'_>, earlier: &Data<'_>) -> (Table, usize, us
             let Some(before) = earlier.subjects.iter().find(|known| known.name == subject.name) else { continue };
             for (name, was, is) in figures(then, before, group, subject) {
                 let verdict = Verdict::of(Some(was), Some(is));
-                common += 1;
-                changed += usize::from(verdict.differs());
-                table.row([
-                    group.experiment.into(),
-                    group.label().into(),
-                    subject.into(),
-                    name.into(),
-                    Cell::spread(Unit::Time, Some(was)),
-                    Cell::spread(Unit::Time, Some(is)),
-                    verdict.into(),
-                ]);
+                let row = |table: &mut Table| {
+                    table.row([
+                        group.experiment.into(),
+                        group.label().into(),
+                        subject.into(),
+                        name.into(),
+                        Cell::spread(Unit::Time, Some(was)),
+                        Cell::spread(Unit::Time, Some(is)),
+                        verdict.into(),
+                    ]);
+                };
+                row(&mut all);
+                if verdict.differs() {
+                    row(&mut changes);
+                }
             }
         }
     }
-    (table, common, changed)
+    (all, changes)
 }
 
 /// All that both have.

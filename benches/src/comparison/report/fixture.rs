@@ -1,6 +1,8 @@
 //! Results that could have been measured: two engines that tie, each of them twice, in five rounds; with a point that is
 //! invalid, a rate that is not reached, and a processor that becomes the limit.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use crate::comparison::plan::{Curve, Failover, Meanwhile, Plan, Subject};

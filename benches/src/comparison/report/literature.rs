@@ -183,7 +183,7 @@ impl<'a> Bench<'a, '_> {
             return not_measured("no leader was lost, or campaigns were not counted");
         }
         let words = format!(
-            "more than one campaign: {} in {raft} of {raft_all} events, {} in {paxos} of {paxos_all}",
+            "more than one campaign, for whatever reason: {} in {raft} of {raft_all} events, {} in {paxos} of {paxos_all}",
             self.raft, self.paxos
         );
         let (raft, paxos) = (raft as f64 / raft_all as f64, paxos as f64 / paxos_all as f64);

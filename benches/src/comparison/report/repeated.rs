@@ -52,10 +52,10 @@ pub(super) fn pairs<'a>(data: &'a Data<'_>) -> Vec<Pair<'a>> {
 }
 
 /// The table of them.
-pub(super) fn table(data: &Data<'_>) -> Table {
+pub(super) fn table(data: &Data<'_>, only_apart: bool) -> Table {
     let head = ["figure", "subject", "repeated as", "its median", "repeated", "verdict"];
     let mut table = Table::new("Each subject against itself under another name.", &head);
-    for pair in pairs(data) {
+    for pair in pairs(data).into_iter().filter(|pair| !only_apart || pair.verdict.differs()) {
         table.row([
             pair.what.into(),
             pair.original.into(),
@@ -85,7 +85,9 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     } else {
         section.child(Element::of("p", "alarm").with("role", "alert").text(alarm(data, judged, apart)))
     };
-    Some(section.child(table(data).html()))
+    let apart = table(data, true);
+    let section = if apart.is_empty() { section } else { section.child(apart.html()) };
+    Some(section.child(table(data, false).folded()))
 }
 
 fn alarm(data: &Data<'_>, judged: usize, apart: usize) -> String {

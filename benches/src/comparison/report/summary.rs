@@ -15,7 +15,7 @@ pub(super) fn summary(data: &Data<'_>) -> String {
         ("When links are lost", events::times(data, true)),
         ("Meanwhile", meanwhile::table(data)),
         ("What an operation costs", costs::table(data)),
-        ("The same against itself", repeated::table(data)),
+        ("The same against itself", repeated::table(data, false)),
         ("What the literature predicts", literature::table(data)),
         ("Invalid points", verdict::invalid(data)),
     ];

@@ -5,6 +5,9 @@ use super::stats::{Spread, Verdict};
 use super::subjects::Shown;
 use super::units::{self, Unit};
 
+/// From how many rows on a table that only lists is folded away.
+const LONG: usize = 30;
+
 /// A table.
 pub(super) struct Table {
     caption: String,
@@ -60,8 +63,7 @@ impl Cell {
     pub(super) fn spread(unit: Unit, spread: Option<Spread>) -> Cell {
         match spread {
             None => Cell::figure("–"),
-            // Where three digits do not tell the ends apart, one figure says it all.
-            Some(spread) if unit.show(spread.min) == unit.show(spread.max) => Cell::figure(unit.show(spread.median)),
+            Some(spread) if unit.is_one(&spread) => Cell::figure(unit.show(spread.median)),
             Some(spread) => Cell { note: unit.range(&spread), ..Cell::figure(unit.show(spread.median)) },
         }
     }
@@ -96,6 +98,10 @@ impl Table {
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.rows.push(cells.into_iter().collect());
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -138,6 +144,11 @@ impl Table {
     /// Whether two rows are the same up to a column.
     fn same(&self, row: usize, other: usize, column: usize) -> bool {
         (0..=column).all(|column| self.rows[row][column].text == self.rows[other][column].text)
+    }
+
+    /// Folded away where it is long.
+    pub(super) fn folded(&self) -> Element {
+        if self.rows.len() > LONG { self.details(&format!("All {} figures", self.rows.len())) } else { self.html() }
     }
 
     /// Folded away: what a figure shows, in figures.

@@ -1,5 +1,7 @@
 //! The report of results that could have been measured.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 
 use quick_xml::Reader;

@@ -29,16 +29,19 @@ impl Unit {
 
     /// The range, in the unit of its upper end; only the ends.
     pub(super) fn range(self, spread: &Spread) -> String {
-        if spread.min == spread.max {
-            return format!("{} each", self.show(spread.max));
-        }
         let (divisor, suffix) = self.scale(if spread.max.is_finite() { spread.max } else { spread.min });
         format!("{}–{}{suffix}", digits(spread.min / divisor), digits(spread.max / divisor))
     }
 
     /// The median, and the range behind it.
     pub(super) fn spread(self, spread: &Spread) -> String {
-        format!("{} ({})", self.show(spread.median), self.range(spread))
+        let median = self.show(spread.median);
+        if self.is_one(spread) { median } else { format!("{median} ({})", self.range(spread)) }
+    }
+
+    /// Whether three digits do not tell the ends of the range apart, so that one figure says it all.
+    pub(super) fn is_one(self, spread: &Spread) -> bool {
+        self.show(spread.min) == self.show(spread.max)
     }
 
     fn scale(self, value: f64) -> (f64, &'static str) {
@@ -89,7 +92,11 @@ pub(super) fn percent(share: f64) -> String {
 
 /// A ratio, as `1.04 ×`.
 pub(super) fn ratio(ratio: f64) -> String {
-    if ratio.is_infinite() { "∞ ×".to_owned() } else { format!("{ratio:.2} ×") }
+    match ratio {
+        endless if endless.is_infinite() => "∞ ×".to_owned(),
+        large if large >= 10.0 => format!("{} ×", digits(large)),
+        near => format!("{near:.2} ×"),
+    }
 }
 
 /// A verdict in words, with the ratio.
