@@ -26,7 +26,7 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
          cannot hide it. A mark is the median of the rounds, a whisker their range. Hollow marks were bound by the \
          processor; a dotted line leads from the rate that was reached to the one that was offered.",
     ));
-    let section = section.child(verdicts(data, true).html());
+    let section = section.child(verdicts(data).html());
     let figures = sweeps.iter().map(|sweep| figure(data, sweep));
     Some(section.children(figures))
 }
@@ -132,7 +132,7 @@ fn table(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Table {
 }
 
 /// Each subject against the first one, at one rate per setting. Repetitions stand elsewhere.
-pub(super) fn verdicts(data: &Data<'_>, all: bool) -> Table {
+pub(super) fn verdicts(data: &Data<'_>) -> Table {
     let head = ["experiment", "setting", "rate", "subject", "p50", "p99", "p50 compared", "p99 compared"];
     let caption = "Each setting at the highest rate that all subjects reached without the processor being the limit (* where \
                    there is none: the lowest). Compared with the first subject; the ratio is that of the medians.";
@@ -140,9 +140,7 @@ pub(super) fn verdicts(data: &Data<'_>, all: bool) -> Table {
     let Some(first) = data.originals().next() else { return table };
     for sweep in data.sweeps() {
         let Some((group, free)) = sweep.representative(&data.subjects) else { continue };
-        let measured =
-            |subject: &&Shown| all || data.pair().is_some_and(|(a, b)| [a.place, b.place].contains(&subject.place));
-        for subject in data.originals().filter(measured).filter(|subject| !group.points(subject).is_empty()) {
+        for subject in data.originals().filter(|subject| !group.points(subject).is_empty()) {
             let compared = |of: fn(&Load) -> f64| -> Cell {
                 if subject.place == first.place { "".into() } else { group.compare(first, subject, of).into() }
             };

@@ -9,12 +9,12 @@ pub(super) fn summary(data: &Data<'_>) -> String {
     let mut text = format!("# {}\n\n{}\n", page::question(data), verdict::sentences(data).join(" "));
     text += &conditions(data);
     let tables = [
-        ("Steady state", curves::verdicts(data, false)),
-        ("When the leader is lost", events::times(data, false)),
-        ("What that takes", events::costs(data, false)),
-        ("When links are lost", events::times(data, true)),
-        ("Meanwhile", meanwhile::table(data)),
-        ("What an operation costs", costs::table(data)),
+        ("Steady state", curves::verdicts(data)),
+        ("When the leader is lost", events::times(data, false).originals()),
+        ("What that takes", events::costs(data, false).originals()),
+        ("When links are lost", events::times(data, true).originals()),
+        ("Meanwhile", meanwhile::table(data).originals()),
+        ("What an operation costs", costs::table(data).originals()),
         ("The same against itself", repeated::table(data, false)),
         ("What the literature predicts", literature::table(data)),
         ("Invalid points", verdict::invalid(data)),

@@ -100,6 +100,13 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Without what was only repeated under another name.
+    pub(super) fn originals(mut self) -> Table {
+        let repeated = |cell: &Cell| cell.of.as_ref().is_some_and(|subject| subject.same_as.is_some());
+        self.rows.retain(|row| !row.iter().any(repeated));
+        self
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }

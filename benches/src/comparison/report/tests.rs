@@ -117,6 +117,24 @@ fn what_the_literature_predicts_is_seen_in_the_figures_or_called_not_measured() 
 }
 
 #[test]
+fn streams_that_help_multi_paxos_alone_are_seen_under_loss() {
+    let mut results = results();
+    for subject in results.plan.subjects.iter_mut().filter(|subject| subject.same_as.is_some()) {
+        subject.same_as = None;
+        subject.flags = vec!["--replication-streams".to_owned(), "8".to_owned()];
+    }
+    for point in results.points.iter_mut().filter(|point| point.key.setting.network == "lan") {
+        point.key.setting.network = "loss1".to_owned();
+        if let (Found::Load(load), "paxos again") = (&mut point.found, point.key.subject.as_str()) {
+            load.all.p99_us /= 2;
+        }
+    }
+    let rows = literature::table(&Data::of(&results)).markdown();
+    let row = rows.lines().find(|line| line.contains("independent streams")).unwrap();
+    assert!(row.contains("| seen |") && row.contains("loss1: paxos differ (0."), "{row}");
+}
+
+#[test]
 fn names_are_shown_as_they_are_and_do_nothing() {
     let mut results = results();
     let name = "<script>alert(1)</script> & \"co\" | x";
