@@ -5,9 +5,10 @@ use super::data::{Data, Group, Sweep, p50_us, p99_us};
 use super::element::Element;
 use super::page;
 use super::scale::Scale;
+use super::stats::chance;
 use super::subjects::Shown;
 use super::table::{Cell, Table};
-use super::units::Unit;
+use super::units::{Unit, several};
 use crate::comparison::results::Load;
 
 /// A figure of a load, under its name.
@@ -26,9 +27,22 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
          cannot hide it. A mark is the median of the rounds, a whisker their range. Hollow marks were bound by the \
          processor; a dotted line leads from the rate that was reached to the one that was offered.",
     ));
-    let section = section.child(verdicts(data).html());
+    let section = section.child(verdicts(data).html()).child(by_chance(data, &sweeps));
     let figures = sweeps.iter().map(|sweep| figure(data, sweep));
     Some(section.children(figures))
+}
+
+/// How many of the verdicts would be differences if nobody differed.
+fn by_chance(data: &Data<'_>, sweeps: &[Sweep<'_, '_>]) -> Element {
+    let others = data.originals().count().saturating_sub(1);
+    let comparisons = sweeps.len() * others * FIGURES.len();
+    let rounds = data.results.plan.rounds as usize;
+    Element::of("p", "note").text(format_args!(
+        "{} with {} of each: between equal subjects about {:.2} of them would come out as differences by chance.",
+        several(comparisons, "comparison"),
+        several(rounds, "round"),
+        chance(rounds, rounds) * comparisons as f64
+    ))
 }
 
 fn figure(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Element {

@@ -51,6 +51,15 @@ pub(super) fn pairs<'a>(data: &'a Data<'_>) -> Vec<Pair<'a>> {
     pairs
 }
 
+/// How far apart the medians of two equal subjects were at most, as a ratio of 1 or more: the grain of these figures.
+pub(super) fn farthest(pairs: &[Pair<'_>]) -> f64 {
+    let ratios = pairs.iter().filter_map(|pair| match pair.verdict {
+        Verdict::Tie { ratio } | Verdict::Differ { ratio } => Some(ratio.max(1.0 / ratio)),
+        Verdict::TooFew => None,
+    });
+    ratios.fold(1.0, f64::max)
+}
+
 /// The table of them.
 pub(super) fn table(data: &Data<'_>, only_apart: bool) -> Table {
     let head = ["figure", "subject", "repeated as", "its median", "repeated", "verdict"];
@@ -79,9 +88,11 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     let text = "The same engine with the same flags, measured in turn with the others under a second name. All of these must be ties.";
     let section = page::section("repeated", "The same against itself").child(page::paragraph(text));
     let section = if apart == 0 {
-        section.child(
-            Element::of("p", "calm").text(format_args!("{} compared, all of them ties.", several(judged, "figure"))),
-        )
+        section.child(Element::of("p", "calm").text(format_args!(
+            "{} compared, all of them ties; their medians are up to {} apart.",
+            several(judged, "figure"),
+            percent(farthest(&pairs) - 1.0)
+        )))
     } else {
         section.child(Element::of("p", "alarm").with("role", "alert").text(alarm(data, judged, apart)))
     };

@@ -37,7 +37,7 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
 }
 
 fn panel(data: &Data<'_>, group: &Group<'_>) -> Element {
-    let ticks = [(0.0, "0 %"), (0.301, "50 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %")];
+    let ticks = [(0.0, "0"), (0.301, "50 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %")];
     let ticks = ticks.map(|(at, text)| (at, text.to_owned())).into();
     let x = Axis::with_ticks(Scale::exactly(0.0, NINES), "share of operations that were no slower", ticks);
     let loads = data.subjects.iter().flat_map(|subject| group.loads(subject));

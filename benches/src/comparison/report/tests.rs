@@ -91,7 +91,7 @@ fn one_that_is_slower_is_said_to_be_and_by_how_much() {
     }
     let text = read(&shown(&results));
     assert!(text.contains("tie in 0 of 4 settings"), "{text}");
-    assert!(text.contains("p99 of paxos"), "{text}");
+    assert!(text.contains("p99 of paxos is ") && text.contains(" that of raft"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The answer in a paragraph, made of the figures and of nothing else, and how far it can be believed.
 
-use super::data::{Data, Group, Sweep, p50_us, p99_us, served_us};
+use super::data::{Data, Group, p50_us, p99_us, served_us};
 use super::element::Element;
 use super::repeated;
 use super::stats::{Verdict, chance};
@@ -29,8 +29,9 @@ impl Tally {
         self.ties + self.differences.len()
     }
 
-    fn add(&mut self, verdicts: &[(&str, Verdict)], other: &Shown, label: String) {
-        let differing: Vec<_> = verdicts.iter().filter_map(|(what, verdict)| named(what, *verdict, other)).collect();
+    fn add(&mut self, verdicts: &[(&str, Verdict)], (first, other): (&Shown, &Shown), label: String) {
+        let differing: Vec<_> =
+            verdicts.iter().filter_map(|(what, verdict)| named(what, *verdict, first, other)).collect();
         if verdicts.iter().any(|(_, verdict)| *verdict == Verdict::TooFew) {
             self.too_few += 1;
         } else if differing.is_empty() {
@@ -57,9 +58,9 @@ impl Tally {
     }
 }
 
-fn named(what: &str, verdict: Verdict, other: &Shown) -> Option<String> {
+fn named(what: &str, verdict: Verdict, first: &Shown, other: &Shown) -> Option<String> {
     match verdict {
-        Verdict::Differ { ratio: by } => Some(format!("{what} of {other} {}", ratio(by))),
+        Verdict::Differ { ratio: by } => Some(format!("{what} of {other} is {} that of {first}", ratio(by))),
         Verdict::Tie { .. } | Verdict::TooFew => None,
     }
 }
@@ -73,7 +74,7 @@ pub(super) fn steady(data: &Data<'_>, first: &Shown, other: &Shown) -> Tally {
             continue;
         };
         let verdicts = [("p50", group.compare(first, other, p50_us)), ("p99", group.compare(first, other, p99_us))];
-        tally.add(&verdicts, other, format!("{} ({})", name(data, &sweep), group.label()));
+        tally.add(&verdicts, (first, other), format!("{} ({})", sweep.experiment, group.label()));
     }
     tally
 }
@@ -83,14 +84,9 @@ pub(super) fn served(groups: &[&Group<'_>], first: &Shown, other: &Shown) -> Tal
     let mut tally = Tally::default();
     for group in groups {
         let verdict = Verdict::of(group.event(first, served_us), group.event(other, served_us));
-        tally.add(&[("time to serve", verdict)], other, group.label());
+        tally.add(&[("time to serve", verdict)], (first, other), group.label());
     }
     tally
-}
-
-fn name(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> String {
-    let alone = data.results.plan.curves.len() == 1;
-    if alone { "load".to_owned() } else { sweep.experiment.to_owned() }
 }
 
 /// The answer.
@@ -125,7 +121,9 @@ fn events(groups: &[&Group<'_>], when: &str, first: &Shown, other: &Shown) -> Op
     let group = groups.first()?;
     let (a, b) = (group.event(first, served_us)?, group.event(other, served_us)?);
     let example = if groups.len() > 1 { format!(" ({})", group.label()) } else { String::new() };
-    let times = format!("{} with {first} and {} with {other}", Unit::Time.show(a.median), Unit::Time.show(b.median));
+    let after =
+        |us: f64| if us.is_finite() { format!("after {}", Unit::Time.show(us)) } else { "not in time".to_owned() };
+    let times = format!("{} with {first} and {} with {other}", after(a.median), after(b.median));
     let tally = served(groups, first, other);
     let verdict = match (tally.judged(), Verdict::of(Some(a), Some(b))) {
         (0, _) => ". That is too few rounds for a verdict.".to_owned(),
@@ -133,7 +131,7 @@ fn events(groups: &[&Group<'_>], when: &str, first: &Shown, other: &Shown) -> Op
         (1, Verdict::Differ { ratio: by }) if groups.len() == 1 => format!(": they differ, {}.", ratio(by)),
         _ => format!("; in this the two {}", tally.sentence("settings")),
     };
-    Some(format!("{when}{example} the first new write is acknowledged after {times}{verdict}"))
+    Some(format!("{when}{example} the first new write is acknowledged {times}{verdict}"))
 }
 
 fn noise(data: &Data<'_>) -> String {
@@ -149,7 +147,12 @@ fn noise(data: &Data<'_>) -> String {
         (0, _) => format!(
             "No subject was repeated under another name, so the noise is not known; equal subjects would differ by chance in {expected} of the figures."
         ),
-        (_, 0) => format!("Subjects that differ only by name tie in all {judged} figures, as they must."),
+        (_, 0) => {
+            let by = percent(repeated::farthest(&pairs) - 1.0);
+            format!(
+                "Subjects that differ only by name tie in all {judged} figures, as they must; their medians are up to {by} apart."
+            )
+        }
         _ => format!(
             "Subjects that differ only by name come apart in {apart} of {judged} figures, where chance makes it {expected}: see below before believing small differences."
         ),
