@@ -65,7 +65,11 @@ impl Scale {
 
     fn log_ticks(&self) -> Vec<f64> {
         let decades = (self.to / self.from).log10();
-        let steps: &[f64] = if decades <= 2.1 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let steps: &[f64] = match decades {
+            few if few <= 2.1 => &[1.0, 2.0, 5.0],
+            some if some <= 3.6 => &[1.0, 3.0],
+            _ => &[1.0],
+        };
         let (first, last) = (self.from.log10().floor() as i32, self.to.log10().ceil() as i32);
         // Over very many decades every second or third is enough.
         let stride = ((last - first) as usize / 7) + 1;

@@ -87,7 +87,8 @@ pub(super) fn whole(value: u64) -> String {
 
 /// A share, in percent.
 pub(super) fn percent(share: f64) -> String {
-    format!("{} %", digits((share * 1000.0).round() / 10.0))
+    let percent = format!("{:.1}", share * 100.0);
+    format!("{} %", percent.strip_suffix(".0").unwrap_or(&percent))
 }
 
 /// A ratio, as `1.04 ×`.
@@ -156,5 +157,6 @@ mod tests {
         assert_eq!(whole(12), "12");
         assert_eq!(several(1, "point"), "1 point");
         assert_eq!(percent(0.9512), "95.1 %");
+        assert_eq!(percent(0.14), "14 %");
     }
 }

@@ -10,7 +10,7 @@ use super::units::{Unit, percent, ratio, several, whole};
 use crate::comparison::results::{History, Point};
 
 /// How many differences are named before the rest is counted.
-const NAMED: usize = 4;
+const NAMED: usize = 2;
 
 /// How settings of one kind came out.
 #[derive(Default)]
