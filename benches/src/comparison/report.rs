@@ -46,7 +46,8 @@ use super::results::{FORMAT, Results};
 pub enum Failure {
     /// The results, or the earlier ones, are of another version.
     #[error(
-        "these results have format {found}, and this program reads format {FORMAT}: measure again, or use the program that wrote them"
+        "these results have format {found}, and this program reads format {FORMAT}: measure again, or use the \
+         program that wrote them"
     )]
     Format {
         /// Their version.

@@ -21,7 +21,11 @@ pub(super) fn section(data: &Data<'_>) -> Element {
     );
     let section = section.child(Element::new("h3").text("What the words mean")).child(words);
     let invalid = verdict::invalid(data);
-    let section = if invalid.is_empty() { section } else { section.child(invalid.html()) };
+    let section = if invalid.is_empty() {
+        section
+    } else {
+        section.child(Element::new("div").with("id", "invalid").child(invalid.html()))
+    };
     section.child(Element::new("p").text(verdict::histories(data))).child(plan(data))
 }
 
@@ -91,25 +95,39 @@ fn relay_cpu_us(load: &Load) -> f64 {
 fn words() -> [(&'static str, String); 7] {
     [
         ("round", "each subject once, on a fresh cluster, the subjects in turn".to_owned()),
-        ("median, range", "over the valid rounds of one subject in one setting; the range goes from the least to the greatest".to_owned()),
+        (
+            "median, range",
+            "over the valid rounds of one subject in one setting; the range goes from the least to \
+                           the greatest"
+                .to_owned(),
+        ),
         (
             "tie",
             format!(
-                "the ranges overlap. Two subjects differ only where they do not, and then the ratio of their medians is told. With fewer than {FEWEST_ROUNDS} valid \
-                 rounds nothing is said. Of two equal subjects one in 10 figures would differ by chance with three rounds of each, one in 126 with five"
+                "the ranges overlap. Two subjects differ only where they do not, and then the ratio of their \
+                 medians is told. With fewer than {FEWEST_ROUNDS} valid rounds nothing is said. Of two equal \
+                 subjects one in 10 figures would differ by chance with three rounds of each, one in 126 with five"
             ),
         ),
-        ("invalid", "the machine was busy beforehand, operations failed, or the history was not linearizable: left out of every statistic, and listed".to_owned()),
+        (
+            "invalid",
+            "the machine was busy beforehand, operations failed, or the history was not linearizable: left \
+                     out of every statistic, and listed"
+                .to_owned(),
+        ),
         (
             "bound by the processor",
             format!(
-                "more than {} of the machine's processor time was used: nodes, load generator and relay share it, so latency then says little of a protocol",
+                "more than {} of the machine's processor time was used: nodes, load generator and relay share it, \
+                 so latency then says little of a protocol",
                 percent(Point::CPU_BOUND)
             ),
         ),
         (
             "open loop",
-            "operations begin when they are due, whether or not earlier ones are done, and latency counts from when they were due".to_owned(),
+            "operations begin when they are due, whether or not earlier ones are done, and latency counts from \
+             when they were due"
+                .to_owned(),
         ),
         ("reached", format!("at least {} of the offered rate was carried out", percent(REACHED))),
     ]

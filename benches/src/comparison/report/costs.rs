@@ -38,8 +38,9 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     if table.is_empty() {
         return None;
     }
-    let text = "At one rate per setting, the highest that all subjects reached without the processor being the limit. An idle \
-                moment between two operations makes them cost more, so only figures of one setting compare. Messages and bytes are those sent.";
+    let text = "At one rate per setting, the highest that all subjects reached without the processor being the \
+                limit. An idle moment between two operations makes them cost more, so only figures of one setting \
+                compare. Messages and bytes are those sent.";
     let section = page::section("costs", "What an operation costs").child(page::paragraph(text));
     let panels = data
         .sweeps()

@@ -148,8 +148,9 @@ fn table(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Table {
 /// Each subject against the first one, at one rate per setting. Repetitions stand elsewhere.
 pub(super) fn verdicts(data: &Data<'_>) -> Table {
     let head = ["experiment", "setting", "rate", "subject", "p50", "p99", "p50 compared", "p99 compared"];
-    let caption = "Each setting at the highest rate that all subjects reached without the processor being the limit (* where \
-                   there is none: the lowest). Compared with the first subject; the ratio is that of the medians.";
+    let caption = "Each setting at the highest rate that all subjects reached without the processor being the \
+                   limit (* where there is none: the lowest). Compared with the first subject; the ratio is that of \
+                   the medians.";
     let mut table = Table::new(caption, &head);
     let Some(first) = data.originals().next() else { return table };
     for sweep in data.sweeps() {

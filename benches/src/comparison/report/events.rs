@@ -41,9 +41,9 @@ pub(super) fn failover(data: &Data<'_>) -> Option<Element> {
 
 /// The section on lost links, if there were any.
 pub(super) fn partitions(data: &Data<'_>) -> Option<Element> {
-    let text = "From the moment in which the links were cut: when a node first suspected the leader, when another one led, \
-                when the first operation was acknowledged that began afterwards, and the longest silence. No new leader \
-                is needed where the old one keeps a quorum.";
+    let text = "From the moment in which the links were cut: when a node first suspected the leader, when another \
+                one led, when the first operation was acknowledged that began afterwards, and the longest silence. \
+                No new leader is needed where the old one keeps a quorum.";
     section(data, true, "partitions", "When links are lost", text)
 }
 
@@ -61,8 +61,9 @@ fn figure(data: &Data<'_>, group: &Group<'_>) -> Element {
     let title = format!("{} — {}", group.experiment, group.label());
     let strips = strips(data, group);
     let lines = timelines(data, group);
-    let caption = "Left: every event. Right: acknowledged operations in a second around the event; the line is the median \
-                   of the events in each slice of 20 ms, the band their range, the dotted line the median time to serve.";
+    let caption = "Left: every event. Right: acknowledged operations in a second around the event; the line is the \
+                   median of the events in each slice of 20 ms, the band their range, the dotted line the median \
+                   time to serve.";
     let lines = Element::of("div", "stack").children(lines);
     page::figure(&title, caption, [strips, lines])
 }
@@ -144,7 +145,12 @@ fn by_tail(data: &Data<'_>, groups: &[&Group<'_>]) -> Vec<Element> {
         let panels = figures.map(|((name, of), unit)| tail_panel(data, groups, name, unit, of));
         let panels = [Element::of("div", "thirds").children(panels)];
         let title = format!("{experiment} — {}, by open tail", label(setting));
-        page::figure(&title, "Over what was accepted and not yet chosen when the leader was lost: medians of the rounds and their range.", panels)
+        page::figure(
+            &title,
+            "Over what was accepted and not yet chosen when the leader was lost: medians of the \
+                              rounds and their range.",
+            panels,
+        )
     });
     families.collect()
 }
@@ -192,8 +198,8 @@ pub(super) fn times(data: &Data<'_>, partitions: bool) -> Table {
         "silence",
         "served compared",
     ];
-    let caption = "Medians over all events; in brackets the range of the rounds' medians, by which they are compared with \
-                   the first subject.";
+    let caption = "Medians over all events; in brackets the range of the rounds' medians, by which they are \
+                   compared with the first subject.";
     let mut table = Table::new(caption, &head);
     for group in data.events(partitions) {
         let first = data.originals().find(|subject| group.events(subject).next().is_some());

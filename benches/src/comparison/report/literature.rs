@@ -45,7 +45,8 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     if table.is_empty() {
         return None;
     }
-    let text = "Predictions of the literature, and what these figures say of them. A prediction that this plan does not test is called not measured.";
+    let text = "Predictions of the literature, and what these figures say of them. A prediction that this plan \
+                does not test is called not measured.";
     Some(page::section("literature", "What the literature predicts").child(page::paragraph(text)).child(table.html()))
 }
 
@@ -183,7 +184,8 @@ impl<'a> Bench<'a, '_> {
             return not_measured("no leader was lost, or campaigns were not counted");
         }
         let words = format!(
-            "more than one campaign, for whatever reason: {} in {raft} of {raft_all} events, {} in {paxos} of {paxos_all}",
+            "more than one campaign, for whatever reason: {} in {raft} of {raft_all} events, {} in {paxos} of \
+             {paxos_all}",
             self.raft, self.paxos
         );
         let (raft, paxos) = (raft as f64 / raft_all as f64, paxos as f64 / paxos_all as f64);

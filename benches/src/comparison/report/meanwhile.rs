@@ -16,8 +16,8 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     if groups.is_empty() {
         return None;
     }
-    let text = "Puts go on at a steady rate while the leader hands over, members change, a blank node is sent a snapshot, or a node \
-                catches up.";
+    let text = "Puts go on at a steady rate while the leader hands over, members change, a blank node is sent a \
+                snapshot, or a node catches up.";
     let section = page::section("meanwhile", "Meanwhile").child(page::paragraph(text));
     let panels = groups.iter().map(|group| panel(data, group));
     let caption = "p99 before (hollow) and meanwhile (full), medians of the rounds; the axis is logarithmic.";

@@ -64,6 +64,7 @@ fn head(data: &Data<'_>) -> Element {
         .child(Element::of("p", "byline").text(byline))
         .child(Element::of("p", "verdict").text(verdict::sentences(data).join(" ")))
         .child(verdict::glance(data))
+        .children(verdict::reasons(data))
 }
 
 /// Always in sight: who has which colour. Unticked, a subject fades.

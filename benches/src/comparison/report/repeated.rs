@@ -85,7 +85,8 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     }
     let judged = pairs.iter().filter(|pair| pair.verdict != Verdict::TooFew).count();
     let apart = pairs.iter().filter(|pair| pair.verdict.differs()).count();
-    let text = "The same engine with the same flags, measured in turn with the others under a second name. All of these must be ties.";
+    let text = "The same engine with the same flags, measured in turn with the others under a second name. All of \
+                these must be ties.";
     let section = page::section("repeated", "The same against itself").child(page::paragraph(text));
     let section = if apart == 0 {
         section.child(Element::of("p", "calm").text(format_args!(
@@ -107,8 +108,9 @@ fn alarm(data: &Data<'_>, judged: usize, apart: usize) -> String {
     let likely = at_least(apart, judged, chance);
     let opening = if likely < RARE { "The noise here is larger than the method assumes" } else { "Not all are ties" };
     format!(
-        "{opening}: {apart} of {judged} figures differ between a subject and itself. Were each round independent of the others, \
-         that many or more would come apart in {} of such comparisons. Differences as small as these mean nothing.",
+        "{opening}: {apart} of {judged} figures differ between a subject and itself. Were each round independent \
+         of the others, that many or more would come apart in {} of such comparisons. Differences as small as these \
+         mean nothing.",
         percent(likely)
     )
 }

@@ -31,8 +31,8 @@ fn conditions(data: &Data<'_>) -> String {
     let invalid = points.iter().filter(|point| !point.is_valid()).count();
     let bound = points.iter().filter(|point| Point::is_cpu_bound(point)).count();
     format!(
-        "\n{} points in {} rounds, {invalid} of them invalid, {bound} bound by the processor. {} × {}, {}, {}; commit {}, {}.\n\n\
-         `cargo run --release -p benches --bin compare -- --plan {}` repeats it.\n",
+        "\n{} points in {} rounds, {invalid} of them invalid, {bound} bound by the processor. {} × {}, {}, {}; \
+         commit {}, {}.\n\n`cargo run --release -p benches --bin compare -- --plan {}` repeats it.\n",
         points.len(),
         data.results.plan.rounds,
         of.cores,

@@ -64,6 +64,7 @@ fn two_that_tie_are_said_to_tie_and_the_invalid_point_is_named() {
     let text = read(&shown(&results()));
     assert!(text.contains("In steady state raft and paxos tie in 4 of 4 settings"), "{text}");
     assert!(text.contains("tie in all"), "the repetitions tie");
+    assert!(text.contains("Left out: the machine was busy beforehand (1)."), "{text}");
     assert!(text.contains("the machine was busy beforehand: 0.31"));
     assert!(text.contains("never served"), "one event had no end");
 }

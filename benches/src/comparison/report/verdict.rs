@@ -1,5 +1,7 @@
 //! The answer in a paragraph, made of the figures and of nothing else, and how far it can be believed.
 
+use std::collections::BTreeMap;
+
 use super::data::{Data, Group, p50_us, p99_us, served_us};
 use super::element::Element;
 use super::repeated;
@@ -145,16 +147,19 @@ fn noise(data: &Data<'_>) -> String {
             "Of the subjects that differ only by name too few rounds are valid to know the noise.".to_owned()
         }
         (0, _) => format!(
-            "No subject was repeated under another name, so the noise is not known; equal subjects would differ by chance in {expected} of the figures."
+            "No subject was repeated under another name, so the noise is not known; equal subjects would differ by \
+             chance in {expected} of the figures."
         ),
         (_, 0) => {
             let by = percent(repeated::farthest(&pairs) - 1.0);
             format!(
-                "Subjects that differ only by name tie in all {judged} figures, as they must; their medians are up to {by} apart."
+                "Subjects that differ only by name tie in all {judged} figures, as they must; their medians are up \
+                 to {by} apart."
             )
         }
         _ => format!(
-            "Subjects that differ only by name come apart in {apart} of {judged} figures, where chance makes it {expected}: see below before believing small differences."
+            "Subjects that differ only by name come apart in {apart} of {judged} figures, where chance makes it \
+             {expected}: see below before believing small differences."
         ),
     }
 }
@@ -182,6 +187,19 @@ pub(super) fn glance(data: &Data<'_>) -> Element {
             wrong > 0,
         ),
     ])
+}
+
+/// Why points do not count, each reason once and with how many it concerns.
+pub(super) fn reasons(data: &Data<'_>) -> Option<Element> {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for why in data.results.points.iter().flat_map(|point| &point.invalid) {
+        // What follows a colon is of this one point alone.
+        *reasons.entry(why.split(':').next().unwrap_or(why)).or_default() += 1;
+    }
+    let reasons: Vec<_> = reasons.iter().map(|(why, count)| format!("{why} ({count})")).collect();
+    let text = format!("Left out: {}. ", reasons.join("; "));
+    let link = Element::new("a").with("href", "#invalid").text("Which ones");
+    (!reasons.is_empty()).then(|| Element::of("p", "note").text(text).child(link))
 }
 
 /// All points that do not count, and why.
