@@ -74,7 +74,11 @@ fn legend(data: &Data<'_>) -> Element {
         let tick = Element::new("input").with("type", "checkbox").with("id", &id).with("checked", "checked");
         Element::new("label").with("for", &id).child(tick).child(subject.swatch()).text(" ").text(subject)
     });
-    Element::of("div", "legend").with("role", "group").with("aria-label", "Subjects").children(entries)
+    Element::of("div", "legend")
+        .with("role", "group")
+        .with("aria-label", "Subjects")
+        .children(entries)
+        .child(Element::of("span", "hint").text("click one to fade it"))
 }
 
 pub(super) fn section(id: &'static str, title: &str) -> Element {
