@@ -5,4 +5,5 @@
 //! ```
 
 pub mod plan;
+pub mod report;
 pub mod results;
