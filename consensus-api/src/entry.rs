@@ -79,12 +79,16 @@ impl Entry {
     /// What the entry counts as in every bound that is stated in bytes: its data and a flat charge for the rest.
     pub fn size_bytes(&self) -> usize {
         const FLAT_BYTES: usize = 64;
-        let data = match &self.payload {
+        FLAT_BYTES + self.payload_bytes()
+    }
+
+    /// About how many bytes of it are payload: a command's own, exactly.
+    pub fn payload_bytes(&self) -> usize {
+        match &self.payload {
             Payload::Command { data, .. } => data.0.len(),
             Payload::Membership { membership, .. } | Payload::StopSign { membership, .. } => membership.size_bytes(),
             Payload::Noop | Payload::Tick => 0,
-        };
-        FLAT_BYTES + data
+        }
     }
 
     /// The same value at the same index under another ballot, as a new Paxos leader re-proposes it.

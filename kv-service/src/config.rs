@@ -14,6 +14,7 @@ use kv_client::HttpClient;
 use kv_machine::KvLimits;
 use replica::SnapshotSettings;
 use replica::transfer::TransferSettings;
+use transport_quic::REPLICATION_STREAMS_MAX;
 
 use crate::engines;
 use crate::error::ServiceError;
@@ -50,6 +51,10 @@ pub struct NodeConfig {
     pub reads: ReadMode,
     /// Whether a write waits for the disk.
     pub sync: bool,
+    /// How much longer each write to the log takes than the disk does: for experiments, otherwise zero.
+    pub log_delay: Duration,
+    /// Over how many streams replication to each peer is spread.
+    pub replication_streams: usize,
     /// What is logged.
     pub telemetry: Telemetry,
     /// The failure detector.
@@ -107,6 +112,8 @@ impl NodeConfig {
             tls_dir: settings.tls_dir,
             reads,
             sync: !settings.no_sync.unwrap_or(false),
+            log_delay: log_delay(settings.log_delay_ms)?,
+            replication_streams: replication_streams(settings.replication_streams)?,
             telemetry: telemetry(settings.log_level, settings.log_format.as_deref())?,
             timing: Timing { lease: lease(reads, settings.clock_drift_ppm)?, ..timing },
             request_timeout: millis("request-timeout-ms", settings.request_timeout_ms.unwrap_or(5000))?,
@@ -129,6 +136,18 @@ fn in_range(setting: &'static str, found: u64, least: u64, most: u64) -> Result<
 fn millis(setting: &'static str, found: u64) -> Result<Duration, ServiceError> {
     const HOUR_MS: u64 = 3_600_000;
     in_range(setting, found, 1, HOUR_MS).map(Duration::from_millis)
+}
+
+fn log_delay(log_delay_ms: Option<u64>) -> Result<Duration, ServiceError> {
+    // Longer than that no cluster keeps a leader, whatever the timeouts.
+    const DELAY_MS_MAX: u64 = 10_000;
+    in_range("log-delay-ms", log_delay_ms.unwrap_or(0), 0, DELAY_MS_MAX).map(Duration::from_millis)
+}
+
+fn replication_streams(replication_streams: Option<u64>) -> Result<usize, ServiceError> {
+    let found = replication_streams.unwrap_or(1);
+    // The cast is exact: it is at most REPLICATION_STREAMS_MAX.
+    in_range("replication-streams", found, 1, REPLICATION_STREAMS_MAX as u64).map(|streams| streams as usize)
 }
 
 fn timing(election_timeout_ms: Option<u64>, heartbeat_interval_ms: Option<u64>) -> Result<Timing, ServiceError> {

@@ -26,6 +26,7 @@ pub mod founding;
 pub mod http;
 pub mod joining;
 pub mod load;
+pub mod metrics;
 pub mod node;
 pub mod repl;
 pub mod service;

@@ -31,6 +31,7 @@ use crate::error::ServiceError;
 use crate::founding;
 use crate::http::{self, HttpServer};
 use crate::joining;
+use crate::metrics::Counts;
 use crate::service::{Identity, Origin, Service};
 use crate::stop::{Stop, StopReason};
 use crate::watch::Watches;
@@ -72,6 +73,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     let machine = open_machine(&store, &members, &watches)?;
     let replica = start_replica(&config, &store, machine, snapshots.clone(), transport.clone(), members)?;
     let replica = Arc::new(replica);
+    let counts = counting(&store, transport.clone(), replica.clone());
     let stamp = store.stamp();
     let identity = Identity { cluster_id: cluster, engine: config.engine, node: config.node, store: stamp.store };
     let service = Arc::new(Service {
@@ -86,6 +88,7 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
         request_timeout: config.request_timeout,
         watches,
         http_address_of: Box::new(move |node| transport.service_address(node)),
+        counts,
         failure: watch::Sender::new(None),
     });
     let mut failure = service.failure.subscribe();
@@ -136,6 +139,21 @@ pub async fn run(config: NodeConfig) -> Result<(), ServiceError> {
     replica.stopped().await.map_err(|reason| ServiceError::Stopped { reason })
 }
 
+/// Reads off what the rooms have counted, whenever it is asked to.
+fn counting(
+    store: &Store,
+    transport: Arc<QuicTransport>,
+    replica: Arc<Replica>,
+) -> Box<dyn Fn() -> Counts + Send + Sync> {
+    let (log, tables) = (store.log.clone(), store.tables.clone());
+    Box::new(move || Counts {
+        log: log.counts(),
+        table_writes: tables.writes(),
+        transport: transport.counts(),
+        replica: replica.counts(),
+    })
+}
+
 /// Finds the node's cluster: the one that its directory is stamped with, or else one to found, or to join.
 async fn enter(
     config: &NodeConfig,
@@ -172,7 +190,13 @@ fn open_store(config: &NodeConfig) -> Result<Store, ServiceError> {
     if !config.sync {
         tracing::warn!("writes do not wait for the disk: a power failure loses what was acknowledged");
     }
-    Ok(Store::open(&config.data_dir, expected, options)?)
+    let store = Store::open(&config.data_dir, expected, options)?;
+    if !config.log_delay.is_zero() {
+        let delay_ms = config.log_delay.as_millis();
+        tracing::warn!(delay_ms, "every write to the log is slowed down: this node is for experiments only");
+        store.log.delay_writes(config.log_delay);
+    }
+    Ok(store)
 }
 
 async fn open_transport(
@@ -195,7 +219,7 @@ async fn open_transport(
         service_address: advertised(http, config.listen).map(|address| address.to_string()),
         client_alpn: Some(kv_client::wire::ALPN),
         tls,
-        limits: TransportLimits::default(),
+        limits: TransportLimits { replication_streams: config.replication_streams, ..TransportLimits::default() },
         timing: LinkTiming::default(),
     };
     Ok(QuicTransport::bind(transport).await?)

@@ -12,6 +12,7 @@ use kv_machine::{Batch, KvError, KvLimits, KvReader, Replies, Reply, Request};
 use storage_rocks::RocksSnapshots;
 use tokio::sync::watch;
 
+use crate::metrics::Counts;
 use crate::watch::Watches;
 
 /// Who a node is.
@@ -67,6 +68,8 @@ pub struct Service<T: Tables> {
     pub watches: Watches,
     /// Where a node serves HTTP, as `host:port`, if it is known.
     pub http_address_of: Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>,
+    /// What the rooms of this node have counted by now.
+    pub counts: Box<dyn Fn() -> Counts + Send + Sync>,
     /// Told when a read finds the tables broken: the node must stop rather than go on with them.
     pub failure: watch::Sender<Option<String>>,
 }

@@ -75,6 +75,13 @@ pub struct Settings {
         value_parser = BoolishValueParser::new()
     )]
     pub no_sync: Option<bool>,
+    /// For experiments with a slow disk: each write to the log takes so much longer, in milliseconds [default: 0]
+    #[arg(long, env = "QUORATE_LOG_DELAY_MS", value_name = "MS")]
+    pub log_delay_ms: Option<u64>,
+    /// Over how many streams replication to each peer is spread, 1 to 16: with more than one, messages overtake each other
+    /// where a packet is lost, which Multi-Paxos can use [default: 1]
+    #[arg(long, env = "QUORATE_REPLICATION_STREAMS", value_name = "STREAMS")]
+    pub replication_streams: Option<u64>,
     /// What is logged: error, warn, info, debug, trace, or directives such as info,replica=debug [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -141,6 +148,8 @@ impl Settings {
             reads: self.reads.or(lower.reads),
             clock_drift_ppm: self.clock_drift_ppm.or(lower.clock_drift_ppm),
             no_sync: self.no_sync.or(lower.no_sync),
+            log_delay_ms: self.log_delay_ms.or(lower.log_delay_ms),
+            replication_streams: self.replication_streams.or(lower.replication_streams),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),
             election_timeout_ms: self.election_timeout_ms.or(lower.election_timeout_ms),

@@ -10,6 +10,7 @@ use consensus_api::{Applied, LogIndex, SharedEntry, SnapshotManifest, SnapshotSt
 use tokio::sync::oneshot;
 
 use crate::completions::{Completion, Completions};
+use crate::counters::Counters;
 use crate::pending::{Answer, Pending};
 use crate::snapshots::Task;
 
@@ -44,6 +45,7 @@ pub(crate) struct Applier<S, N> {
     pub(crate) tasks: SyncSender<Task>,
     /// What is applied, for the transfers to see.
     pub(crate) applied: Arc<AtomicU64>,
+    pub(crate) counters: Arc<Counters>,
     /// How many snapshots were installed.
     pub(crate) epoch: u64,
     /// How often the engine was told that the machine wants the log's time forward.
@@ -103,6 +105,7 @@ impl<S: StateMachine, N: SnapshotStore> Applier<S, N> {
         assert!(count > 0 && count <= entries.len(), "{count} replies for {} entries", entries.len());
         let through = entries[count - 1].index;
         self.applied.store(through.0, Ordering::Release);
+        self.counters.applied_entries.fetch_add(count as u64, Ordering::Relaxed);
         let answers = entries.iter().zip(replies).filter_map(|(entry, reply)| {
             let id = entry.payload.request_id()?;
             Some((id, Answer::Applied(Applied { index: entry.index, reply })))

@@ -27,6 +27,8 @@ use crate::applier::Job;
 use crate::clock;
 use crate::completions::Completion;
 use crate::core::{Core, Outlet};
+use crate::counters::Counters;
+use crate::part;
 use crate::pending::{Answer, Pending};
 use crate::receiver::FromPeer;
 use crate::snapshots::{Demand, Desk};
@@ -48,6 +50,7 @@ const INPUTS_PER_BATCH_MAX: usize = 8192;
 
 /// What the engine's task receives from and what it hands its effects to.
 pub(crate) struct Driver<E: Engine, T: Transport> {
+    pub(crate) node: NodeId,
     pub(crate) core: Core<E>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) inbox: mpsc::Receiver<FromPeer<E::Message>>,
@@ -104,6 +107,7 @@ pub(crate) struct Outlook {
     pub(crate) status: Arc<Mutex<Standing>>,
     pub(crate) role: Arc<watch::Sender<RoleChange>>,
     pub(crate) members: Arc<watch::Sender<Members>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// The members in force, for whoever waits for others.
@@ -135,7 +139,12 @@ impl Outlook {
 
     pub(crate) fn new(standing: Standing, role: RoleChange) -> Outlook {
         let members = Arc::new(watch::Sender::new(Members::of(&standing.engine)));
-        Outlook { status: Arc::new(Mutex::new(standing)), role: Arc::new(watch::Sender::new(role)), members }
+        Outlook {
+            status: Arc::new(Mutex::new(standing)),
+            role: Arc::new(watch::Sender::new(role)),
+            members,
+            counters: Arc::default(),
+        }
     }
 
     pub(crate) fn read(&self) -> Standing {
@@ -299,7 +308,10 @@ impl<E: Engine, T: Transport> Outlet<E::Message> for Driver<E, T> {
     type Stop = String;
 
     fn change_role(&mut self, change: RoleChange) -> Result<(), String> {
-        tracing::info!(role = ?change.role, leader = change.leader.map(|node| node.0), ballot = %change.ballot, "role");
+        let before = *self.outlook.role.borrow();
+        let role = part::name(self.node, &before, &change);
+        tracing::info!(role, leader = change.leader.map(|node| node.0), ballot = %change.ballot, "role");
+        part::count(&self.outlook.counters, &before, &change);
         self.outlook.role.send_replace(change);
         Ok(())
     }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::applier::Job;
+use crate::counters::ReplicaCounts;
 use crate::driver::{Outlook, Request, Standing};
 use crate::pending::{Answer, Awaits, Pending};
 
@@ -67,6 +68,11 @@ impl Replica {
             Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
             Err(_) => Err("its task has ended".into()),
         }
+    }
+
+    /// What it has done since it was started.
+    pub fn counts(&self) -> ReplicaCounts {
+        self.outlook.counters.read()
     }
 
     /// Sends one request and waits for its answer; `None` where the time is up first, or nobody is left to answer it, as

@@ -21,11 +21,13 @@ mod applier;
 pub mod clock;
 mod completions;
 pub mod core;
+mod counters;
 mod driver;
 mod error;
 mod handle;
 mod leadership;
 mod members;
+mod part;
 mod pending;
 mod reader;
 mod receiver;
@@ -55,6 +57,7 @@ use crate::receiver::FromPeer;
 use crate::snapshots::{Desk, Surroundings, Task};
 use crate::writer::Change;
 
+pub use counters::ReplicaCounts;
 pub use error::ReplicaError;
 pub use handle::Replica;
 pub use recovery::recover;
@@ -121,7 +124,7 @@ where
     let (completion_sender, completions) = mpsc::unbounded_channel();
     let completion_sender = Completions(completion_sender);
     let Threads { workers, changes, jobs, read_backs, desk } =
-        start_threads(parts, settings, (core.applied(), newest), &pending, &completion_sender)?;
+        start_threads(parts, settings, (core.applied(), newest), &pending, &completion_sender, &outlook)?;
 
     let (request_sender, requests) = mpsc::channel(requests_max);
     let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -129,6 +132,7 @@ where
     let ends = Ends { jobs: jobs.clone(), tasks: desk.tasks.clone() };
     let receiving = listen::<E, T>(transport.clone(), inbox_sender, desk.tasks.clone(), completion_sender);
     let driver = Driver {
+        node,
         core,
         requests,
         inbox,
@@ -162,6 +166,7 @@ fn start_threads<L: LogStore, T: Transport, S: StateMachine, N: SnapshotStore>(
     (applied, newest): (LogIndex, LogIndex),
     pending: &Arc<Pending>,
     completions: &Completions,
+    outlook: &Outlook,
 ) -> Result<Threads, ReplicaError> {
     let Parts { log, transport, machine, snapshots } = parts;
     let (changes, change_receiver) = threads::channel();
@@ -184,6 +189,7 @@ fn start_threads<L: LogStore, T: Transport, S: StateMachine, N: SnapshotStore>(
         completions: completions.clone(),
         tasks: desk.tasks.clone(),
         applied,
+        counters: outlook.counters.clone(),
         epoch: 0,
         time_wanted: None,
     };

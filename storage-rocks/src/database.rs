@@ -7,6 +7,7 @@ use bincode::Encode;
 use consensus_api::{Entry, LogIndex};
 use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions, properties};
 
+use crate::counters::LogCounters;
 use crate::error::StorageError;
 use crate::peek;
 use crate::record::{BATCH_KEY, BatchMark, Place, encode};
@@ -28,6 +29,7 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     pub(crate) db: DB,
     sync: bool,
+    counters: LogCounters,
     writer: Mutex<Writer>,
 }
 
@@ -62,12 +64,17 @@ impl Database {
         }
         let writer =
             Writer { synced: last.number, last, unsealed: false, failed: false, buffer: Vec::with_capacity(4096) };
-        Ok(Database { db, sync, writer: Mutex::new(writer) })
+        Ok(Database { db, sync, counters: LogCounters::default(), writer: Mutex::new(writer) })
     }
 
     /// Whether batches wait for the disk.
     pub(crate) fn is_synced(&self) -> bool {
         self.sync
+    }
+
+    /// What was done since it was opened.
+    pub(crate) fn counters(&self) -> &LogCounters {
+        &self.counters
     }
 
     /// The column family of the entries.
@@ -125,7 +132,9 @@ impl Database {
         self.db.write_opt(batch.batch, &options).map_err(StorageError::rocks("write to the log"))?;
         self.check_background()?;
         writer.last = mark;
+        self.counters.add_write();
         if sync {
+            self.counters.add_sync();
             // A sync covers everything that was written before it.
             writer.synced = mark.number;
         }
@@ -151,6 +160,7 @@ impl Database {
             let mut writer = self.writer();
             if writer.unsealed && !writer.failed && writer.synced < writer.last.number {
                 self.db.flush_wal(true).map_err(StorageError::rocks("sync the log"))?;
+                self.counters.add_sync();
                 writer.synced = writer.last.number;
             }
             writer.unsealed && !writer.failed

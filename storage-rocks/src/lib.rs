@@ -25,6 +25,7 @@
 //! ```
 
 mod chain;
+mod counters;
 mod database;
 mod directory;
 mod error;
@@ -32,6 +33,7 @@ mod files;
 mod generations;
 mod inspect;
 mod log;
+mod occupied;
 mod peek;
 mod record;
 mod restore;
@@ -43,6 +45,7 @@ mod tables;
 mod torn_manifest;
 mod wal;
 
+pub use counters::LogCounts;
 pub use error::StorageError;
 pub use inspect::{InspectedSnapshot, Inspection, inspect};
 pub use log::RocksLog;

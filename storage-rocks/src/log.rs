@@ -10,13 +10,16 @@
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use consensus_api::{Entry, LogIndex, LogPosition, LogStore, Payload, RecoveredLog, SharedEntry, Write};
 use rocksdb::{ColumnFamily, DB, ReadOptions};
 
+use crate::counters::{LogCounts, PutEntries};
 use crate::database::{Batch, Database, Durability};
 use crate::error::StorageError;
+use crate::occupied::Occupied;
 use crate::peek;
 use crate::record::Place;
 
@@ -31,17 +34,44 @@ pub struct RocksLog {
     base: Mutex<LogPosition>,
     /// No entry stands above this. Changed only while a batch is put together, and so by one thread at a time.
     highest: AtomicU64,
+    /// Where entries have been put; looked at by whoever writes, and so by one thread at a time.
+    occupied: Mutex<Occupied>,
+    /// How much longer a write takes than the disk does.
+    delay_us: AtomicU64,
 }
 
 impl RocksLog {
     pub(crate) fn open(database: Database, place: Place) -> Result<RocksLog, StorageError> {
         let base = read_base(&database.db, place)?;
         let highest = last_index(&database.db, database.entries(), place)?.unwrap_or_default().max(base.index);
-        Ok(RocksLog { database, place, base: Mutex::new(base), highest: AtomicU64::new(highest.0) })
+        let occupied = Mutex::new(Occupied::through(highest));
+        Ok(RocksLog {
+            database,
+            place,
+            base: Mutex::new(base),
+            highest: AtomicU64::new(highest.0),
+            occupied,
+            delay_us: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// What it has done since it was opened.
+    pub fn counts(&self) -> LogCounts {
+        self.database.counters().read()
+    }
+
+    /// For experiments with a slow disk: from now on each write takes so much longer before it is reported durable, as
+    /// if its sync did. Holds up whoever writes, and nobody else. In steps of a microsecond.
+    pub fn delay_writes(&self, delay: Duration) {
+        self.delay_us.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn occupied(&self) -> MutexGuard<'_, Occupied> {
+        self.occupied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_base(&self, base: LogPosition) {
@@ -69,6 +99,15 @@ impl RocksLog {
         }
         Ok(highest)
     }
+
+    fn count_entries(&self, writes: &[Write]) {
+        let mut put = PutEntries::default();
+        let mut occupied = self.occupied();
+        for entry in writes.iter().flat_map(|write| &write.entries) {
+            put.add(entry.payload_bytes(), occupied.put(entry.index));
+        }
+        self.database.counters().add_entries(&put);
+    }
 }
 
 impl LogStore for RocksLog {
@@ -90,6 +129,7 @@ impl LogStore for RocksLog {
             Ok(ControlFlow::Continue(()))
         })?;
         let mut recovered = recovery.log;
+        *self.occupied() = Occupied::found(self.base().index, &recovered.runs);
         recovered.tail = recovery.tail.into();
         recovered.commit = self.database.commit_index();
         recovered.hard_state = read_hard_state(&self.database.db, self.place)?;
@@ -109,13 +149,19 @@ impl LogStore for RocksLog {
                 highest = self.put_entries(batch, write, highest)?;
             }
             self.highest.store(highest.0, Ordering::Release);
+            self.count_entries(writes);
             match writes.iter().rev().find_map(|write| write.hard_state.clone()) {
                 Some(hard_state) => {
                     batch.put(&self.place.hard_state_key(), &(self.place, consensus_api::Blob(hard_state)))
                 }
                 None => Ok(()),
             }
-        })
+        })?;
+        let delay = Duration::from_micros(self.delay_us.load(Ordering::Relaxed));
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+        Ok(())
     }
 
     fn read(&self, range: RangeInclusive<LogIndex>, bytes_max: usize) -> Result<Vec<SharedEntry>, StorageError> {
@@ -146,6 +192,7 @@ impl LogStore for RocksLog {
             batch.put(&self.place.base_key(), &(self.place, base))
         })?;
         self.set_base(base);
+        self.occupied().trim(base.index);
         let (from, to) = (self.place.entry_key(LogIndex::ZERO), self.place.entry_key(base.index));
         if let Err(error) = self.database.db.delete_file_in_range_cf(self.database.entries(), from, to) {
             // Nothing is lost by it but room, until compaction comes there.
@@ -161,6 +208,7 @@ impl LogStore for RocksLog {
             batch.put(&self.place.base_key(), &(self.place, base))
         })?;
         self.set_base(base);
+        *self.occupied() = Occupied::through(base.index);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@
 //! one, and ends on it.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -30,16 +31,22 @@ use crate::generations::Generation;
 /// Ordered [`Tables`] on RocksDB. Opened by [`Store::open`](crate::Store::open).
 pub struct RocksTables {
     live: RwLock<Arc<Generation>>,
+    writes: AtomicU64,
 }
 
 impl RocksTables {
     pub(crate) fn new(live: Generation) -> RocksTables {
-        RocksTables { live: RwLock::new(Arc::new(live)) }
+        RocksTables { live: RwLock::new(Arc::new(live)), writes: AtomicU64::new(0) }
     }
 
     /// The database as of now.
     pub(crate) fn live(&self) -> Arc<Generation> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many batches were written since they were opened.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Puts another database in the place of this one; returns this one.
@@ -137,6 +144,7 @@ impl Tables for RocksTables {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         live.db.write_opt(changes, &options).map_err(StorageError::rocks("write to the tables"))?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
         live.check_background()
     }
 

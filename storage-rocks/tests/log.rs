@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::snapshots::inspect;
 use common::{Disk, files_of, invert, length};
@@ -38,6 +39,19 @@ fn written(log: &impl LogStore, disk: &Disk, writes: u64) -> Vec<u64> {
 #[test]
 fn it_does_what_every_log_store_must_do() {
     log_store::run_all(Disk::default);
+}
+
+#[test]
+fn a_delayed_write_is_durable_that_much_later_and_loses_nothing() {
+    let mut disk = Disk::default();
+    let log = disk.open_log().unwrap();
+    let delay = Duration::from_millis(5);
+    log.delay_writes(delay);
+    let since = Instant::now();
+    written(&log, &disk, 3);
+    assert!(since.elapsed() >= 3 * delay);
+    disk.crash(log);
+    assert_eq!(disk.open_log().unwrap().read(LogIndex(1)..=LogIndex(9), PLENTY_BYTES).unwrap().len(), 3);
 }
 
 #[test]

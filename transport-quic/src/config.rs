@@ -46,6 +46,10 @@ pub struct TransportConfig {
     pub timing: LinkTiming,
 }
 
+/// The most streams over which the replication lane may be spread; every node accepts as many, however many it uses
+/// itself.
+pub const REPLICATION_STREAMS_MAX: usize = 16;
+
 /// The bounds of a transport, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportLimits {
@@ -57,6 +61,11 @@ pub struct TransportLimits {
     pub other_queue_bytes_max: usize,
     /// What may wait on one lane to be received; beyond that its senders are slowed down.
     pub inbox_bytes_max: usize,
+    /// Over how many streams to each peer the messages of the replication lane are spread in turn; what is outside of
+    /// 1 to [`REPLICATION_STREAMS_MAX`] is brought within. With one they arrive in order. With more, a lost packet holds up
+    /// those on its own stream and not the others, which overtake: of use to an engine whose entries do not depend on
+    /// each other.
+    pub replication_streams: usize,
     /// What may be under way on one stream. Large enough for the bandwidth times the round trip.
     pub stream_window_bytes: u32,
     /// The most connections of clients at a time; further ones are closed. They take no place from the peers.
@@ -76,6 +85,7 @@ impl Default for TransportLimits {
             command_queue_bytes_max: 32 << 20,
             other_queue_bytes_max: 4 << 20,
             inbox_bytes_max: 16 << 20,
+            replication_streams: 1,
             stream_window_bytes: 8 << 20,
             clients_max: 1024,
             client_streams_max: 64,
@@ -86,6 +96,14 @@ impl Default for TransportLimits {
 }
 
 impl TransportLimits {
+    /// Over how many streams a lane is spread.
+    pub(crate) fn streams(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Replication => self.replication_streams.clamp(1, REPLICATION_STREAMS_MAX),
+            Lane::Control | Lane::Requests | Lane::Bulk => 1,
+        }
+    }
+
     pub(crate) fn queue_bytes_max(&self, lane: Lane) -> usize {
         match lane {
             Lane::Replication | Lane::Requests => self.command_queue_bytes_max,

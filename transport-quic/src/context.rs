@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::clients::ClientDoor;
 use crate::config::{LinkTiming, TransportLimits};
+use crate::counters::Counters;
 use crate::frame::Scope;
 use crate::hello::{Hello, HelloRefused};
 use crate::inbox::Inbox;
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) timing: LinkTiming,
     pub(crate) roster: RwLock<Roster>,
     pub(crate) inbox: Inbox,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) refusals: Refusals,
     pub(crate) clients: ClientDoor,
     pub(crate) founders: watch::Sender<BTreeMap<NodeId, Founder>>,

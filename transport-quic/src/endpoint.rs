@@ -10,7 +10,7 @@ use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Ser
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::debug;
 
-use crate::config::{LinkTiming, TransportLimits};
+use crate::config::{LinkTiming, REPLICATION_STREAMS_MAX, TransportLimits};
 use crate::error::TransportError;
 use crate::tls::NodeTls;
 
@@ -18,6 +18,8 @@ use crate::tls::NodeTls;
 const BACKLOG: usize = 256;
 /// A burst of this size may leave before the first acknowledgement.
 const INITIAL_WINDOW_BYTES: u64 = 256 << 10;
+/// The most streams that a peer has for its lanes.
+const STREAMS_MAX: u32 = (Lane::ALL.len() - 1 + REPLICATION_STREAMS_MAX) as u32;
 
 /// Opens the socket and returns the endpoint, with what a dialer needs.
 pub(crate) async fn open(
@@ -65,10 +67,10 @@ fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket
     Ok(socket.into())
 }
 
-/// Room for all lanes at once: or a full one, which nobody reads, would take the others' share.
+/// Room for all streams of all lanes at once: or a full one, which nobody reads, would take the others' share. How many
+/// a peer uses is its own affair; one that uses fewer fills less.
 fn lanes_window(limits: &TransportLimits) -> VarInt {
-    let lanes = Lane::ALL.len() as u32;
-    VarInt::from_u32(limits.stream_window_bytes.saturating_mul(lanes + 1).min(1 << 30))
+    VarInt::from_u32(limits.stream_window_bytes.saturating_mul(STREAMS_MAX + 1).min(1 << 30))
 }
 
 /// Gives an accepted connection the room of a peer.
@@ -84,17 +86,17 @@ pub(crate) fn grant_client(connection: &Connection, limits: &TransportLimits) {
 }
 
 fn transport_config(limits: &TransportLimits, timing: &LinkTiming) -> TransportConfig {
-    let lanes = Lane::ALL.len() as u32;
+    let streams: usize = Lane::ALL.iter().map(|lane| limits.streams(*lane)).sum();
     let window = limits.stream_window_bytes;
     let mut cubic = CubicConfig::default();
     cubic.initial_window(INITIAL_WINDOW_BYTES);
     let mut config = TransportConfig::default();
     config
-        .max_concurrent_uni_streams(VarInt::from_u32(lanes))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .stream_receive_window(VarInt::from_u32(window))
         .receive_window(lanes_window(limits))
-        .send_window(u64::from(window) * u64::from(lanes + 1))
+        .send_window(u64::from(window) * (streams as u64 + 1))
         .keep_alive_interval(Some(timing.keep_alive_interval))
         .max_idle_timeout(IdleTimeout::try_from(timing.idle_timeout).ok())
         .initial_rtt(timing.initial_rtt)

@@ -71,6 +71,7 @@ async fn serve_peer(context: &SharedContext, connection: Connection) {
     let welcomed = timeout(limit, welcome(context, &connection, &mut claimed)).await;
     match welcomed.map_err(|_| LinkError::TimedOut).flatten() {
         Ok(link) => {
+            let _metered = context.counters.meter(&connection);
             read_lanes(context, &link).await;
             write(&context.roster).depart(context, &link);
             // The dialing side of this refusal may be the only one of us that is ever connected: note it here, too.
@@ -184,6 +185,7 @@ async fn read_lane(context: SharedContext, from: NodeId, mut stream: RecvStream)
         }
         if let Some(first) = batch.first() {
             let lane = first.lane;
+            context.counters.received(lane, batch.iter().map(|message| message.payload.len()));
             context.inbox.deliver(lane, &mut batch).await;
         }
     }

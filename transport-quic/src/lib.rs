@@ -1,7 +1,7 @@
 //! Peers over QUIC with mutual TLS.
 //!
 //! ```text
-//!      send ──▶ roster ──▶ peer: lanes ══ one stream per lane ══▶ incoming ──▶ inbox ──▶ receive
+//!      send ──▶ roster ──▶ peer: lanes ══ a stream per lane ══▶ incoming ──▶ inbox ──▶ receive
 //!                            │                                        │
 //!                            └── dials, hello ◀────────────────▶ hello, admits
 //!                                           standing: who is welcome
@@ -12,6 +12,9 @@
 //! cluster and store it has, and is refused with a reason that both sides learn ([`HelloRefused`]); every frame names
 //! its cluster again. While a cluster is being formed no frames flow, and the founders learn each other's stores from
 //! the hellos ([`QuicTransport::founders`]).
+//!
+//! The replication lane may be spread over several streams ([`TransportLimits::replication_streams`]); the receiver takes
+//! each frame as it comes, and need not know.
 //!
 //! Clients of the service come to the same port and speak a protocol of their own, by which TLS keeps them apart (ALPN).
 //! This room proves who they are and hands their connections to the service, [`ClientConnections`]; what is said there
@@ -24,6 +27,7 @@ mod authority;
 mod clients;
 mod config;
 mod context;
+mod counters;
 pub mod dev_certs;
 mod endpoint;
 mod error;
@@ -47,8 +51,9 @@ mod tests;
 
 pub use authority::{Authority, CA_VALID_DAYS};
 pub use clients::{ClientClosed, ClientConnection, ClientConnections};
-pub use config::{LinkTiming, TransportConfig, TransportLimits};
+pub use config::{LinkTiming, REPLICATION_STREAMS_MAX, TransportConfig, TransportLimits};
 pub use context::Founder;
+pub use counters::{LaneCounts, TransportCounts, WireCounts};
 pub use error::TransportError;
 pub use hello::{HelloRefused, SERVICE_ADDRESS_BYTES_MAX};
 pub use name::{CertificateName, CertificateRole};

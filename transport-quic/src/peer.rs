@@ -48,7 +48,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(context: &SharedContext, node: NodeId, address: String) -> Peer {
-        let lanes = Arc::new(Lanes::new(node, &context.limits));
+        let lanes = Arc::new(Lanes::new(node, &context.limits, &context.counters));
         let heard = watch::Sender::new(0);
         let task = dialer(context, node, address.clone(), &lanes, &heard);
         Peer { node, address, lanes, heard, task, incoming: None, outgoing: None }
@@ -58,7 +58,7 @@ impl Peer {
     pub(crate) fn move_to(&mut self, context: &SharedContext, address: String) {
         self.task.abort();
         self.lanes.shut();
-        self.lanes = Arc::new(Lanes::new(self.node, &context.limits));
+        self.lanes = Arc::new(Lanes::new(self.node, &context.limits, &context.counters));
         self.outgoing = None;
         self.task = dialer(context, self.node, address.clone(), &self.lanes, &self.heard);
         self.address = address;
@@ -209,6 +209,7 @@ impl Dialer {
     /// Writes what is to be sent until the connection ends; returns why it did.
     async fn serve(&mut self, link: &Link) -> LinkError {
         debug!(peer = self.node.0, address = %link.connection.remote_address(), "connected");
+        let _metered = self.context.counters.meter(&link.connection);
         let life = link.hello.life;
         let restarted = self.heard.wait_for(|heard| *heard != 0 && *heard != life);
         let back = tokio::select! {

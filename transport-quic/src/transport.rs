@@ -17,6 +17,7 @@ use tracing::info;
 use crate::clients::{ClientConnections, ClientDoor};
 use crate::config::TransportConfig;
 use crate::context::{Context, Founder, SharedContext};
+use crate::counters::{Counters, TransportCounts};
 use crate::endpoint;
 use crate::error::TransportError;
 use crate::hello::{Hello, SERVICE_ADDRESS_BYTES_MAX};
@@ -109,6 +110,7 @@ impl QuicTransport {
             limits,
             timing,
             roster: RwLock::new(Roster::new(Standing::new(mine, contacts))),
+            counters: Arc::new(Counters::default()),
             refusals: Refusals::new(),
             founders: watch::Sender::new(BTreeMap::new()),
         });
@@ -155,6 +157,11 @@ impl QuicTransport {
     /// Why the peers that refuse us, or that we refuse, do so. Empty when all is well.
     pub fn refusals(&self) -> watch::Receiver<BTreeMap<NodeId, Refusal>> {
         self.context.refusals.watch()
+    }
+
+    /// What it has done since it was bound.
+    pub fn counts(&self) -> TransportCounts {
+        self.context.counters.read()
     }
 
     /// How each peer stands.

@@ -10,7 +10,7 @@
 //! The suite brings no runtime: it waits by what the testbed gives it, and uses time only as an upper bound and to
 //! repeat a probe, because a transport may lose what it is given until the peers have found each other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,6 +72,24 @@ pub async fn messages_arrive_in_order_on_each_lane<B: Testbed>(bed: &B) {
         *expected += 1;
     }
     assert_eq!(next.values().copied().collect::<Vec<_>>(), [1000; 4]);
+}
+
+/// Messages of a peer arrive complete and none twice as long as nothing fails: on each lane, in whatever order.
+pub async fn messages_arrive_complete_on_each_lane<B: Testbed>(bed: &B) {
+    let (mut one, mut two) = pair(bed).await;
+    meet(bed, &mut one, &mut two).await;
+    for number in 0..1000 {
+        for lane in Lane::ALL {
+            one.send(TWO, lane, numbered(number));
+        }
+    }
+    let mut arrived: BTreeMap<Lane, BTreeSet<u64>> = BTreeMap::new();
+    for _ in 0..1000 * Lane::ALL.len() {
+        let message = two.next(bed).await;
+        let number = number_of(&message.payload);
+        assert!(arrived.entry(message.lane).or_default().insert(number), "{number} twice on lane {:?}", message.lane);
+    }
+    assert_eq!(arrived.values().map(BTreeSet::len).collect::<Vec<_>>(), [1000; 4]);
 }
 
 /// A payload arrives as it was given: an empty one, and one of a mebibyte.

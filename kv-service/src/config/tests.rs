@@ -202,6 +202,25 @@ fn a_misspelt_log_level_or_format_is_refused() {
 }
 
 #[test]
+fn a_disk_is_as_fast_as_it_is_unless_an_experiment_slows_it_down_within_bounds() {
+    assert_eq!(NodeConfig::check(raft()).unwrap().log_delay, Duration::ZERO);
+    let slow = NodeConfig::check(Settings { log_delay_ms: Some(20), ..raft() }).unwrap();
+    assert_eq!(slow.log_delay, Duration::from_millis(20));
+    let stuck = Settings { log_delay_ms: Some(10_001), ..raft() };
+    assert!(matches!(refusal(stuck), ServiceError::OutOfRange { setting: "log-delay-ms", .. }));
+}
+
+#[test]
+fn replication_takes_one_stream_unless_up_to_sixteen_are_wanted() {
+    assert_eq!(NodeConfig::check(raft()).unwrap().replication_streams, 1);
+    let with = |streams| Settings { replication_streams: Some(streams), ..raft() };
+    assert_eq!(NodeConfig::check(with(16)).unwrap().replication_streams, 16);
+    for streams in [0, 17] {
+        assert!(matches!(refusal(with(streams)), ServiceError::OutOfRange { setting: "replication-streams", .. }));
+    }
+}
+
+#[test]
 fn timeouts_that_cannot_work_are_refused() {
     let cases = [
         Settings { election_timeout_ms: Some(0), ..raft() },

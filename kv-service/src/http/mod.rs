@@ -25,6 +25,7 @@ mod headers;
 mod health;
 mod kv;
 mod members;
+mod metrics;
 mod openapi;
 mod query;
 mod redirect;

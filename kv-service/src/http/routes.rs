@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use consensus_api::Tables;
 
 use super::context::Context;
-use super::{admin, health, kv, members, openapi, scan, sessions, snapshot, txn, watch};
+use super::{admin, health, kv, members, metrics, openapi, scan, sessions, snapshot, txn, watch};
 
 /// A method of a path. `HEAD` is answered wherever `GET` is.
 pub(super) struct Operation<T: Tables> {
@@ -77,6 +77,7 @@ pub(super) fn operations<T: Tables>() -> Vec<Operation<T>> {
         operation(Get, "/v1/snapshot", snapshot::download::<T>),
         operation(Post, "/v1/snapshot", snapshot::take::<T>),
         operation(Get, "/v1/openapi.json", openapi::document),
+        operation(Get, "/metrics", metrics::metrics::<T>),
         operation(Get, "/health/live", health::live),
         operation(Get, "/health/ready", health::ready::<T>),
     ]

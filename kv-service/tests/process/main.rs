@@ -16,6 +16,7 @@ mod kills;
 mod linearizable;
 mod load;
 mod members;
+mod metrics;
 mod ports;
 #[cfg(target_os = "linux")]
 mod power_loss;

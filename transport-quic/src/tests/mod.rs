@@ -4,6 +4,7 @@
 
 mod clients;
 mod conformance;
+mod counters;
 mod forming;
 mod hostile;
 mod members;

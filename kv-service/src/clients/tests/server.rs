@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use transport_quic::{LinkTiming, QuicTransport, TransportConfig, TransportLimits, dev_certs};
 
 use crate::clients;
+use crate::metrics::Counts;
 use crate::service::{Identity, Origin, Service};
 use crate::watch::Watches;
 
@@ -190,6 +191,7 @@ impl Served {
             request_timeout: Duration::from_secs(5),
             watches,
             http_address_of: Box::new(|_| None),
+            counts: Box::new(Counts::default),
         };
         let (stop, stopped) = oneshot::channel();
         let server = clients::serve(Arc::new(service), transport.clients(), async {

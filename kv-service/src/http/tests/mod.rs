@@ -35,6 +35,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::metrics::Counts;
 use crate::service::{Identity, Origin};
 use crate::watch::Watches;
 
@@ -238,6 +239,7 @@ impl Node {
             failure: tokio::sync::watch::Sender::new(None),
             watches,
             http_address_of: Box::new(|node| (node == NodeId(2)).then(|| "two.example:8002".to_owned())),
+            counts: Box::new(Counts::default),
             log: log.clone(),
             kv,
             tables,

@@ -70,6 +70,7 @@ async fn what_a_peer_says_of_itself_becomes_a_host_and_a_port_or_nothing() {
             snapshots: None,
             origin: node.service.origin.clone(),
             http_address_of: Box::new(move |_| Some(address.to_owned())),
+            counts: Box::new(Counts::default),
             watches: Watches::default(),
             failure: tokio::sync::watch::Sender::new(None),
             ..*node.service
