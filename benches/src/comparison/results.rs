@@ -152,6 +152,7 @@ pub enum History {
 }
 
 /// What a point has found.
+#[allow(clippy::large_enum_variant, reason = "a comparison has hundreds of them, not millions")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "found")]
 pub enum Found {
