@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::error::RelayError;
 use crate::faults::{Change, Faults};
 use crate::link::{DropCause, Fate, Link};
@@ -109,6 +110,7 @@ impl Carrier {
     /// Lets packets out as they are due, for ever.
     pub(crate) async fn deliver(self: Arc<Self>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let alarm = Alarm::new();
         loop {
             let next_at = self.take_due(&mut batch);
             let idle = batch.is_empty();
@@ -120,7 +122,7 @@ impl Carrier {
             }
             match next_at {
                 Some(at) => tokio::select! {
-                    () = sleep_until(self.started + at) => {}
+                    () = alarm.ring(self.started + at) => {}
                     () = self.earlier.notified() => {}
                 },
                 None => self.earlier.notified().await,

@@ -278,8 +278,13 @@ mod tests {
             panic!("not set")
         };
         assert_eq!(arguments.chosen.links, ["1:2".parse().unwrap(), "2:all".parse().unwrap()]);
-        assert_eq!(arguments.change.delay_ms, Some(20));
+        assert_eq!(arguments.change.delay_us, Some(20_000));
         assert_eq!(arguments.change.loss.unwrap().permille(), 50);
-        assert_eq!(arguments.change.jitter_ms, None);
+        assert_eq!(arguments.change.jitter_us, None);
+        let near = ["link-relay", "set", "--delay-ms", "0.25", "--jitter-ms", "0.05"];
+        let Command::Control(ControlCommand::Set(arguments)) = Cli::try_parse_from(near).unwrap().command else {
+            panic!("not set")
+        };
+        assert_eq!((arguments.change.delay_us, arguments.change.jitter_us), (Some(250), Some(50)));
     }
 }

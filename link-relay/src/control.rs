@@ -1,7 +1,7 @@
 //! Orders to a running relay: one JSON object a line over TCP on loopback, and one for each in answer.
 //!
 //! ```text
-//!   {"do":"change","links":["1:2"],"change":{"delay_ms":20,"loss":"5%"}}
+//!   {"do":"change","links":["1:2"],"change":{"delay_us":250,"loss":"5%"}}
 //!   {"do":"clear","links":["all"]}                                        ──▶ {"links":[{"link":"1:2",…},…]}
 //!   {"do":"show","links":["1:all"]}                                       ──▶ {"error":"there is no link …"}
 //! ```

@@ -20,6 +20,12 @@ pub enum RelayError {
         /// What was given.
         found: String,
     },
+    /// A time that is none.
+    #[error("'{found}' is no time; write milliseconds with at most three decimals, for example 0.25 or 20")]
+    MalformedTime {
+        /// What was given.
+        found: String,
+    },
     /// Something that is not `NAME=HOST:PORT`.
     #[error("'{found}' has no address; write {example}, with numbers instead of a host's name")]
     MalformedAddress {
@@ -42,7 +48,7 @@ pub enum RelayError {
         /// Which setting.
         setting: &'static str,
         /// What was given.
-        found: u64,
+        found: String,
         /// What is possible.
         range: &'static str,
     },

@@ -19,13 +19,39 @@ use serde::{Deserialize, Serialize};
 use crate::error::RelayError;
 
 /// The longest delay and the longest mean of the jitter.
-const DELAY_MS_MAX: u64 = 60_000;
+const DELAY_US_MAX: u64 = 60_000_000;
 /// A rate below this would hold a full packet for longer than any peer waits.
 const RATE_MIN: u64 = 1_000;
 /// The smallest queue holds one packet of the common size.
 const QUEUE_BYTES_MIN: u64 = 1_500;
 /// The largest queue.
 const QUEUE_BYTES_MAX: u64 = 16 << 20;
+
+/// A time as it is typed: milliseconds, with at most three decimals. Returns microseconds.
+///
+/// # Errors
+/// [`RelayError::MalformedTime`].
+pub fn parse_ms(text: &str) -> Result<u64, RelayError> {
+    let micros = || {
+        let (whole, decimals) = match text.split_once('.') {
+            Some((whole, decimals)) if (1..=3).contains(&decimals.len()) => (whole, decimals),
+            Some(_) => return None,
+            None => (text, "0"),
+        };
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u64>().ok());
+        let thousandths = digits(&format!("{decimals:0<3}"))??;
+        digits(whole)??.checked_mul(1000)?.checked_add(thousandths)
+    };
+    micros().ok_or_else(|| RelayError::MalformedTime { found: text.to_owned() })
+}
+
+/// Microseconds as they are typed, in milliseconds.
+fn in_ms(micros: u64) -> String {
+    match (micros / 1000, micros % 1000) {
+        (whole, 0) => whole.to_string(),
+        (whole, thousandths) => format!("{whole}.{thousandths:03}").trim_end_matches('0').to_owned(),
+    }
+}
 
 /// A share of packets, in thousandths; written `5%` or `0.1%`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,10 +121,10 @@ impl From<Share> for String {
 /// The faults of one link. The default has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
-    /// How long every packet takes, in milliseconds.
-    pub delay_ms: u64,
-    /// The mean of what is added to it, in milliseconds.
-    pub jitter_ms: u64,
+    /// How long every packet takes, in microseconds.
+    pub delay_us: u64,
+    /// The mean of what is added to it, in microseconds.
+    pub jitter_us: u64,
     /// Which share is lost.
     pub loss: Share,
     /// Which share arrives twice.
@@ -116,8 +142,8 @@ pub struct Faults {
 impl Default for Faults {
     fn default() -> Faults {
         Faults {
-            delay_ms: 0,
-            jitter_ms: 0,
+            delay_us: 0,
+            jitter_us: 0,
             loss: Share::NONE,
             duplicate: Share::NONE,
             reorder: Share::NONE,
@@ -133,12 +159,12 @@ impl Default for Faults {
 #[group(required = true, multiple = true)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
-    /// How long every packet takes, in milliseconds
-    #[arg(long, value_name = "MS")]
-    pub delay_ms: Option<u64>,
+    /// How long every packet takes, in milliseconds, for example 20 or 0.25
+    #[arg(long = "delay-ms", value_name = "MS", value_parser = parse_ms)]
+    pub delay_us: Option<u64>,
     /// The mean of a random delay on top (exponential), which also reorders, in milliseconds
-    #[arg(long, value_name = "MS")]
-    pub jitter_ms: Option<u64>,
+    #[arg(long = "jitter-ms", value_name = "MS", value_parser = parse_ms)]
+    pub jitter_us: Option<u64>,
     /// Which share of packets is lost
     #[arg(long, value_name = "PERCENT")]
     pub loss: Option<Share>,
@@ -178,8 +204,8 @@ impl Faults {
     /// [`RelayError::OutOfRange`] names the first number that cannot be.
     pub fn with(&self, change: &Change) -> Result<Faults, RelayError> {
         let changed = Faults {
-            delay_ms: change.delay_ms.unwrap_or(self.delay_ms),
-            jitter_ms: change.jitter_ms.unwrap_or(self.jitter_ms),
+            delay_us: change.delay_us.unwrap_or(self.delay_us),
+            jitter_us: change.jitter_us.unwrap_or(self.jitter_us),
             loss: change.loss.unwrap_or(self.loss),
             duplicate: change.duplicate.unwrap_or(self.duplicate),
             reorder: change.reorder.unwrap_or(self.reorder),
@@ -192,18 +218,18 @@ impl Faults {
     }
 
     fn check(&self) -> Result<(), RelayError> {
-        let wrong = |setting, found, range| Err(RelayError::OutOfRange { setting, found, range });
-        if self.delay_ms > DELAY_MS_MAX {
-            return wrong("delay-ms", self.delay_ms, "at most 60000");
+        let wrong = |setting, found: String, range| Err(RelayError::OutOfRange { setting, found, range });
+        if self.delay_us > DELAY_US_MAX {
+            return wrong("delay-ms", in_ms(self.delay_us), "at most 60000");
         }
-        if self.jitter_ms > DELAY_MS_MAX {
-            return wrong("jitter-ms", self.jitter_ms, "at most 60000");
+        if self.jitter_us > DELAY_US_MAX {
+            return wrong("jitter-ms", in_ms(self.jitter_us), "at most 60000");
         }
         if self.rate_bytes_per_s != 0 && self.rate_bytes_per_s < RATE_MIN {
-            return wrong("rate", self.rate_bytes_per_s, "at least 1000 bytes a second, or 0 for no limit");
+            return wrong("rate", self.rate_bytes_per_s.to_string(), "at least 1000 bytes a second, or 0 for no limit");
         }
         if !(QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&self.queue_bytes) {
-            return wrong("queue-bytes", self.queue_bytes, "between 1500 and 16777216");
+            return wrong("queue-bytes", self.queue_bytes.to_string(), "between 1500 and 16777216");
         }
         Ok(())
     }
@@ -214,8 +240,8 @@ impl fmt::Display for Faults {
         let set = |text: String, is_set: bool| is_set.then_some(text);
         let parts = [
             set("cut".to_owned(), self.cut),
-            set(format!("delay {} ms", self.delay_ms), self.delay_ms > 0),
-            set(format!("jitter {} ms", self.jitter_ms), self.jitter_ms > 0),
+            set(format!("delay {} ms", in_ms(self.delay_us)), self.delay_us > 0),
+            set(format!("jitter {} ms", in_ms(self.jitter_us)), self.jitter_us > 0),
             set(format!("loss {}", self.loss), self.loss > Share::NONE),
             set(format!("duplicate {}", self.duplicate), self.duplicate > Share::NONE),
             set(format!("reorder {}", self.reorder), self.reorder > Share::NONE),
@@ -246,18 +272,32 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_typed_in_milliseconds_with_up_to_three_decimals() {
+        for (text, micros) in [("0", 0), ("20", 20_000), ("0.25", 250), ("1.5", 1_500), ("0.001", 1), ("12.34", 12_340)]
+        {
+            assert_eq!(parse_ms(text).unwrap(), micros);
+            assert_eq!(in_ms(micros), text);
+        }
+        assert_eq!(parse_ms("20.000").unwrap(), 20_000);
+        for wrong in ["", ".", ".5", "5.", "0.0001", "-1", "+1", "1ms", "1,5", "1.+5", "18446744073709551615"] {
+            let error = parse_ms(wrong).unwrap_err().to_string();
+            assert!(error.contains("for example 0.25"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_change_leaves_alone_what_it_does_not_name() {
-        let slow = Faults { delay_ms: 20, loss: Share::of_thousand(50), ..Faults::default() };
+        let slow = Faults { delay_us: 20_000, loss: Share::of_thousand(50), ..Faults::default() };
         let cut = slow.with(&Change::cut(true)).unwrap();
-        assert!(cut.cut && cut.delay_ms == 20);
+        assert!(cut.cut && cut.delay_us == 20_000);
         assert_eq!(cut.with(&Change::cut(false)).unwrap(), slow);
     }
 
     #[test]
     fn a_number_out_of_its_range_is_named() {
         for (change, setting) in [
-            (Change { delay_ms: Some(60_001), ..Change::default() }, "delay-ms"),
-            (Change { jitter_ms: Some(u64::MAX), ..Change::default() }, "jitter-ms"),
+            (Change { delay_us: Some(60_000_001), ..Change::default() }, "delay-ms"),
+            (Change { jitter_us: Some(u64::MAX), ..Change::default() }, "jitter-ms"),
             (Change { rate_bytes_per_s: Some(999), ..Change::default() }, "rate"),
             (Change { queue_bytes: Some(0), ..Change::default() }, "queue-bytes"),
         ] {
@@ -268,7 +308,7 @@ mod tests {
 
     #[test]
     fn faults_are_shown_in_words_and_a_link_without_any_is_whole() {
-        let faults = Faults { delay_ms: 20, loss: Share::of_thousand(5), cut: true, ..Faults::default() };
+        let faults = Faults { delay_us: 20_000, loss: Share::of_thousand(5), cut: true, ..Faults::default() };
         assert_eq!(faults.to_string(), "cut, delay 20 ms, loss 0.5%");
         assert_eq!(Faults::default().to_string(), "whole");
     }

@@ -14,13 +14,15 @@
 //!
 //! ```text
 //!   cli ──▶ control ──▶ links ──▶ carrier ──▶ link    what happens to a packet: pure, seeded
-//!                         ▲          └──────▶ wire    what is under way, by its time: pure
+//!                         ▲          ├──────▶ wire    what is under way, by its time: pure
+//!                         │          └──────▶ alarm   wakes when the next packet is due
 //!   relay ──▶ route ──────┘                   faults, names: the vocabulary
 //! ```
 //!
 //! Everything is bounded: links, clients of a route, packets and bytes under way, requests and connections of the
 //! control port. What is beyond a bound is dropped and counted, as a network does it.
 
+mod alarm;
 mod carrier;
 pub mod cli;
 pub mod control;

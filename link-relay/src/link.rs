@@ -138,7 +138,7 @@ impl Link {
             return self.drop(DropCause::Loss);
         }
         let Some(through) = self.pass_at_rate(now, len) else { return self.drop(DropCause::QueueFull) };
-        let arrives = through + Duration::from_millis(self.faults.delay_ms);
+        let arrives = through + Duration::from_micros(self.faults.delay_us);
         let mut at = arrives + self.jitter(draws.jitter);
         if happens(self.faults.reorder, draws.reorder) {
             self.counters.reordered += 1;
@@ -200,7 +200,7 @@ impl Link {
     fn jitter(&self, draw: f64) -> Duration {
         let means = -(1.0 - draw).ln();
         // The cast is exact: at most 60 s times 8, in microseconds.
-        Duration::from_micros((means.min(JITTER_MEANS_MAX) * self.faults.jitter_ms as f64 * 1000.0) as u64)
+        Duration::from_micros((means.min(JITTER_MEANS_MAX) * self.faults.jitter_us as f64) as u64)
     }
 }
 

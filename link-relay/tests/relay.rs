@@ -118,7 +118,7 @@ async fn every_client_gets_its_own_answers_however_many_there_are() {
 #[tokio::test]
 async fn a_delayed_packet_arrives_when_it_is_due() {
     let pair = Pair::start().await;
-    pair.change("1:2", &Change { delay_ms: Some(50), ..Change::default() });
+    pair.change("1:2", &Change { delay_us: Some(50_000), ..Change::default() });
     let mut late = Vec::new();
     for _ in 0..5 {
         let since = Instant::now();
@@ -127,7 +127,7 @@ async fn a_delayed_packet_arrives_when_it_is_due() {
         assert!(since.elapsed() >= Duration::from_millis(50));
         late.push(since.elapsed() - Duration::from_millis(50));
     }
-    // Room for a busy machine; on an idle one it is 1 to 2 ms.
+    // Room for a busy machine; on an idle one it is a fraction of a millisecond.
     assert!(late.iter().min().unwrap() < &Duration::from_millis(20), "{late:?}");
 }
 
@@ -138,7 +138,7 @@ async fn a_duplicated_packet_arrives_twice_and_a_cut_takes_what_is_under_way() {
     pair.nodes[0].send_to(b"twice", pair.port(1)).await.unwrap();
     assert_eq!(receive(&pair.nodes[1]).await.0, receive(&pair.nodes[1]).await.0);
 
-    pair.change("1:2", &Change { delay_ms: Some(100), ..Change::default() });
+    pair.change("1:2", &Change { delay_us: Some(100_000), ..Change::default() });
     pair.nodes[0].send_to(b"late", pair.port(1)).await.unwrap();
     while pair.report("1:2").waiting_packets < 2 {
         tokio::task::yield_now().await;
@@ -174,7 +174,7 @@ async fn orders_change_show_and_clear_the_links_that_they_name() {
     let pair = Pair::start().await;
     let address = pair.relay.control();
     let one = vec!["1:2".parse().unwrap()];
-    let change = Change { delay_ms: Some(20), loss: Some("5%".parse().unwrap()), ..Change::default() };
+    let change = Change { delay_us: Some(20_000), loss: Some("5%".parse().unwrap()), ..Change::default() };
     let changed = control::order(address, &Request::Change { links: one.clone(), change }).await.unwrap();
     assert_eq!(changed.len(), 1);
     assert_eq!(changed[0].faults.to_string(), "delay 20 ms, loss 5%");

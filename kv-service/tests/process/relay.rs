@@ -200,10 +200,10 @@ fn a_local_cluster_with_a_relay_is_cut_shown_and_healed_by_commands() {
     assert!(order(&["show"]).iter().all(|report| report.counters.delivered > 0));
     assert!(order(&["cut"]).iter().all(|report| report.faults.cut));
     wait_for("a cluster whose links are cut does not serve", &|| !put());
-    assert_eq!(order(&["set", "--link", "1:2", "--delay-ms", "5"])[0].faults.delay_ms, 5);
+    assert_eq!(order(&["set", "--link", "1:2", "--delay-ms", "5"])[0].faults.delay_us, 5_000);
     assert!(order(&["heal"]).iter().all(|report| !report.faults.cut));
     wait_for("the cluster serves again", &put);
-    assert_eq!(order(&["show", "--link", "1:2"])[0].faults.delay_ms, 5, "healing leaves other faults alone");
+    assert_eq!(order(&["show", "--link", "1:2"])[0].faults.delay_us, 5_000, "healing leaves other faults alone");
 
     let wrong = kv(&["relay", "cut", "--link", "1:4", "--control", &control]);
     assert_eq!(wrong.status.code(), Some(1));

@@ -43,7 +43,7 @@ fn a_whole_link_delivers_at_once() {
 #[test]
 fn the_same_seed_decides_the_same_fates_and_another_seed_others() {
     let stormy = Change {
-        jitter_ms: Some(7),
+        jitter_us: Some(7_000),
         loss: share(100),
         duplicate: share(100),
         reorder: share(100),
@@ -62,7 +62,8 @@ fn the_same_seed_decides_the_same_fates_and_another_seed_others() {
 
 #[test]
 fn the_fates_of_a_seed_stay_what_they_are() {
-    let mut link = link(&Change { delay_ms: Some(10), jitter_ms: Some(4), loss: share(300), ..Change::default() });
+    let mut link =
+        link(&Change { delay_us: Some(10_000), jitter_us: Some(4_000), loss: share(300), ..Change::default() });
     let text: Vec<String> = fates(&mut link, 6, ms(1))
         .iter()
         .map(|fate| match fate {
@@ -79,7 +80,7 @@ fn a_setting_shifts_nobody_elses_chance() {
         fates(&mut link(change), 1000, ms(1)).iter().map(|fate| matches!(fate, Fate::Dropped(_))).collect()
     };
     let plain = lost(&Change { loss: share(50), ..Change::default() });
-    let delayed = lost(&Change { loss: share(50), jitter_ms: Some(9), duplicate: share(500), ..Change::default() });
+    let delayed = lost(&Change { loss: share(50), jitter_us: Some(9_000), duplicate: share(500), ..Change::default() });
     assert_eq!(plain, delayed);
     let more = lost(&Change { loss: share(100), ..Change::default() });
     assert!(plain.iter().zip(&more).all(|(few, many)| *many || !few), "what is lost at 5 % is lost at 10 %");
@@ -105,15 +106,26 @@ fn everything_or_nothing_is_lost_at_the_ends_of_the_scale() {
 
 #[test]
 fn a_delay_keeps_the_order_and_jitter_does_not() {
-    let mut even = link(&Change { delay_ms: Some(20), ..Change::default() });
+    let mut even = link(&Change { delay_us: Some(20_000), ..Change::default() });
     assert_eq!(arrivals(&fates(&mut even, 3, ms(1))), [ms(20), ms(21), ms(22)]);
-    let mut uneven = link(&Change { delay_ms: Some(20), jitter_ms: Some(5), ..Change::default() });
+    let mut uneven = link(&Change { delay_us: Some(20_000), jitter_us: Some(5_000), ..Change::default() });
     let arrivals = arrivals(&fates(&mut uneven, 10_000, ms(1)));
     assert!(!arrivals.is_sorted());
     let extra: Vec<Duration> = (0..).map(ms).zip(&arrivals).map(|(sent, at)| *at - sent - ms(20)).collect();
     let mean = extra.iter().sum::<Duration>() / 10_000;
     assert!((ms(4)..ms(6)).contains(&mean), "{mean:?}");
     assert!(extra.iter().all(|extra| *extra <= ms(40)), "bounded by eight means");
+}
+
+#[test]
+fn a_delay_of_a_fraction_of_a_millisecond_is_kept_to_the_microsecond() {
+    let us = Duration::from_micros;
+    let mut near = link(&Change { delay_us: Some(250), ..Change::default() });
+    assert_eq!(arrivals(&fates(&mut near, 3, us(10))), [us(250), us(260), us(270)]);
+    let mut uneven = link(&Change { delay_us: Some(250), jitter_us: Some(40), ..Change::default() });
+    let arrivals = arrivals(&fates(&mut uneven, 10_000, us(10)));
+    let extra: Duration = (0..).map(|number| us(10 * number + 250)).zip(&arrivals).map(|(due, at)| *at - due).sum();
+    assert!((us(38)..us(42)).contains(&(extra / 10_000)), "{:?}", extra / 10_000);
 }
 
 #[test]
@@ -146,7 +158,7 @@ fn a_rate_that_is_lifted_leaves_no_queue_behind() {
 
 #[test]
 fn a_cut_takes_what_enters_and_what_is_under_way() {
-    let mut link = link(&Change { delay_ms: Some(20), ..Change::default() });
+    let mut link = link(&Change { delay_us: Some(20_000), ..Change::default() });
     assert!(matches!(link.offer(ms(0), LEN), Fate::Delivered { .. }));
     link.set_faults(link.faults().with(&Change::cut(true)).unwrap());
     assert_eq!(link.offer(ms(1), LEN), Fate::Dropped(DropCause::Cut));
