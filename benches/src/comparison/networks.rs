@@ -90,11 +90,10 @@ impl Network {
 
     /// What happens on them.
     pub fn change(&self) -> Result<Change, Failure> {
-        let one_way_us = (self.round_trip_ms * 500.0).round();
-        let jitter_us = (self.jitter_ms * 1000.0).round();
+        let microseconds = |ms: f64| Some((ms * 1000.0).round() as u64);
         Ok(Change {
-            delay_ms: Some((one_way_us / 1000.0).round() as u64),
-            jitter_ms: Some((jitter_us / 1000.0).round() as u64),
+            delay_us: microseconds(self.round_trip_ms / 2.0),
+            jitter_us: microseconds(self.jitter_ms),
             loss: Some(self.loss.as_deref().unwrap_or("0%").parse()?),
             ..Change::default()
         })
@@ -104,5 +103,43 @@ impl Network {
     pub fn apply(&self, links: &Links) -> Result<(), Failure> {
         links.change(&self.patterns()?, &self.change()?)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn network(name: &str) -> Network {
+        built_in().into_iter().find(|network| network.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_packet_takes_half_of_a_round_trip() {
+        let lan = network("lan").change().unwrap();
+        assert_eq!((lan.delay_us, lan.jitter_us), (Some(250), Some(0)));
+        let wan = network("wan80").change().unwrap();
+        assert_eq!((wan.delay_us, wan.jitter_us), (Some(40_000), Some(4_000)));
+        assert_eq!(network("loss0.1").change().unwrap().loss.unwrap().permille(), 1);
+    }
+
+    #[test]
+    fn links_and_disks_that_differ_are_named() {
+        assert_eq!(network("slow-follower").patterns().unwrap(), [LinkPattern::out_of(3), LinkPattern::into(3)]);
+        assert_eq!(network("relay").patterns().unwrap(), [LinkPattern::ALL]);
+        let flags = network("slow-leader-disk").flags(3);
+        assert_eq!(flags, [(1, vec!["--log-delay-ms".to_owned(), "10".to_owned()])].into());
+        assert!(network("slow-link").is_uneven() && !network("loss5").is_uneven());
+    }
+
+    #[test]
+    fn a_plans_own_network_wins_over_a_built_in_one() {
+        let text = "[[network]]\nname = \"lan\"\nround_trip_ms = 2.0\n";
+        let plan: Plan = toml::from_str(text).unwrap();
+        assert_eq!(plan.network("lan").unwrap().round_trip_ms, 2.0);
+        assert!(plan.network("loopback").is_some_and(|network| !network.relay));
+        assert!(plan.network("moon").is_none());
     }
 }

@@ -123,6 +123,7 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
     let facts = Facts {
         engine: &engine,
         targets,
+        measured_from_unix_us: unix_us(pace.phases.measured_from),
         seconds: seconds(plan, &pace, &tally),
         cpu_s,
         not_started: pace.owed().await,
@@ -199,6 +200,12 @@ fn seconds(plan: &Plan, pace: &Pace, tally: &Tally) -> f64 {
 fn cpu_s() -> f64 {
     let taken = clock_gettime(ClockId::ProcessCPUTime);
     taken.tv_sec as f64 + taken.tv_nsec as f64 / 1e9
+}
+
+/// A moment that is past, in microseconds since 1970.
+fn unix_us(moment: Instant) -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_1970.saturating_sub(moment.elapsed()).as_micros() as u64
 }
 
 /// Tells the values of this run from those of others.

@@ -20,6 +20,8 @@ pub(super) struct Facts<'a> {
     pub(super) engine: &'a str,
     /// Who was asked.
     pub(super) targets: String,
+    /// When that began which was measured, in microseconds since 1970: what else was measured meanwhile can be cut to it.
+    pub(super) measured_from_unix_us: u64,
     /// How long was measured.
     pub(super) seconds: f64,
     /// What this process took of the processors in that time, in seconds.
@@ -121,6 +123,7 @@ struct Report<'a> {
     distribution: String,
     value_bytes: String,
     consistency: &'static str,
+    measured_from_unix_us: u64,
     seconds: f64,
     operations: u64,
     rate_per_s: f64,
@@ -191,6 +194,7 @@ fn report<'a>(
         distribution: plan.distribution.to_string(),
         value_bytes: arguments.value_bytes.to_string(),
         consistency: plan.consistency.as_str(),
+        measured_from_unix_us: facts.measured_from_unix_us,
         seconds: facts.seconds,
         operations: all.count(),
         rate_per_s: all.count() as f64 / facts.seconds,
