@@ -14,7 +14,10 @@ endif
 # How many seeds `make sim` runs with each engine.
 SEEDS ?= 5000
 
-.PHONY: help cluster test build lint bench sim deps
+# What `make compare` measures.
+PLAN ?= benches/experiments/quick.toml
+
+.PHONY: help cluster test build lint bench compare sim deps
 
 help:
 	@echo "make cluster [ENGINE=raft|paxos] [NODES=3]   build and run a local cluster in the foreground"
@@ -22,6 +25,7 @@ help:
 	@echo "make build     release build"
 	@echo "make lint      format, clippy"
 	@echo "make bench     criterion benches"
+	@echo "make compare [PLAN=benches/experiments/quick.toml]   the engines side by side, with a report"
 	@echo "make sim [SEEDS=5000]   both engines through random faults"
 
 deps:
@@ -55,6 +59,11 @@ lint: deps
 
 bench: deps
 	$(CARGO) bench --package benches
+
+# What has been measured already is not measured again; --fresh begins anew.
+compare: deps
+	$(CARGO) build --release --package kv-service --package benches --bin kv-service --bin compare
+	target/release/compare --plan $(PLAN)
 
 sim: deps
 	$(CARGO) run --release --package simulator -- --engine both --seeds 1..$$(( $(SEEDS) + 1 ))

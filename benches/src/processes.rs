@@ -1,8 +1,13 @@
-//! The program as its users run it: a process for each node, to be added, handed to, killed.
+//! The program as its users run it: a process for each node, to be added, handed to, paused, killed.
 //!
 //! ```text
 //!   Clerk ── QUIC ──▶ kv-service × n, a data directory each ◀── HTTP ── operator
+//!                     │  ▲ where it is asked for, nodes reach each other
+//!                     ▼  │ through a relay in this process
+//!                     relay
 //! ```
+
+mod relay;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +19,8 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use kv_client::protocol::{MemberAddedReply, MemberRequest, MembersReply, RoleReply, StatusReply, TransferReply};
 use kv_client::{Clerk, HttpClient, TlsFiles};
+use link_relay::{Links, Relay};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::replicas::Failure;
 
@@ -21,16 +28,34 @@ use crate::replicas::Failure;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long one request of the operator may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often leadership is handed to a node that does not take it.
+const TRANSFERS_MAX: u32 = 20;
 /// Between two looks at another process.
 const GLANCE: Duration = Duration::from_millis(5);
 
+/// What a cluster is founded with.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    /// The `kv-service` that is run.
+    pub program: PathBuf,
+    /// Its engine.
+    pub engine: String,
+    /// How many nodes.
+    pub count: u64,
+    /// Flags of every node.
+    pub flags: Vec<String>,
+    /// Further flags of some, by id.
+    pub own_flags: BTreeMap<u64, Vec<String>>,
+    /// The seed of a relay through which the nodes reach each other; directly without one.
+    pub relay: Option<u64>,
+}
+
 /// A cluster of processes in a directory of its own. They end with it.
 pub struct Processes {
-    program: PathBuf,
-    engine: String,
+    founding: Founding,
     directory: PathBuf,
-    flags: Vec<String>,
     nodes: BTreeMap<u64, Process>,
+    relay: Option<Relay>,
 }
 
 struct Process {
@@ -41,33 +66,43 @@ struct Process {
     child: Option<Child>,
 }
 
+/// The `kv-service` beside the program that runs.
+pub fn program() -> Result<PathBuf, Failure> {
+    Ok(std::env::current_exe()?.with_file_name("kv-service"))
+}
+
 impl Processes {
     /// Founds a cluster of `count`, all with these flags, and waits until one leads.
     pub async fn found(engine: &str, directory: &Path, count: u64, flags: &[String]) -> Result<Processes, Failure> {
-        kv_service::engines::parse(engine)?;
-        let program = std::env::current_exe()?.with_file_name("kv-service");
-        if !program.exists() {
-            let program = program.display();
+        let (engine, flags, program) = (engine.to_owned(), flags.to_vec(), program()?);
+        let founding = Founding { program, engine, count, flags, own_flags: BTreeMap::new(), relay: None };
+        Processes::found_as(founding, directory).await
+    }
+
+    /// Founds a cluster and waits until one leads.
+    pub async fn found_as(founding: Founding, directory: &Path) -> Result<Processes, Failure> {
+        kv_service::engines::parse(&founding.engine)?;
+        if !founding.program.exists() {
+            let program = founding.program.display();
             return Err(format!("{program} is not there; build it: cargo build --release --package kv-service").into());
         }
         fs::create_dir_all(directory)?;
-        let (directory, engine) = (directory.to_owned(), engine.to_owned());
-        let mut cluster = Processes { program, engine, directory, flags: flags.to_vec(), nodes: BTreeMap::new() };
-        for id in 1..=count {
-            let (listen, http) = (free_port()?, free_port()?);
-            cluster.nodes.insert(id, Process { listen, http, flags: Vec::new(), child: None });
+        let mut listens = BTreeMap::new();
+        for id in 1..=founding.count {
+            listens.insert(id, free_port()?);
         }
-        let ids: Vec<u64> = cluster.nodes.keys().copied().collect();
-        for id in &ids {
-            let others = cluster.nodes.iter().filter(|(other, _)| *other != id);
-            let peers =
-                others.flat_map(|(other, node)| ["--peer".to_owned(), format!("{other}=127.0.0.1:{}", node.listen)]);
-            let peers = peers.collect();
-            if let Some(node) = cluster.nodes.get_mut(id) {
-                node.flags = peers;
-            }
+        let relay = match founding.relay {
+            Some(seed) => Some(relay::start(&listens, seed).await?),
+            None => None,
+        };
+        let mut nodes = BTreeMap::new();
+        for (id, listen) in &listens {
+            let mut flags = relay::peers(relay.as_ref(), &listens, *id);
+            flags.extend(founding.own_flags.get(id).cloned().unwrap_or_default());
+            nodes.insert(*id, Process { listen: *listen, http: free_port()?, flags, child: None });
         }
-        for id in ids {
+        let mut cluster = Processes { founding, directory: directory.to_owned(), nodes, relay };
+        for id in listens.into_keys() {
             cluster.start(id)?;
         }
         cluster.settled().await?;
@@ -76,19 +111,26 @@ impl Processes {
 
     /// Starts a node that does not run.
     pub fn start(&mut self, id: u64) -> Result<(), Failure> {
-        let log = File::options().create(true).append(true).open(self.directory.join(format!("node{id}.log")))?;
-        let (state, data_dir) = (self.directory.join("state"), self.data_dir(id));
+        let log = File::options().create(true).append(true).open(self.log(id))?;
+        let data_dir = self.data_dir(id);
+        let mut command = self.command();
+        command.args(["--exit-with-parent", "--engine", &self.founding.engine, "--id", &id.to_string()]);
         let node = self.nodes.get_mut(&id).ok_or("no such node")?;
-        let mut command = Command::new(&self.program);
+        command.args(["--listen", &format!("127.0.0.1:{}", node.listen)]);
+        command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
+        command.arg("--data-dir").arg(data_dir).args(&node.flags).args(&self.founding.flags);
+        node.child = Some(command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).spawn()?);
+        Ok(())
+    }
+
+    /// The program, such that it finds the cluster's certificates and nothing that was meant for others.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.founding.program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUORATE_")) {
             command.env_remove(name);
         }
-        command.env("XDG_STATE_HOME", state).args(["--engine", &self.engine, "--id", &id.to_string()]);
-        command.args(["--listen", &format!("127.0.0.1:{}", node.listen)]);
-        command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
-        command.arg("--data-dir").arg(data_dir).args(&node.flags).args(&self.flags);
-        node.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
-        Ok(())
+        command.env("XDG_STATE_HOME", self.directory.join("state"));
+        command
     }
 
     /// Starts a blank node that joins at the leader, and stays a learner where it is told so.
@@ -111,6 +153,21 @@ impl Processes {
         Ok(())
     }
 
+    /// Stops a node where it stands, without its noticing (`SIGSTOP`).
+    pub fn pause(&self, id: u64) -> Result<(), Failure> {
+        self.signal(id, Signal::STOP)
+    }
+
+    /// Lets a node that was paused go on.
+    pub fn resume(&self, id: u64) -> Result<(), Failure> {
+        self.signal(id, Signal::CONT)
+    }
+
+    fn signal(&self, id: u64, signal: Signal) -> Result<(), Failure> {
+        let pid = self.pid(id).and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(kill_process(pid.ok_or("the node does not run")?, signal)?)
+    }
+
     /// Ends a node for ever: its data directory goes with it.
     pub fn discard(&mut self, id: u64) -> Result<(), Failure> {
         self.kill(id)?;
@@ -122,11 +179,28 @@ impl Processes {
         self.directory.join(format!("node{id}"))
     }
 
-    fn http(&self, id: u64) -> String {
+    /// Where a node writes its log lines.
+    pub fn log(&self, id: u64) -> PathBuf {
+        self.directory.join(format!("node{id}.log"))
+    }
+
+    /// The process of a node that runs.
+    pub fn pid(&self, id: u64) -> Option<u32> {
+        self.nodes.get(&id)?.child.as_ref().map(Child::id)
+    }
+
+    /// The links between the nodes, where they go through a relay.
+    pub fn links(&self) -> Option<&Links> {
+        self.relay.as_ref().map(Relay::links)
+    }
+
+    /// A node's HTTP address.
+    pub fn http(&self, id: u64) -> String {
         self.nodes.get(&id).map(|node| format!("127.0.0.1:{}", node.http)).unwrap_or_default()
     }
 
-    fn running(&self) -> impl Iterator<Item = u64> + '_ {
+    /// Those that run, in order of id.
+    pub fn running(&self) -> impl Iterator<Item = u64> + '_ {
         self.nodes.iter().filter(|(_, node)| node.child.is_some()).map(|(id, _)| *id)
     }
 
@@ -174,6 +248,33 @@ impl Processes {
             tokio::time::sleep(GLANCE).await;
         }
         Err(self.late("the nodes do not settle"))
+    }
+
+    /// Has a node lead, if it can be had, and waits until all follow; returns whoever leads.
+    pub async fn lead_from(&self, id: u64) -> Result<u64, Failure> {
+        for _ in 0..TRANSFERS_MAX {
+            let leader = self.settled().await?;
+            if leader == id {
+                return Ok(leader);
+            }
+            // It may be refused, as while a node that came back is still behind; then again.
+            if self.transfer(leader, id).await.is_err() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        }
+        self.settled().await
+    }
+
+    /// Waits until a node has applied everything up to an index.
+    pub async fn until_applied(&self, id: u64, index: u64) -> Result<(), Failure> {
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            if self.status(id).await.is_some_and(|status| status.applied_index >= index) {
+                return Ok(());
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Err(self.late("a node does not catch up"))
     }
 
     /// Who the members are, as the node with the id `at` knows.

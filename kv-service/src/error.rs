@@ -193,6 +193,9 @@ pub enum ServiceError {
     /// The cluster did not do what a command asked for.
     #[error(transparent)]
     Client(#[from] kv_client::ClientError),
+    /// A Clerk cannot connect.
+    #[error(transparent)]
+    Clerk(#[from] kv_client::ClerkError),
     /// The relay cannot start, or did not do what a command asked for.
     #[error(transparent)]
     Relay(#[from] link_relay::RelayError),
@@ -253,6 +256,14 @@ pub enum ServiceError {
         /// How many failed.
         errors: u64,
         /// How the last one failed.
+        last: String,
+    },
+    /// The load generator cannot write the keys that it would ask for, or read those that it has written.
+    #[error(
+        "the keys could not all be written before the load, or read behind it (the last failure: {last}); see whether the cluster works with 'kv-service status'"
+    )]
+    NotPrepared {
+        /// How the last operation failed.
         last: String,
     },
     /// A backup would replace a file.

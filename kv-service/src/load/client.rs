@@ -1,164 +1,137 @@
-//! One client of the closed loop.
+//! One client: it carries out operations, and has those on sampled keys recorded.
 
-use std::cell::RefCell;
-use std::ops::Range;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::HeaderValue;
-use hyper::{Request, StatusCode};
-use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout};
+use kv_client::Expect;
 
-use super::connection::{Answer, Connection, Failure};
-use super::tally::Tally;
-use super::targets::Targets;
-use super::workload::{Kind, Workload};
+use super::dice::Dice;
+use super::history::{Action, Call, History};
+use super::link::{Failure, Found, Lane, Link};
+use super::workload::{Operation, Workload};
 
-/// How long a client rests after a failure, so that a cluster without a leader is not hammered.
-const REST: Duration = Duration::from_millis(20);
+/// How often a read with a write is begun again because something came between.
+const ATTEMPTS_MAX: u32 = 10;
 
-/// When the load runs, and from when on it counts.
-#[derive(Clone, Copy)]
-pub(super) struct Window {
-    measured_from: Instant,
-    until: Instant,
+/// What all clients share.
+pub(super) struct Ground {
+    pub(super) link: Link,
+    pub(super) workload: Workload,
+    pub(super) history: Option<RefCell<History>>,
+    /// How often something came between a read and its write.
+    pub(super) conflicts: Cell<u64>,
 }
 
-impl Window {
-    /// A warm-up from `now` on, and the measured time behind it.
-    pub(super) fn starting_in(now: Instant, warmup: Duration, measured: Duration) -> Window {
-        Window { measured_from: now + warmup, until: now + warmup + measured }
-    }
-}
-
-/// One client.
+/// A client with at most one operation under way.
 pub(super) struct Client {
-    number: u32,
-    attempt: u32,
-    connection: Option<Connection>,
-    targets: Rc<Targets>,
-    workload: Rc<Workload>,
-    tally: Rc<RefCell<Tally>>,
-    timeout: Duration,
+    ground: Rc<Ground>,
+    /// Which client of those that the history and the connections tell apart.
+    number: u64,
+    pub(super) dice: Dice,
+}
+
+/// When an operation was sent, and what came of it.
+pub(super) struct Done {
+    pub(super) sent: Instant,
+    pub(super) outcome: Result<(), Failure>,
 }
 
 impl Client {
-    /// A client that is not connected yet.
-    pub(super) fn new(
-        number: u32,
-        targets: Rc<Targets>,
-        workload: Rc<Workload>,
-        tally: Rc<RefCell<Tally>>,
-        timeout: Duration,
-    ) -> Client {
-        Client { number, attempt: 0, connection: None, targets, workload, tally, timeout }
+    /// The client of this number.
+    pub(super) fn new(ground: Rc<Ground>, number: u64, dice: Dice) -> Client {
+        Client { ground, number, dice }
     }
 
-    /// Sends one request after the other until the window closes. What is answered within the measured time counts.
-    pub(super) async fn run(mut self, window: Window) {
-        let mut dice = self.workload.dice(self.number);
-        loop {
-            let Some(host) = self.connected().await else {
-                if Instant::now() >= window.until {
-                    return;
-                }
-                continue;
-            };
-            let (kind, request) = self.workload.next(&mut dice, &host);
-            let sent = Instant::now();
-            if sent >= window.until {
-                return;
+    /// Draws the next operation.
+    pub(super) fn draw(&mut self) -> Operation {
+        self.ground.workload.next(&mut self.dice)
+    }
+
+    /// Carries an operation out.
+    pub(super) async fn carry_out(&mut self, operation: Operation) -> Done {
+        // Borrowed from a handle of its own, so that the lane does not hold the client.
+        let ground = self.ground.clone();
+        let mut lane = match ground.link.lane(self.number as usize).await {
+            Ok(lane) => lane,
+            Err(failure) => return Done { sent: Instant::now(), outcome: self.settled(operation, Err(failure)) },
+        };
+        let sent = Instant::now();
+        let outcome = match operation {
+            Operation::Put(key) | Operation::Insert(key) => self.put(&mut lane, key, Expect::Any, None).await,
+            Operation::Get(key) => self.get(&mut lane, key, false).await.map(drop),
+            Operation::Scan(first, count) => {
+                let name = |number| ground.workload.keys.name(number);
+                lane.scan(name(first), name(first + count), count).await
             }
-            let outcome = self.ask(request).await;
-            let answered = Instant::now();
-            if (window.measured_from..window.until).contains(&answered) {
-                self.note(kind, answered - sent, &outcome);
-            }
-            self.recover(&outcome).await;
+            Operation::Rmw(key) => self.read_and_write(&mut lane, key).await,
+        };
+        Done { sent, outcome: self.settled(operation, outcome) }
+    }
+
+    fn settled(&self, operation: Operation, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        if let Operation::Insert(key) = operation {
+            self.ground.workload.keys.settle(key);
         }
+        outcome
     }
 
-    /// Writes the keys that `next` hands out, each until it is written or nothing is left to hope for.
-    pub(super) async fn write_each(mut self, next: Rc<RefCell<Range<u32>>>) {
-        const FAILURES_MAX: u32 = 100;
-        let mut failures = 0;
-        loop {
-            let Some(key) = next.borrow_mut().next() else { return };
-            loop {
-                if failures > FAILURES_MAX {
-                    return;
-                }
-                let Some(host) = self.connected().await else {
-                    failures += 1;
-                    continue;
-                };
-                let request = self.workload.put(key as usize, &host);
-                let outcome = self.ask(request).await;
-                self.note(Kind::Put, Duration::ZERO, &outcome);
-                self.recover(&outcome).await;
-                if matches!(outcome, Ok(StatusCode::OK)) {
-                    break;
-                }
-                failures += 1;
+    /// Reads a key, and writes it if nothing came between; else again.
+    async fn read_and_write(&mut self, lane: &mut Lane<'_>, key: u64) -> Result<(), Failure> {
+        for _ in 0..ATTEMPTS_MAX {
+            let found = self.get(lane, key, true).await?;
+            let revision = found.as_ref().map_or(0, |found| found.mod_revision);
+            match self.put(lane, key, Expect::ModRevision(revision), found).await {
+                Err(Failure::Mismatch) => self.ground.conflicts.set(self.ground.conflicts.get() + 1),
+                outcome => return outcome,
             }
         }
+        Err(Failure::Mismatch)
     }
 
-    /// Connects if need be, and says under which name the node is asked.
-    async fn connected(&mut self) -> Option<HeaderValue> {
-        if self.connection.is_none() {
-            let endpoint = self.targets.endpoint(self.number, self.attempt).to_owned();
-            match timeout(self.timeout, Connection::open(&endpoint)).await {
-                Ok(Ok(connection)) => self.connection = Some(connection),
-                _ => {
-                    self.tally.borrow_mut().failed(Failure::Connect.kind().to_owned());
-                    self.attempt = self.attempt.wrapping_add(1);
-                    sleep(REST).await;
-                }
+    async fn get(&self, lane: &mut Lane<'_>, key: u64, wants_value: bool) -> Result<Option<Found>, Failure> {
+        let call = self.call(key);
+        let name = self.ground.workload.keys.name(key);
+        let outcome = lane.get(name, wants_value || call.is_some()).await;
+        if let (Some(history), Some(call)) = (&self.ground.history, call) {
+            let value = outcome.as_ref().ok().and_then(|found| found.as_ref()).map(|found| &found.value[..]);
+            history.borrow_mut().end(call, Action::Get(value), outcome.as_ref().err());
+        }
+        outcome
+    }
+
+    /// Writes a key; on a condition: if what was read before is there still.
+    async fn put(
+        &mut self,
+        lane: &mut Lane<'_>,
+        key: u64,
+        expect: Expect,
+        before: Option<Found>,
+    ) -> Result<(), Failure> {
+        let (name, value) = (self.ground.workload.keys.name(key), self.value(key));
+        let call = self.call(key);
+        let outcome = lane.put(name, value.clone(), expect).await;
+        if let (Some(history), Some(call)) = (&self.ground.history, call) {
+            let from = before.as_ref().map(|found| &found.value[..]);
+            let action = if expect == Expect::Any { Action::Put(&value) } else { Action::Cas { from, to: &value } };
+            history.borrow_mut().end(call, action, outcome.as_ref().err());
+        }
+        outcome
+    }
+
+    fn call(&self, key: u64) -> Option<Call> {
+        self.ground.history.as_ref()?.borrow_mut().call(key, self.number)
+    }
+
+    /// What to write under a key.
+    fn value(&mut self, key: u64) -> Bytes {
+        let workload = &self.ground.workload;
+        match &self.ground.history {
+            Some(history) if history.borrow().samples(key) => {
+                history.borrow_mut().stamp(workload.value_size(&mut self.dice))
             }
+            _ => workload.value(&mut self.dice),
         }
-        self.connection.as_ref().map(|connection| connection.host.clone())
-    }
-
-    /// The status of the answer, or what went wrong.
-    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
-        let Some(connection) = &mut self.connection else { return Err(Failure::Lost.kind().to_owned()) };
-        match timeout(self.timeout, connection.ask(request)).await {
-            Ok(Ok(answer)) if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND => Ok(answer.status),
-            Ok(Ok(answer)) => Err(error_kind(&answer)),
-            Ok(Err(failure)) => Err(failure.kind().to_owned()),
-            Err(_) => Err("no answer in time".to_owned()),
-        }
-    }
-
-    fn note(&self, kind: Kind, latency: Duration, outcome: &Result<StatusCode, String>) {
-        match outcome {
-            Ok(_) => self.tally.borrow_mut().succeeded(kind, latency),
-            Err(kind) => self.tally.borrow_mut().failed(kind.clone()),
-        }
-    }
-
-    /// After a failure, rests and goes on with another node.
-    async fn recover(&mut self, outcome: &Result<StatusCode, String>) {
-        if outcome.is_err() {
-            self.connection = None;
-            self.attempt = self.attempt.wrapping_add(1);
-            sleep(REST).await;
-        }
-    }
-}
-
-/// The kind under which an error answer is counted: status and code.
-fn error_kind(answer: &Answer) -> String {
-    #[derive(Deserialize)]
-    struct Error {
-        error: String,
-    }
-    match serde_json::from_slice::<Error>(&answer.body) {
-        Ok(error) => format!("{} {}", answer.status.as_u16(), error.error),
-        Err(_) => answer.status.as_u16().to_string(),
     }
 }

@@ -1,128 +1,215 @@
 //! `kv-service bench`: a load generator for any running cluster.
 //!
 //! ```text
-//!   client 1 ─┐  each: one kept connection, one request at a time        ┌─ histogram of puts
-//!   client 2 ─┼─────────▶ the leader, or all endpoints in turn ─────────▶ ├─ histogram of gets
-//!   client N ─┘                                                          └─ errors by kind
+//!   args ─▶ plan                                    ┌─ http: a pool of kept connections ─┐
+//!             │                                     │                                    ▼
+//!   pace ─────┼──▶ client × N ── operation ──▶ link ┴─ quic: Clerks ───────────────▶ the cluster
+//!   schedule  │      │    ▲                                                              │
+//!             │      │    └ workload: mix, keys, values        tally ◀───── answer ──────┤
+//!             │      │                                           ├─▶ progress, report    │
+//!             ▼      └──▶ crew: before, during, after            └─▶ hdr    history ◀────┘
 //! ```
 //!
-//! It is a *closed loop*: a client sends its next request when the last one was answered. So a cluster that stalls is
-//! asked less meanwhile, and the slowest percentiles flatter it; more clients make more load, not a given rate.
-//! One thread does everything, because the cluster usually shares the machine.
+//! In a *closed loop* a client starts its next operation when one has ended. So a cluster that stalls is asked less
+//! meanwhile, and the slowest percentiles flatter it. In an *open loop* (`--rate`) each operation has an intended start, and
+//! its latency counts from there, whatever holds it up.
+//!
+//! One thread does everything, because the cluster usually shares the machine. What is kept in memory has a bound that
+//! doesn't depend on how long it runs.
 
+mod args;
 mod client;
 mod connection;
+mod crew;
+mod dice;
+mod hdr;
+mod history;
+mod http;
+mod keys;
+mod link;
+mod pace;
+mod progress;
+mod quic;
 mod report;
+mod schedule;
 mod tally;
 mod targets;
+mod timer;
+mod values;
 mod workload;
+mod zipf;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use clap::Args;
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::task::LocalSet;
 
 use crate::error::ServiceError;
-use client::{Client, Window};
-use report::Report;
+use args::{Plan, Protocol};
+use client::Ground;
+use crew::Crew;
+use dice::Dice;
+use hdr::IntervalLog;
+use history::History;
+use http::HttpLink;
+use keys::Keys;
+use link::Link;
+use pace::{Measured, Pace, Phases};
+use quic::QuicLink;
+use report::Facts;
+use schedule::Schedule;
 use tally::Tally;
-use targets::Targets;
-use workload::Workload;
+use targets::Found;
+use values::Values;
+use workload::{Operation, Workload};
 
-/// Load for a running cluster, and how it copes
-#[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// HTTP addresses of the nodes
-    #[arg(
-        long,
-        env = "QUORATE_ENDPOINTS",
-        value_name = "HOST:PORT,…",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:8001"
-    )]
-    pub endpoints: Vec<String>,
-    /// How many clients, each with a connection of its own and one request at a time
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub clients: u32,
-    /// How many seconds are measured
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub duration: u32,
-    /// How many seconds are run before that
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=3600))]
-    pub warmup: u32,
-    /// The size of a value
-    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
-    pub value_bytes: u32,
-    /// How many different keys
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub keys: u32,
-    /// How many requests in a hundred are gets; the others are puts
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub reads: u8,
-    /// How fresh a get must be: linearizable or stale
-    #[arg(long, default_value = "linearizable", value_parser = ["linearizable", "stale"])]
-    pub consistency: String,
-    /// Spread the clients over all endpoints instead of asking the leader only
-    #[arg(long)]
-    pub spread: bool,
-    /// How long a request may take before it counts as an error
-    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub timeout_ms: u64,
-    /// Decides which keys are used in which order
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub seed: u64,
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    pub json: bool,
-}
+pub use args::BenchArgs;
+
+/// Dice of the run itself, beside those of the clients.
+const VALUES_DICE: u64 = u32::MAX as u64;
+const ARRIVALS_DICE: u64 = VALUES_DICE - 1;
 
 /// Runs the load and prints what came of it.
 pub async fn run(arguments: BenchArgs) -> Result<(), ServiceError> {
-    LocalSet::new().run_until(drive(arguments)).await
+    let plan = Plan::of(&arguments)?;
+    LocalSet::new().run_until(drive(&arguments, &plan)).await
 }
 
-async fn drive(arguments: BenchArgs) -> Result<(), ServiceError> {
-    let timeout = Duration::from_millis(arguments.timeout_ms);
-    let targets = Rc::new(Targets::find(&arguments.endpoints, arguments.spread, timeout).await?);
-    let workload = Rc::new(Workload::new(&arguments)?);
-    if arguments.reads > 0 {
-        preload(&arguments, &targets, &workload, timeout).await?;
+async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
+    let found = targets::find(&arguments.endpoints, arguments.spread, plan.timeout).await?;
+    let (engine, targets) = (found.engine.clone(), described(arguments, &found));
+    let keys = Keys::new(arguments.keys.into(), plan.distribution);
+    let sampled =
+        if arguments.history.is_some() { keys.sample(arguments.history_keys.into()) } else { BTreeSet::new() };
+    let history = arguments.history.as_deref().map(|path| History::create(path, sampled.clone(), run_number()));
+    let log = arguments.hdr.as_deref().map(IntervalLog::create).transpose()?;
+    let values = Values::new(arguments.value_bytes, Dice::new(arguments.seed, VALUES_DICE));
+    let ground = Rc::new(Ground {
+        link: connect(arguments, plan, found).await?,
+        workload: Workload::new(plan.mix, keys, values),
+        history: history.transpose()?.map(RefCell::new),
+        conflicts: Cell::new(0),
+    });
+    let crew = Crew {
+        in_flight: plan.in_flight,
+        clients: arguments.clients as usize,
+        seed: arguments.seed,
+        staggered_over: if plan.rate_per_s.is_some() { Duration::ZERO } else { plan.ramp_up },
+    };
+    // What is read is there; and of what is recorded the history knows from when on.
+    if plan.mix.reads() {
+        crew.each(&ground, 0..u64::from(arguments.keys), Operation::Put).await?;
+    } else {
+        crew.each(&ground, sampled.clone().into_iter(), Operation::Put).await?;
     }
 
-    let window = Window::starting_in(
-        Instant::now(),
-        Duration::from_secs(arguments.warmup.into()),
-        Duration::from_secs(arguments.duration.into()),
-    );
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let mut clients = JoinSet::new();
-    for number in 0..arguments.clients {
-        let client = Client::new(number, targets.clone(), workload.clone(), tally.clone(), timeout);
-        clients.spawn_local(client.run(window));
+    let pace = Rc::new(pace(arguments, plan)?);
+    let (tally, cpu_s) = measure(arguments, &crew, &ground, &pace, log).await?;
+    // So that a write that was acknowledged and is lost shows even where nobody has read it.
+    crew.each(&ground, sampled.clone().into_iter(), Operation::Get).await?;
+    ground.link.close().await;
+
+    let mut tally = tally.borrow_mut();
+    tally.finish()?;
+    let mut written = 0;
+    if let Some(history) = &ground.history {
+        let mut history = history.borrow_mut();
+        history.finish()?;
+        written = history.written();
     }
-    clients.join_all().await;
-    let tally = tally.borrow();
-    Report::new(&arguments, targets.description(), &tally).print()
+    let facts = Facts {
+        engine: &engine,
+        targets,
+        measured_from_unix_us: unix_us(pace.phases.measured_from),
+        seconds: seconds(plan, &pace, &tally),
+        cpu_s,
+        not_started: pace.owed().await,
+        conflicts: ground.conflicts.get(),
+        history: arguments.history.as_deref().map(|path| (sampled.len(), written, path)),
+    };
+    report::print(arguments, plan, &facts, &tally)
 }
 
-/// Writes every key once, so that gets find what they ask for.
-async fn preload(
+/// Puts the load on; what was measured, and what it cost of the processors, in seconds.
+async fn measure(
     arguments: &BenchArgs,
-    targets: &Rc<Targets>,
-    workload: &Rc<Workload>,
-    timeout: Duration,
-) -> Result<(), ServiceError> {
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let next = Rc::new(RefCell::new(0..arguments.keys));
-    let mut clients = JoinSet::new();
-    for number in 0..arguments.clients {
-        let client = Client::new(number, targets.clone(), workload.clone(), tally.clone(), timeout);
-        clients.spawn_local(client.write_each(next.clone()));
+    crew: &Crew,
+    ground: &Rc<Ground>,
+    pace: &Rc<Pace>,
+    mut log: Option<IntervalLog>,
+) -> Result<(Rc<RefCell<Tally>>, f64), ServiceError> {
+    let from = pace.phases.measured_from;
+    if let Some(log) = &mut log {
+        log.begin(SystemTime::now() + from.saturating_duration_since(Instant::now()));
     }
-    clients.join_all().await;
-    let tally = tally.borrow();
-    if tally.puts.is_empty() { Err(tally.nothing_succeeded()) } else { Ok(()) }
+    let tally = Rc::new(RefCell::new(Tally::new(from, log)));
+    let telling = (arguments.progress || progress::is_wanted())
+        .then(|| tokio::task::spawn_local(progress::tell(pace.clone(), tally.clone())));
+    let cpu_before = tokio::task::spawn_local(async move {
+        tokio::time::sleep_until(from.into()).await;
+        cpu_s()
+    });
+    let outcome = crew.work(ground, pace, &tally).await;
+    let cpu = cpu_s() - cpu_before.await.unwrap_or_default();
+    if let Some(telling) = telling {
+        telling.abort();
+    }
+    outcome.map(|()| (tally, cpu))
+}
+
+async fn connect(arguments: &BenchArgs, plan: &Plan, found: Found) -> Result<Link, ServiceError> {
+    Ok(match arguments.protocol {
+        Protocol::Http => Link::Http(HttpLink::new(found.targets, plan.connections, plan.consistency, plan.timeout)),
+        Protocol::Quic => Link::Quic(QuicLink::open(&found.addresses, arguments.tls_dir.as_ref(), plan).await?),
+    })
+}
+
+/// Whom the load is for, in words.
+fn described(arguments: &BenchArgs, found: &Found) -> String {
+    match &found.leader {
+        _ if arguments.spread => "all endpoints".to_owned(),
+        Some(leader) => format!("the leader, {leader}"),
+        None if arguments.protocol == Protocol::Http => "endpoints of which none leads".to_owned(),
+        None => "whoever leads".to_owned(),
+    }
+}
+
+fn pace(arguments: &BenchArgs, plan: &Plan) -> Result<Pace, ServiceError> {
+    let phases = Phases::new(Instant::now(), plan.ramp_up, plan.warmup, plan.measured);
+    let Some(rate_per_s) = plan.rate_per_s else { return Ok(Pace::closed(phases)) };
+    let dice = Dice::new(arguments.seed, ARRIVALS_DICE);
+    let schedule = Schedule::new(rate_per_s, plan.ramp_up, arguments.arrivals, dice);
+    Pace::open(phases, schedule).map_err(ServiceError::io("the system has no timer"))
+}
+
+/// How long was measured: as long as was asked for, or until the last operation ended.
+fn seconds(plan: &Plan, pace: &Pace, tally: &Tally) -> f64 {
+    match plan.measured {
+        Measured::For(time) => time.as_secs_f64(),
+        Measured::Count(_) => {
+            let took = tally.last.map(|last| last.saturating_duration_since(pace.phases.measured_from));
+            took.unwrap_or_default().as_secs_f64().max(1e-6)
+        }
+    }
+}
+
+/// What this process has taken of the processors, in seconds.
+fn cpu_s() -> f64 {
+    let taken = clock_gettime(ClockId::ProcessCPUTime);
+    taken.tv_sec as f64 + taken.tv_nsec as f64 / 1e9
+}
+
+/// A moment that is past, in microseconds since 1970.
+fn unix_us(moment: Instant) -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_1970.saturating_sub(moment.elapsed()).as_micros() as u64
+}
+
+/// Tells the values of this run from those of others.
+fn run_number() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (since.as_micros() as u32) ^ std::process::id().rotate_left(16)
 }

@@ -1,16 +1,10 @@
-//! Whom to ask: the leader alone, or all endpoints in turn.
+//! Whom to ask: the leader alone, or all endpoints in turn; and where the members listen for Clerks.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::handshake;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::net::TcpStream;
+use kv_client::HttpClient;
+use kv_client::protocol::StatusReply;
 
 use crate::error::ServiceError;
 
@@ -18,59 +12,54 @@ use crate::error::ServiceError;
 pub(super) struct Targets {
     endpoints: Vec<String>,
     preferred: usize,
-    description: String,
 }
 
-/// What is of interest here in a node's answer to `/v1/status`.
-#[derive(Deserialize)]
-struct Status {
-    node_id: u64,
-    leader_id: Option<u64>,
+/// What the endpoints say about their cluster.
+pub(super) struct Found {
+    pub(super) targets: Targets,
+    /// `raft` or `paxos`.
+    pub(super) engine: String,
+    /// Where the members listen for each other and for Clerks, the leader first.
+    pub(super) addresses: Vec<String>,
+    /// Who leads, where one of the endpoints does.
+    pub(super) leader: Option<String>,
+}
+
+/// Asks every endpoint how its node stands, and prefers the leader unless the load is spread over all.
+pub(super) async fn find(given: &[String], spread: bool, timeout: Duration) -> Result<Found, ServiceError> {
+    let clients: Vec<HttpClient> = given.iter().map(|it| HttpClient::new([it])).collect::<Result<_, _>>()?;
+    let asked = clients.iter().map(|client| client.status(timeout));
+    let statuses: Vec<Option<StatusReply>> = join_all(asked).await.into_iter().map(Result::ok).collect();
+    let leads = |status: &StatusReply| status.leader_id == Some(status.node_id);
+    let leader = statuses.iter().position(|status| status.as_ref().is_some_and(leads));
+    let mut endpoints = given.to_vec();
+    let found = leader.or_else(|| statuses.iter().position(Option::is_some)).and_then(|at| statuses[at].as_ref());
+    let Some(status) = found else {
+        return Err(ServiceError::NothingMeasured { errors: 0, last: "no endpoint answers".to_owned() });
+    };
+    let mut members: Vec<_> = status.members.iter().filter(|member| member.voter).collect();
+    members.sort_by_key(|member| status.leader_id != Some(member.id));
+    let preferred = match leader {
+        Some(leader) if !spread => {
+            endpoints.swap(0, leader);
+            1
+        }
+        _ => endpoints.len(),
+    };
+    Ok(Found {
+        targets: Targets { endpoints, preferred },
+        engine: status.engine.clone(),
+        addresses: members.into_iter().map(|member| member.address.clone()).collect(),
+        leader: leader.map(|leader| given[leader].clone()),
+    })
 }
 
 impl Targets {
-    /// Asks every endpoint who leads, and prefers the leader unless the load is spread over all.
-    pub(super) async fn find(given: &[String], spread: bool, timeout: Duration) -> Result<Targets, ServiceError> {
-        let asked = given.iter().map(|endpoint| tokio::time::timeout(timeout, status(endpoint)));
-        let statuses: Vec<Option<Status>> = join_all(asked).await.into_iter().map(|it| it.ok().flatten()).collect();
-        if statuses.iter().all(Option::is_none) {
-            return Err(ServiceError::NothingMeasured { errors: 0, last: "no endpoint answers".to_owned() });
-        }
-        let leads = |status: &Option<Status>| status.as_ref().is_some_and(|it| it.leader_id == Some(it.node_id));
-        let mut endpoints = given.to_vec();
-        let (preferred, description) = match statuses.iter().position(leads) {
-            _ if spread => (endpoints.len(), "all endpoints".to_owned()),
-            Some(leader) => {
-                endpoints.swap(0, leader);
-                (1, format!("the leader, {}", endpoints[0]))
-            }
-            None => (endpoints.len(), "endpoints of which none leads".to_owned()),
-        };
-        Ok(Targets { endpoints, preferred, description })
+    /// Where connection `number` leads to after the endpoints were moved on so often: first to the preferred ones, then to
+    /// each in turn.
+    pub(super) fn endpoint(&self, number: usize, turn: usize) -> &str {
+        &self.endpoints[(number % self.preferred + turn) % self.endpoints.len()]
     }
-
-    /// Where client `number` connects at its `attempt`-th try: first to the preferred endpoints, then to each in turn.
-    pub(super) fn endpoint(&self, number: u32, attempt: u32) -> &str {
-        let (number, attempt) = (number as usize, attempt as usize);
-        &self.endpoints[(number % self.preferred + attempt) % self.endpoints.len()]
-    }
-
-    /// In words, for the report.
-    pub(super) fn description(&self) -> &str {
-        &self.description
-    }
-}
-
-async fn status(endpoint: &str) -> Option<Status> {
-    let stream = TcpStream::connect(endpoint).await.ok()?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
-    tokio::task::spawn_local(connection);
-    let request = Request::get("/v1/status").header(HOST, endpoint).body(Full::new(Bytes::new())).ok()?;
-    let response = sender.send_request(request).await.ok()?;
-    if response.status() != StatusCode::OK {
-        return None;
-    }
-    serde_json::from_slice(&response.into_body().collect().await.ok()?.to_bytes()).ok()
 }
 
 #[cfg(test)]
@@ -78,18 +67,17 @@ mod tests {
     use super::*;
 
     fn targets(preferred: usize) -> Targets {
-        let endpoints = ["a", "b", "c"].map(str::to_owned).to_vec();
-        Targets { endpoints, preferred, description: String::new() }
+        Targets { endpoints: ["a", "b", "c"].map(str::to_owned).to_vec(), preferred }
     }
 
     #[test]
-    fn clients_of_a_leader_ask_it_first_and_then_everybody() {
+    fn connections_to_a_leader_lead_there_first_and_then_to_everybody() {
         let targets = targets(1);
-        assert_eq!([0, 1, 2, 3].map(|attempt| targets.endpoint(7, attempt)), ["a", "b", "c", "a"]);
+        assert_eq!([0, 1, 2, 3].map(|turn| targets.endpoint(7, turn)), ["a", "b", "c", "a"]);
     }
 
     #[test]
-    fn clients_without_a_leader_are_spread() {
+    fn connections_without_a_leader_are_spread() {
         let targets = targets(3);
         assert_eq!([0, 1, 2, 3].map(|number| targets.endpoint(number, 0)), ["a", "b", "c", "a"]);
     }

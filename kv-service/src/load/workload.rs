@@ -1,150 +1,229 @@
-//! What is asked for: keys, the value, the share of gets. Prepared before the clock starts.
+//! What is asked for: the mix of operations, the keys and the values.
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{HOST, HeaderValue};
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Uri};
+use clap::ValueEnum;
 
-use super::BenchArgs;
-use crate::error::ServiceError;
+use super::dice::Dice;
+use super::keys::{Distribution, Keys};
+use super::values::Values;
 
-/// Either kind of request.
+/// The most keys of a scan; each number up to it is as frequent as any other, as in YCSB.
+const SCAN_KEYS_MAX: u64 = 100;
+
+/// The kinds of operations that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A write of the whole value.
+    /// A write of a whole value, of a key that is there or a new one.
     Put,
-    /// A read.
+    /// A read of one key.
     Get,
+    /// A read of neighbouring keys.
+    Scan,
+    /// A read, and a write that takes place only if nothing came between.
+    Rmw,
 }
 
-/// Requests, ready to be sent.
-pub(super) struct Workload {
-    put_paths: Vec<Uri>,
-    get_paths: Vec<Uri>,
-    value: Bytes,
-    reads_percent: u64,
-    seed: u64,
-}
+impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Kind; 4] = [Kind::Put, Kind::Get, Kind::Scan, Kind::Rmw];
 
-/// A small generator of its own for each client (xorshift64*, Marsaglia 2003 and Vigna 2016).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        // The high bits are the good ones; multiplied, not divided, into the range.
-        ((u128::from(word) * u128::from(sides)) >> 64) as u64
+    /// As reports name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Put => "put",
+            Kind::Get => "get",
+            Kind::Scan => "scan",
+            Kind::Rmw => "rmw",
+        }
     }
 }
 
-impl Workload {
-    /// Prepares the requests.
-    pub(super) fn new(arguments: &BenchArgs) -> Result<Workload, ServiceError> {
-        let path = |text: String| {
-            let path = PathAndQuery::try_from(text).map_err(|error| ServiceError::Usage(error.to_string()))?;
-            Ok(Uri::from(path))
-        };
-        let paths = |query: &str| -> Result<Vec<Uri>, ServiceError> {
-            (0..arguments.keys).map(|key| path(format!("/v1/kv/bench-{key:08}{query}"))).collect()
-        };
-        let mut dice = Dice(arguments.seed | 1);
-        Ok(Workload {
-            put_paths: paths("")?,
-            get_paths: if arguments.reads == 0 {
-                Vec::new()
-            } else {
-                paths(&format!("?consistency={}", arguments.consistency))?
-            },
-            // Noise, so that compression beneath the service gains nothing.
-            value: (0..arguments.value_bytes).map(|_| dice.roll(256) as u8).collect(),
-            reads_percent: arguments.reads.into(),
-            seed: arguments.seed,
-        })
+/// The core workloads of YCSB (Cooper et al. 2010).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ycsb {
+    /// Half gets, half puts; zipfian.
+    A,
+    /// 95 % gets, 5 % puts; zipfian.
+    B,
+    /// Gets only; zipfian.
+    C,
+    /// 95 % gets of what was inserted last, 5 % inserts.
+    D,
+    /// 95 % scans of up to 100 keys, 5 % inserts; zipfian.
+    E,
+    /// Half gets, half reads with a write of the same key; zipfian.
+    F,
+}
+
+/// Of a hundred operations, so many of each; puts are what is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mix {
+    pub(super) gets: u8,
+    pub(super) scans: u8,
+    pub(super) rmws: u8,
+    /// Whether what is left are writes of new keys.
+    pub(super) inserts: bool,
+}
+
+impl Mix {
+    /// So many gets, and puts.
+    pub(super) fn of_gets(percent: u8) -> Mix {
+        Mix { gets: percent, ..Mix::default() }
     }
 
-    /// The dice of a client.
-    pub(super) fn dice(&self, client: u32) -> Dice {
-        let mut dice = Dice((self.seed ^ (u64::from(client) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // The first rolls of neighbouring seeds resemble each other.
-        (0..8).for_each(|_| _ = dice.roll(2));
-        dice
-    }
-
-    /// A client's next request.
-    pub(super) fn next(&self, dice: &mut Dice, host: &HeaderValue) -> (Kind, Request<Full<Bytes>>) {
-        let key = dice.roll(self.put_paths.len() as u64) as usize;
-        if dice.roll(100) < self.reads_percent {
-            (Kind::Get, request(Method::GET, &self.get_paths[key], host, Bytes::new()))
-        } else {
-            (Kind::Put, self.put(key, host))
+    /// The mix of a YCSB workload, and how it chooses keys.
+    pub(super) fn of(workload: Ycsb) -> (Mix, Distribution) {
+        let zipfian = Distribution::Zipfian(super::zipf::Zipf::THETA);
+        match workload {
+            Ycsb::A => (Mix::of_gets(50), zipfian),
+            Ycsb::B => (Mix::of_gets(95), zipfian),
+            Ycsb::C => (Mix::of_gets(100), zipfian),
+            Ycsb::D => (Mix { gets: 95, inserts: true, ..Mix::default() }, Distribution::Latest),
+            Ycsb::E => (Mix { scans: 95, inserts: true, ..Mix::default() }, zipfian),
+            Ycsb::F => (Mix { gets: 50, rmws: 50, ..Mix::default() }, zipfian),
         }
     }
 
-    /// The write of one key.
-    pub(super) fn put(&self, key: usize, host: &HeaderValue) -> Request<Full<Bytes>> {
-        request(Method::PUT, &self.put_paths[key], host, self.value.clone())
+    /// Whether any operation looks at what is there.
+    pub(super) fn reads(self) -> bool {
+        self.gets > 0 || self.scans > 0 || self.rmws > 0
     }
 }
 
-fn request(method: Method, path: &Uri, host: &HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = path.clone();
-    request.headers_mut().insert(HOST, host.clone());
-    request
+/// One operation, keys by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Writes a key.
+    Put(u64),
+    /// Writes a new key.
+    Insert(u64),
+    /// Reads a key.
+    Get(u64),
+    /// Reads so many keys from this one on.
+    Scan(u64, u64),
+    /// Reads a key and writes it.
+    Rmw(u64),
+}
+
+impl Operation {
+    /// As what it is counted.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Operation::Put(_) | Operation::Insert(_) => Kind::Put,
+            Operation::Get(_) => Kind::Get,
+            Operation::Scan(..) => Kind::Scan,
+            Operation::Rmw(_) => Kind::Rmw,
+        }
+    }
+}
+
+/// Draws operations.
+pub(super) struct Workload {
+    pub(super) mix: Mix,
+    pub(super) keys: Keys,
+    values: Values,
+}
+
+impl Workload {
+    /// A workload of these parts.
+    pub(super) fn new(mix: Mix, keys: Keys, values: Values) -> Workload {
+        Workload { mix, keys, values }
+    }
+
+    /// A client's next operation.
+    pub(super) fn next(&self, dice: &mut Dice) -> Operation {
+        let Mix { gets, scans, rmws, inserts } = self.mix;
+        let point = dice.roll(100) as u8;
+        if point < gets {
+            Operation::Get(self.keys.next(dice))
+        } else if point < gets + scans {
+            Operation::Scan(self.keys.next(dice), 1 + dice.roll(SCAN_KEYS_MAX))
+        } else if point < gets + scans + rmws {
+            Operation::Rmw(self.keys.next(dice))
+        } else if inserts {
+            Operation::Insert(self.keys.insert())
+        } else {
+            Operation::Put(self.keys.next(dice))
+        }
+    }
+
+    /// A value to write.
+    pub(super) fn value(&self, dice: &mut Dice) -> Bytes {
+        self.values.next(dice)
+    }
+
+    /// How large a value to write is to be, in bytes.
+    pub(super) fn value_size(&self, dice: &mut Dice) -> usize {
+        self.values.size(dice)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, Command};
 
-    fn workload(arguments: &[&str]) -> Workload {
-        match Cli::try_parse_from(["kv-service", "bench"].iter().chain(arguments)).unwrap().command {
-            Some(Command::Bench(arguments)) => Workload::new(&arguments).unwrap(),
-            other => panic!("not a bench: {other:?}"),
-        }
+    fn workload(mix: Mix, distribution: Distribution) -> Workload {
+        Workload::new(mix, Keys::new(100, distribution), Values::new("16".parse().unwrap(), Dice::new(1, 0)))
     }
 
-    fn sequence(workload: &Workload, client: u32) -> Vec<(Kind, String)> {
-        let (mut dice, host) = (workload.dice(client), HeaderValue::from_static("h"));
-        let next = || {
-            let (kind, request) = workload.next(&mut dice, &host);
-            (kind, request.uri().path().to_owned())
-        };
-        std::iter::repeat_with(next).take(2000).collect()
+    fn sequence(workload: &Workload, client: u64) -> Vec<Operation> {
+        let mut dice = Dice::new(7, client);
+        (0..10_000).map(|_| workload.next(&mut dice)).collect()
     }
 
     #[test]
     fn a_client_repeats_itself_under_the_same_seed_and_differs_from_its_neighbour() {
-        let workload = workload(&["--reads", "50", "--seed", "7"]);
+        let workload = workload(Mix::of_gets(50), Distribution::Uniform);
         assert_eq!(sequence(&workload, 3), sequence(&workload, 3));
         assert_ne!(sequence(&workload, 3), sequence(&workload, 4));
     }
 
     #[test]
-    fn the_share_of_gets_is_what_was_asked_for() {
-        let gets = |reads: &str| {
-            let workload = workload(&["--reads", reads, "--keys", "10"]);
-            sequence(&workload, 0).iter().filter(|(kind, _)| *kind == Kind::Get).count()
+    fn the_share_of_each_kind_is_what_was_asked_for() {
+        let percent = |workload, kind: Kind| {
+            let (mix, distribution) = Mix::of(workload);
+            let operations = sequence(&self::workload(mix, distribution), 0);
+            operations.iter().filter(|operation| operation.kind() == kind).count() / 100
         };
-        assert_eq!((gets("0"), gets("100")), (0, 2000));
-        assert!((400..600).contains(&gets("25")), "{} of 2000", gets("25"));
+        for (workload, kind, expected) in [
+            (Ycsb::A, Kind::Get, 50),
+            (Ycsb::A, Kind::Put, 50),
+            (Ycsb::B, Kind::Get, 95),
+            (Ycsb::C, Kind::Get, 100),
+            (Ycsb::D, Kind::Get, 95),
+            (Ycsb::E, Kind::Scan, 95),
+            (Ycsb::F, Kind::Rmw, 50),
+            (Ycsb::F, Kind::Put, 0),
+        ] {
+            let found = percent(workload, kind);
+            assert!(expected.abs_diff(found) <= 2, "{workload:?}: {found} % {kind:?}, not {expected} %");
+        }
     }
 
     #[test]
-    fn every_key_is_used() {
-        let mut keys: Vec<_> = sequence(&workload(&["--keys", "10"]), 0).into_iter().map(|(_, key)| key).collect();
-        keys.sort();
-        keys.dedup();
-        assert_eq!(keys.len(), 10);
+    fn inserts_are_of_keys_that_nobody_has_used() {
+        let (mix, distribution) = Mix::of(Ycsb::D);
+        let mut inserted = Vec::new();
+        for operation in sequence(&workload(mix, distribution), 0) {
+            match operation {
+                Operation::Insert(number) => inserted.push(number),
+                Operation::Get(number) => assert!(number < 100, "none of the inserts has ended yet"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(inserted, (100..100 + inserted.len() as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn scans_have_up_to_a_hundred_keys() {
+        let (mix, distribution) = Mix::of(Ycsb::E);
+        let operations = sequence(&workload(mix, distribution), 0);
+        let lengths: Vec<u64> = operations
+            .iter()
+            .filter_map(|it| if let Operation::Scan(_, keys) = it { Some(*keys) } else { None })
+            .collect();
+        assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&1), Some(&100)));
     }
 }

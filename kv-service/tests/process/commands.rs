@@ -108,12 +108,3 @@ fn a_local_cluster_runs_serves_and_stops_at_ctrl_c() {
         }
     }
 }
-
-#[test]
-fn the_load_generator_reports_what_it_measured() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let cluster = runtime.block_on(Cluster::start("raft", 3));
-    let output = cli(&cluster.http(1), &["bench", "--clients", "4", "--duration", "1", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&said(&output)).unwrap();
-    assert!(report.to_string().contains("p99"), "{report}");
-}

@@ -4,6 +4,8 @@
 
 mod backup;
 mod bad_input;
+#[cfg(target_os = "linux")]
+mod bench;
 mod clerk;
 mod commands;
 mod experiments;
