@@ -14,8 +14,8 @@ use consensus_api::{Blob, EngineName, Era, GroupId, NodeId, SharedEntry, StateMa
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kv_machine::{
-    Batch, Command, Compare, Expect, KvMachine, MemoryTables, Operation, Relation, Request, SessionId, SessionTag,
-    Target, Txn, schema,
+    Batch, Command, Compare, Expect, KvMachine, MemoryTables, Operation, Relation, Replies, Reply, Request, SessionId,
+    SessionTag, Target, Txn, schema,
 };
 use storage_rocks::{Expected, RocksTables, Store, StoreOptions};
 use tempfile::TempDir;
@@ -67,13 +67,15 @@ impl<T: Tables> World<T> {
         vec![self.entry(requests)]
     }
 
-    /// Applies all of them; the machine may take them in several steps.
-    fn apply(&mut self, entries: &[SharedEntry]) {
-        let mut rest = entries;
+    /// Applies all of them, and returns what the machine says to the last; it may take them in several steps.
+    fn apply(&mut self, entries: &[SharedEntry]) -> Bytes {
+        let (mut rest, mut last) = (entries, Bytes::new());
         while !rest.is_empty() {
-            let taken = self.machine.apply(rest).unwrap().len();
-            rest = &rest[taken..];
+            let mut replies = self.machine.apply(rest).unwrap();
+            rest = &rest[replies.len()..];
+            last = replies.pop().unwrap();
         }
+        last
     }
 }
 
@@ -89,7 +91,7 @@ fn put(number: u64) -> Request {
     Command::Put { key: Blob(key(number)), value: Blob(value()), expect: Expect::Any }.into()
 }
 
-/// Where the first key exists, or does not, two others are written.
+/// Whether a key exists decides by which branch two others are written.
 fn txn(number: u64) -> Request {
     let write = |number| Operation::Put { key: Blob(key(number)), value: Blob(value()) };
     let both = || vec![write(number), write(number + 1)];
@@ -101,6 +103,10 @@ fn txn(number: u64) -> Request {
 fn put_in_session(number: u64) -> Request {
     let tag = SessionTag { session: SESSION, number, acked_below: number };
     Request { session: Some(tag), ..put(number) }
+}
+
+fn is_done(reply: &Reply) -> bool {
+    matches!(reply, Reply::Written { .. } | Reply::Txn { .. })
 }
 
 fn with_session<T: Tables>(mut world: World<T>) -> World<T> {
@@ -126,8 +132,9 @@ fn measure<T: Tables>(
             for _ in 0..iterations {
                 let entries = prepare(world, count);
                 let since = Instant::now();
-                world.apply(&entries);
+                let reply = world.apply(&entries);
                 took += since.elapsed();
+                assert!(Replies::decode(&reply).unwrap().replies.iter().all(is_done), "what is measured is done");
             }
             took
         });
