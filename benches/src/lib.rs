@@ -3,9 +3,11 @@
 pub mod clerks;
 pub mod comparison;
 pub mod counted;
-mod engines;
+pub mod engines;
+pub mod entries;
 pub mod load;
 pub mod processes;
 pub mod replicas;
+pub mod traffic;
 
 pub use engines::Cluster;

@@ -185,7 +185,8 @@ fn tell_roles(event: &mut Event, roles: &BTreeMap<u64, Vec<RoleLine>>, moment: S
         let of_others = during.iter().filter(|(id, _)| Some(**id) != but);
         of_others.flat_map(|(_, lines)| lines).filter(|line| line.role == role).map(|line| line.at).min()
     };
-    event.detected_ms = first(LoggedRole::Candidate, None).and_then(ms);
+    let asked = [LoggedRole::PreCandidate, LoggedRole::Candidate].map(|role| first(role, None));
+    event.detected_ms = asked.into_iter().flatten().min().and_then(ms);
     event.elected_ms = first(LoggedRole::Leader, Some(old)).and_then(ms);
     event.campaigns = during.values().map(|lines| logs::campaigns(lines)).sum();
 }
@@ -226,8 +227,8 @@ mod tests {
         };
         let roles = BTreeMap::from([
             (1, vec![line(LoggedRole::Leader, 1, "1.1"), line(LoggedRole::Other, 500, "1.1")]),
-            (2, vec![line(LoggedRole::Candidate, 612, "1.1"), line(LoggedRole::Candidate, 615, "2.2")]),
-            (3, vec![line(LoggedRole::Candidate, 700, "1.1"), line(LoggedRole::Leader, 710, "2.3")]),
+            (2, vec![line(LoggedRole::PreCandidate, 612, "1.1"), line(LoggedRole::Candidate, 615, "2.2")]),
+            (3, vec![line(LoggedRole::PreCandidate, 700, "1.1"), line(LoggedRole::Leader, 710, "2.3")]),
         ]);
         let mut event = Event::default();
         tell_roles(&mut event, &roles, moment, 1);

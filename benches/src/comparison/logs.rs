@@ -3,7 +3,7 @@
 //! A node that is started with `--log-format json` writes one line whenever its role changes:
 //!
 //! ```text
-//!   {"timestamp":"2026-01-01T00:00:00.000001Z","message":"role","role":"Candidate","leader":null,"ballot":"3.2",…}
+//!   {"timestamp":"2026-01-01T00:00:00.000001Z","message":"role","role":"candidate","leader":null,"ballot":"3.2",…}
 //! ```
 
 use std::fs::File;
@@ -29,7 +29,9 @@ pub struct RoleLine {
 /// A part in the cluster, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoggedRole {
-    /// It asks around, or for votes or promises.
+    /// It asks around whether it may campaign, under the ballot as it was.
+    PreCandidate,
+    /// It asks for votes or promises.
     Candidate,
     /// It leads.
     Leader,
@@ -66,41 +68,32 @@ pub fn roles(path: &Path, from: u64) -> Result<Vec<RoleLine>, Failure> {
 
 /// A line of another kind, or one that is not finished, is none.
 fn parse(line: &str) -> Option<RoleLine> {
-    if !line.contains("\"role\"") && !line.contains("\"campaign\"") {
+    if !line.contains("\"role\"") {
         return None;
     }
     let Line { timestamp, message, role, ballot } = serde_json::from_str(line).ok()?;
     let role = match (message.as_str(), role.as_str()) {
-        ("campaign", _) | ("role", "Candidate") => LoggedRole::Candidate,
-        ("role", "Leader") => LoggedRole::Leader,
+        ("role", "pre-candidate") => LoggedRole::PreCandidate,
+        ("role", "candidate") => LoggedRole::Candidate,
+        ("role", "leader") => LoggedRole::Leader,
         ("role", _) => LoggedRole::Other,
         _ => return None,
     };
     Some(RoleLine { at: humantime::parse_rfc3339(&timestamp).ok()?, role, ballot })
 }
 
-/// How many campaigns these lines of one node tell of: each time that it begins to ask, and each time that it asks again
-/// in a higher ballot than it has already campaigned in.
+/// How many campaigns these lines of one node tell of: each time that it begins to ask around, and each time that it asks
+/// for votes without having done so just before.
 pub fn campaigns(lines: &[RoleLine]) -> u64 {
+    let mut before = LoggedRole::Other;
     let mut count = 0;
-    let mut asking_in: Option<&str> = None;
-    let mut raised = false;
     for line in lines {
-        asking_in = match (line.role, asking_in) {
-            (LoggedRole::Candidate, None) => {
-                (count, raised) = (count + 1, false);
-                Some(&line.ballot)
-            }
-            (LoggedRole::Candidate, Some(ballot)) => {
-                // A pre-campaign raises the ballot once, when it becomes a campaign.
-                if ballot != line.ballot {
-                    count += u64::from(raised);
-                    raised = true;
-                }
-                Some(&line.ballot)
-            }
-            _ => None,
-        };
+        count += u64::from(match line.role {
+            LoggedRole::PreCandidate => true,
+            LoggedRole::Candidate => before != LoggedRole::PreCandidate,
+            LoggedRole::Leader | LoggedRole::Other => false,
+        });
+        before = line.role;
     }
     count
 }
@@ -122,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_role_is_read_with_its_time_to_the_microsecond() {
-        let line = line("Candidate", "3.2");
+        let line = line("candidate", "3.2");
         assert_eq!(line.at, UNIX_EPOCH + Duration::from_micros(1_000_002));
         assert_eq!((line.role, line.ballot.as_str()), (LoggedRole::Candidate, "3.2"));
     }
@@ -136,13 +129,19 @@ mod tests {
 
     #[test]
     fn a_pre_campaign_and_its_campaign_are_one_and_a_repeated_one_is_two() {
-        let once = [line("Candidate", "2.1"), line("Candidate", "3.2"), line("Leader", "3.2")];
+        let once = [line("pre-candidate", "2.1"), line("candidate", "3.2"), line("leader", "3.2")];
         assert_eq!(campaigns(&once), 1);
-        let twice =
-            [line("Candidate", "2.1"), line("Follower", "2.1"), line("Candidate", "2.1"), line("Leader", "3.2")];
+        let twice = [
+            line("pre-candidate", "2.1"),
+            line("follower", "2.1"),
+            line("pre-candidate", "2.1"),
+            line("candidate", "3.2"),
+            line("leader", "3.2"),
+        ];
         assert_eq!(campaigns(&twice), 2);
-        let again = [line("Candidate", "2.1"), line("Candidate", "3.2"), line("Candidate", "4.2")];
+        let again = [line("pre-candidate", "2.1"), line("candidate", "3.2"), line("candidate", "4.2")];
         assert_eq!(campaigns(&again), 2);
-        assert_eq!(campaigns(&[line("Follower", "2.1")]), 0);
+        assert_eq!(campaigns(&[line("candidate", "3.2")]), 1);
+        assert_eq!(campaigns(&[line("follower", "2.1")]), 0);
     }
 }
