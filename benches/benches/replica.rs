@@ -65,7 +65,9 @@ fn puts(criterion: &mut Criterion) {
                     world.runtime.block_on(puts.write(&world.log(), iterations * in_flight)).unwrap().took
                 });
             });
-            world.map(World::end);
+            if let Some(world) = world {
+                world.end();
+            }
         }
     }
     group.finish();
@@ -95,7 +97,9 @@ fn reads(criterion: &mut Criterion) {
                     })
                 });
             });
-            world.map(World::end);
+            if let Some(world) = world {
+                world.end();
+            }
         }
     }
     group.finish();

@@ -4,12 +4,15 @@
 //! (`batch_append`), as TiKV has it.
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, Message};
+use raft::eraftpb::{ConfState, Entry, Message, MessageType};
 use raft::storage::MemStorage;
 use raft::{Config, RawNode, StateRole};
 use slog::{Discard, Logger, o};
 
 use super::{Failover, Subject};
+
+/// How many entries of an open tail are proposed at a time.
+const PROPOSED_TOGETHER: u64 = 1_000;
 
 /// Replicas that talk to each other in one thread.
 pub(crate) struct RaftRs {
@@ -123,16 +126,18 @@ impl Failover for RaftRs {
     fn with_open_tail(entries: u64, data: &[u8]) -> RaftRs {
         let mut replicas = RaftRs::elected(3);
         replicas.deaf = Some(1);
-        // One proposal of many entries: its window of messages in flight would not take as many messages unanswered.
-        if entries > 0 {
+        // Many entries in a proposal: without answers it sends one message for each, and not more than 1,024 in all.
+        let mut left = entries;
+        while left > 0 {
+            let together = left.min(PROPOSED_TOGETHER);
             let entry = || Entry { data: Bytes::copy_from_slice(data), ..Entry::default() };
-            let mut proposal = Message::default();
-            proposal.set_msg_type(raft::eraftpb::MessageType::MsgPropose);
-            proposal.from = 1;
-            proposal.set_entries((0..entries).map(|_| entry()).collect::<Vec<_>>().into());
+            let mut proposal = Message { from: 1, ..Message::default() };
+            proposal.set_msg_type(MessageType::MsgPropose);
+            proposal.set_entries((0..together).map(|_| entry()).collect::<Vec<_>>().into());
             replicas.nodes[0].raw.raft.step(proposal).unwrap();
+            replicas.settle_until(|_| false);
+            left -= together;
         }
-        replicas.settle_until(|_| false);
         assert_eq!(replicas.nodes[1].raw.raft.raft_log.last_index(), entries + 1, "accepted by the others");
         replicas
     }
