@@ -77,7 +77,8 @@ async fn a_closed_loop_by_quic_sees_one_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_loop_by_quic_sees_one_order() {
-    a_short_run_is_linearizable("paxos", "quic", "--rate 1000 --arrivals poisson --in-flight-max 32 --connections 2").await;
+    a_short_run_is_linearizable("paxos", "quic", "--rate 1000 --arrivals poisson --in-flight-max 32 --connections 2")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
