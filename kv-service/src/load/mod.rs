@@ -91,6 +91,7 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
         link: connect(arguments, plan, found).await?,
         workload: Workload::new(plan.mix, keys, values),
         history: history.transpose()?.map(RefCell::new),
+        patience: plan.timeout,
         conflicts: Cell::new(0),
     });
     let crew = Crew {
