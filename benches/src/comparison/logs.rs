@@ -3,7 +3,7 @@
 //! A node that is started with `--log-format json` writes one line whenever its role changes:
 //!
 //! ```text
-//!   {"timestamp":"2026-01-01T00:00:00.000001Z","message":"role","role":"Candidate","leader":null,"ballot":"3.2",…}
+//!   {"timestamp":"2026-01-01T00:00:00.000001Z","message":"role","role":"candidate","ballot":"3.2",…}
 //! ```
 
 use std::fs::File;
@@ -71,8 +71,8 @@ fn parse(line: &str) -> Option<RoleLine> {
     }
     let Line { timestamp, message, role, ballot } = serde_json::from_str(line).ok()?;
     let role = match (message.as_str(), role.as_str()) {
-        ("campaign", _) | ("role", "Candidate") => LoggedRole::Candidate,
-        ("role", "Leader") => LoggedRole::Leader,
+        ("campaign", _) | ("role", "candidate") => LoggedRole::Candidate,
+        ("role", "leader") => LoggedRole::Leader,
         ("role", _) => LoggedRole::Other,
         _ => return None,
     };
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_role_is_read_with_its_time_to_the_microsecond() {
-        let line = line("Candidate", "3.2");
+        let line = line("candidate", "3.2");
         assert_eq!(line.at, UNIX_EPOCH + Duration::from_micros(1_000_002));
         assert_eq!((line.role, line.ballot.as_str()), (LoggedRole::Candidate, "3.2"));
     }
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn a_pre_campaign_and_its_campaign_are_one_and_a_repeated_one_is_two() {
-        let once = [line("Candidate", "2.1"), line("Candidate", "3.2"), line("Leader", "3.2")];
+        let once = [line("candidate", "2.1"), line("candidate", "3.2"), line("leader", "3.2")];
         assert_eq!(campaigns(&once), 1);
         let twice =
-            [line("Candidate", "2.1"), line("Follower", "2.1"), line("Candidate", "2.1"), line("Leader", "3.2")];
+            [line("candidate", "2.1"), line("follower", "2.1"), line("candidate", "2.1"), line("leader", "3.2")];
         assert_eq!(campaigns(&twice), 2);
-        let again = [line("Candidate", "2.1"), line("Candidate", "3.2"), line("Candidate", "4.2")];
+        let again = [line("candidate", "2.1"), line("candidate", "3.2"), line("candidate", "4.2")];
         assert_eq!(campaigns(&again), 2);
-        assert_eq!(campaigns(&[line("Follower", "2.1")]), 0);
+        assert_eq!(campaigns(&[line("follower", "2.1")]), 0);
     }
 }
