@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kv_client::Expect;
@@ -12,14 +12,13 @@ use super::history::{Action, Call, History};
 use super::link::{Failure, Found, Lane, Link};
 use super::workload::{Operation, Workload};
 
-/// How often a read with a write is begun again because something came between.
-const ATTEMPTS_MAX: u32 = 10;
-
 /// What all clients share.
 pub(super) struct Ground {
     pub(super) link: Link,
     pub(super) workload: Workload,
     pub(super) history: Option<RefCell<History>>,
+    /// How long a read with a write is begun again because something came between.
+    pub(super) patience: Duration,
     /// How often something came between a read and its write.
     pub(super) conflicts: Cell<u64>,
 }
@@ -79,7 +78,8 @@ impl Client {
 
     /// Reads a key, and writes it if nothing came between; else again.
     async fn read_and_write(&mut self, lane: &mut Lane<'_>, key: u64) -> Result<(), Failure> {
-        for _ in 0..ATTEMPTS_MAX {
+        let until = Instant::now() + self.ground.patience;
+        while Instant::now() < until {
             let found = self.get(lane, key, true).await?;
             let revision = found.as_ref().map_or(0, |found| found.mod_revision);
             match self.put(lane, key, Expect::ModRevision(revision), found).await {

@@ -33,8 +33,10 @@ pub(super) struct HttpLink {
     consistency: Consistency,
     timeout: Duration,
     places: Semaphore,
-    /// The one that has rested longest is next, so that all are used.
+    /// Connected. The one that has rested longest is next, so that all are used.
     idle: RefCell<VecDeque<Slot>>,
+    /// Not connected; used where no other is idle.
+    closed: RefCell<VecDeque<Slot>>,
     paths: RefCell<BytesMut>,
 }
 
@@ -63,7 +65,8 @@ impl HttpLink {
             consistency,
             timeout,
             places: Semaphore::new(connections),
-            idle: RefCell::new(slots.collect()),
+            idle: RefCell::default(),
+            closed: RefCell::new(slots.collect()),
             paths: RefCell::default(),
         }
     }
@@ -72,7 +75,8 @@ impl HttpLink {
     pub(super) async fn lane(&self) -> Result<HttpLane<'_>, Failure> {
         let refused = |broken: Broken| Failure::Refused(Cow::Borrowed(broken.kind()));
         let place = self.places.acquire().await.map_err(|_| refused(Broken::Lost))?;
-        let slot = self.idle.borrow_mut().pop_front();
+        let idle = self.idle.borrow_mut().pop_front();
+        let slot = idle.or_else(|| self.closed.borrow_mut().pop_front());
         let mut lane = HttpLane { link: self, slot, _place: place };
         if let Some(slot) = lane.slot.as_mut().filter(|slot| slot.connection.is_none()) {
             let endpoint = self.targets.endpoint(slot.number, slot.turn);
@@ -191,7 +195,8 @@ impl HttpLane<'_> {
 impl Drop for HttpLane<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.link.idle.borrow_mut().push_back(slot);
+            let resting = if slot.connection.is_some() { &self.link.idle } else { &self.link.closed };
+            resting.borrow_mut().push_back(slot);
         }
     }
 }

@@ -91,6 +91,7 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
         link: connect(arguments, plan, found).await?,
         workload: Workload::new(plan.mix, keys, values),
         history: history.transpose()?.map(RefCell::new),
+        patience: plan.timeout,
         conflicts: Cell::new(0),
     });
     let crew = Crew {
@@ -112,6 +113,7 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
     crew.each(&ground, sampled.clone().into_iter(), Operation::Get).await?;
     ground.link.close().await;
 
+    let not_started = pace.owed().await;
     let mut tally = tally.borrow_mut();
     tally.finish()?;
     let mut written = 0;
@@ -126,7 +128,7 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
         measured_from_unix_us: unix_us(pace.phases.measured_from),
         seconds: seconds(plan, &pace, &tally),
         cpu_s,
-        not_started: pace.owed().await,
+        not_started,
         conflicts: ground.conflicts.get(),
         history: arguments.history.as_deref().map(|path| (sampled.len(), written, path)),
     };

@@ -26,12 +26,12 @@ pub(super) async fn tell(pace: Rc<Pace>, tally: Rc<RefCell<Tally>>) {
         let now = seconds.tick().await.into_std();
         let mut tally = tally.borrow_mut();
         tally.turn(Instant::now());
+        let left = phases.measured_from.saturating_duration_since(now);
         let line = match tally.seconds.last() {
-            Some(second) if now >= phases.measured_from => line(tally.seconds.len(), second),
-            _ => {
-                let left = phases.measured_from.saturating_duration_since(now);
-                format!("measuring begins in {:.0} s", left.as_secs_f64().ceil())
-            }
+            _ if !left.is_zero() => format!("measuring begins in {:.0} s", left.as_secs_f64().ceil()),
+            Some(second) => line(tally.seconds.len(), second),
+            // The first second isn't over.
+            None => continue,
         };
         // Nobody is there to be told that nobody reads it.
         let _ = writeln!(std::io::stderr(), "{line}");

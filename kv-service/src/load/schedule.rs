@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_ramp_grows_in_a_straight_line_to_the_rate() {
         let mut schedule = schedule(1000.0, 10, Arrivals::Even);
-        let mut per_second = [0; 12];
+        let mut per_second = [0_usize; 12];
         for _ in 0..7000 {
             let second = schedule.next().as_secs() as usize;
             per_second[second.min(11)] += 1;

@@ -188,7 +188,7 @@ mod tests {
             operations.iter().filter(|operation| operation.kind() == kind).count() / 100
         };
         for (workload, kind, expected) in [
-            (Ycsb::A, Kind::Get, 50),
+            (Ycsb::A, Kind::Get, 50_usize),
             (Ycsb::A, Kind::Put, 50),
             (Ycsb::B, Kind::Get, 95),
             (Ycsb::C, Kind::Get, 100),
