@@ -190,6 +190,7 @@ pub struct Load {
     /// The same by kind of operation.
     pub kinds: BTreeMap<String, Latency>,
     /// What it cost each node, by its id.
+    #[serde(deserialize_with = "by_id")]
     pub costs: BTreeMap<u64, Cost>,
     /// Who led, if one node did throughout.
     pub leader: Option<u64>,
@@ -199,6 +200,13 @@ pub struct Load {
     pub relay_cpu_s: f64,
     /// How late the generator itself was at worst in starting an operation, in microseconds.
     pub generator_lag_us: u64,
+}
+
+/// Reads numbers as keys: behind an inner tag, as [`Found`] has one, serde hands them over as text.
+fn by_id<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<u64, Cost>, D::Error> {
+    let named = BTreeMap::<String, Cost>::deserialize(from)?;
+    let number = |id: String| id.parse::<u64>().map_err(serde::de::Error::custom);
+    named.into_iter().map(|(id, cost)| Ok((number(id)?, cost))).collect()
 }
 
 /// A distribution of times, in microseconds.
