@@ -83,11 +83,6 @@ struct Times {
 }
 
 impl Bench {
-    /// Puts the load on a cluster, and waits until it is over.
-    pub async fn run(&self, cluster: &Processes, history: &Path) -> Result<Benched, Failure> {
-        self.start(cluster, history)?.finish().await
-    }
-
     /// Begins to put the load on the nodes that run now. Every operation on the watched keys goes into `history`.
     pub fn start(&self, cluster: &Processes, history: &Path) -> Result<Running, Failure> {
         let mut command = Command::from(cluster.command());

@@ -253,5 +253,4 @@ fn check_meanwhile(place: &str, setting: &Setting, network: &Network) -> Result<
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
 mod tests;

@@ -51,7 +51,7 @@ impl Progress {
     /// How long the rest takes, if it errs as what is done has erred.
     pub fn remaining(&self, elapsed: Duration) -> Duration {
         let factor = if self.done_s > 0.0 { elapsed.as_secs_f64() / self.done_s } else { 1.0 };
-        Duration::from_secs_f64(self.left_s * factor)
+        Duration::from_secs_f64((self.left_s * factor).max(0.0))
     }
 }
 
@@ -88,6 +88,8 @@ mod tests {
     fn what_is_left_takes_longer_where_what_is_done_did() {
         let progress = Progress { done_s: 10.0, left_s: 30.0 };
         assert_eq!(progress.remaining(Duration::from_secs(20)), Duration::from_secs(60));
+        // What is left of a sum of fractions may be a little less than nothing.
+        assert_eq!(Progress { done_s: 10.0, left_s: -1e-15 }.remaining(Duration::from_secs(20)), Duration::ZERO);
         assert_eq!(Progress { done_s: 0.0, left_s: 30.0 }.remaining(Duration::ZERO), Duration::from_secs(30));
     }
 

@@ -20,7 +20,7 @@ use super::machine::MachineTime;
 use super::metrics::Counters;
 use super::probe::{Ack, Probe};
 use super::results::{Event, Found, Setting};
-use super::tail::OpenTail;
+use super::tail::{self, OpenTail};
 use super::verdict;
 use crate::processes::Processes;
 use crate::replicas::Failure;
@@ -69,14 +69,13 @@ impl Scene<'_> {
         let logs: BTreeMap<u64, u64> = watched.iter().map(|id| (*id, logs::length(&cluster.log(*id)))).collect();
         let nodes: Vec<String> = watched.iter().map(|id| cluster.http(*id)).collect();
         let Setting { rate_per_s, value_bytes, open_tail, .. } = *self.setting;
-        let probe = Probe::begin(&nodes, rate_per_s, value_bytes, format!("{}", self.number), self.epoch)?;
+        let name = self.number.to_string();
+        let probe = Probe::begin(&nodes, rate_per_s, value_bytes, name.clone(), self.epoch)?;
         tokio::time::sleep(WARM_UP + Duration::from_millis(Event::BEFORE_MS)).await;
         let tail = match open_tail {
             0 => None,
-            count => Some(OpenTail::open(cluster, leader, count, value_bytes).await?),
+            count => Some(OpenTail::open(cluster, leader, count, value_bytes, &name).await?),
         };
-        let entries = tail.as_ref().map_or(0, |tail| tail.entries);
-
         let before = counters(&nodes).await;
         let moment = self.lose(cluster, leader, &ids)?;
         if let Some(tail) = tail {
@@ -94,7 +93,7 @@ impl Scene<'_> {
 
         let mut event = of_acks(&probed.acks, moment.at);
         let grown = |later: &[Counters], name: &str| (sum(later, name) - sum(&before, name)).max(0.0) as u64;
-        event.open_tail = entries;
+        event.open_tail = if open_tail > 0 { tail::survivors(&nodes[0], &name).await? } else { 0 };
         event.moved_bytes = grown(if served { &at_service } else { &after }, "quorate_sent_bytes_total");
         event.rewritten_entries = grown(&after, "quorate_log_rewritten_entries_total");
         event.rewritten_bytes = grown(&after, "quorate_log_rewritten_bytes_total");

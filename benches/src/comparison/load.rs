@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::bench::Bench;
+use super::bench::{Bench, Benched, Running};
 use super::courses::Course;
 use super::plan::{Curve, Network, Plan};
 use super::results::{Found, History, Load, PointKey};
@@ -86,17 +86,33 @@ pub fn offence(history: &History) -> Option<String> {
 /// Puts a load on a cluster, and counts what that costs within its measured time.
 pub async fn under_load(bench: &Bench, cluster: &Processes, directory: &Path) -> Result<Loaded, Failure> {
     let leader = cluster.leader().await?;
-    let sampling = Sampling::begin(cluster);
-    let benched = bench.run(cluster, &directory.join("history.jsonl")).await;
-    let readings = sampling.finish().await?;
-    let benched = benched?;
-    let (from, to) = (benched.from, benched.to);
-    let mut load = benched.load;
-    load.costs = readings.costs(from, to);
-    load.relay_cpu_s = readings.runner_cpu_s(from, to);
-    load.leader = (cluster.leader().await? == leader).then_some(leader);
-    let path = benched.history;
-    // A search takes a processor for a while, and nothing else is measured meanwhile.
-    let history = tokio::task::spawn_blocking(move || verdict::of_file(&path)).await??;
-    Ok(Loaded { load, busy: readings.busy(from, to), history, has_counters: readings.has_counters() })
+    let mut loaded = UnderWay::begin(bench, cluster, directory)?.finish().await?;
+    loaded.load.leader = (cluster.leader().await? == leader).then_some(leader);
+    Ok(loaded)
+}
+
+/// A load under way. It needs the cluster no more: that may be changed meanwhile.
+pub struct UnderWay {
+    sampling: Sampling,
+    running: Running,
+}
+
+impl UnderWay {
+    /// Begins to put the load on the nodes that run now, and to count what that costs them.
+    pub fn begin(bench: &Bench, cluster: &Processes, directory: &Path) -> Result<UnderWay, Failure> {
+        let running = bench.start(cluster, &directory.join("history.jsonl"))?;
+        Ok(UnderWay { sampling: Sampling::begin(cluster), running })
+    }
+
+    /// Waits until it is over.
+    pub async fn finish(self) -> Result<Loaded, Failure> {
+        let benched = self.running.finish().await;
+        let readings = self.sampling.finish().await?;
+        let Benched { mut load, from, to, history } = benched?;
+        load.costs = readings.costs(from, to);
+        load.relay_cpu_s = readings.runner_cpu_s(from, to);
+        // A search takes a processor for a while, and nothing else is measured meanwhile.
+        let history = tokio::task::spawn_blocking(move || verdict::of_file(&history)).await??;
+        Ok(Loaded { load, busy: readings.busy(from, to), history, has_counters: readings.has_counters() })
+    }
 }

@@ -16,9 +16,9 @@ use kv_client::protocol::MembersReply;
 use tokio::sync::watch;
 
 use super::bench::Bench;
-use super::load::{Measured, offence, under_load};
+use super::load::{Measured, UnderWay, offence, under_load};
 use super::plan::{Meanwhile, Plan};
-use super::results::{Found, History, Setting};
+use super::results::{Found, Setting};
 use crate::load::Puts;
 use crate::processes::Processes;
 use crate::replicas::Failure;
@@ -93,37 +93,32 @@ pub async fn measure(
     let before = under_load(&bench, cluster, directory).await?;
     let away = if change == Change::CatchUp { Some(send_away(cluster, &bench, directory).await?) } else { None };
 
-    let spare = setting.nodes + 1;
-    let sampled = crate::comparison::sampling::Sampling::begin(cluster);
-    let path = directory.join("meanwhile.jsonl");
     let (ended, mut end) = watch::channel(false);
-    // The load holds on to where the nodes are now, so the cluster is free to be changed.
-    let load = bench.start(cluster, &path)?;
-    let (benched, lasted) = tokio::join!(
+    let load = UnderWay::begin(&bench, cluster, directory)?;
+    let (during, lasted) = tokio::join!(
         async {
-            let benched = load.finish().await;
+            let loaded = load.finish().await;
             ended.send_replace(true);
-            benched
+            loaded
         },
         async {
             tokio::time::sleep(Duration::from_secs(u64::from(WARMUP_S))).await;
-            perform(change, cluster, spare, away, &mut end).await
+            perform(change, cluster, setting.nodes + 1, away, &mut end).await
         }
     );
-    let readings = sampled.finish().await?;
-    let (benched, lasted) = (benched?, lasted?);
-    let mut load = benched.load;
-    load.costs = readings.costs(benched.from, benched.to);
-    load.relay_cpu_s = readings.runner_cpu_s(benched.from, benched.to);
-    let busy = readings.busy(benched.from, benched.to);
-    let history = tokio::task::spawn_blocking(move || super::verdict::of_file(&path)).await??;
-    let mut invalid: Vec<String> = offence(&before.history).into_iter().chain(offence(&history)).collect();
+    let (during, lasted_ms) = (during?, lasted?.as_secs_f64() * 1000.0);
+    let mut invalid: Vec<String> = offence(&before.history).into_iter().chain(offence(&during.history)).collect();
     if !before.load.errors.is_empty() {
         invalid.push("errors before anything was done".to_owned());
     }
-    let history = if let History::NotLinearizable { .. } = before.history { before.history } else { history };
-    let found = Found::Meanwhile { before: before.load, meanwhile: load, lasted_ms: lasted.as_secs_f64() * 1000.0 };
-    Ok(Measured { found, history, busy, invalid, has_counters: readings.has_counters() })
+    let is_offence = offence(&before.history).is_some();
+    Ok(Measured {
+        found: Found::Meanwhile { before: before.load, meanwhile: during.load, lasted_ms },
+        history: if is_offence { before.history } else { during.history },
+        busy: during.busy,
+        invalid,
+        has_counters: before.has_counters && during.has_counters,
+    })
 }
 
 /// Stops a follower, and puts the load on the others.

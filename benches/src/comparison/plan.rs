@@ -146,7 +146,7 @@ pub struct Failover {
     /// Sizes of the cluster.
     #[serde(default = "three")]
     pub nodes: Vec<u64>,
-    /// How many entries are accepted and not chosen at that moment.
+    /// How many puts followers have accepted at that moment without the leader's knowing, so that they are not chosen.
     #[serde(default = "none")]
     pub open_tails: Vec<u64>,
     /// Puts offered in a second.

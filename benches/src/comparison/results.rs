@@ -122,7 +122,7 @@ pub struct Setting {
     pub value_bytes: u64,
     /// Operations offered a second, open loop.
     pub rate_per_s: u64,
-    /// How many entries were accepted and not chosen when the leader was lost.
+    /// How many puts were to be accepted by followers and not chosen when the leader was lost.
     pub open_tail: u64,
 }
 
@@ -169,7 +169,7 @@ pub enum Found {
         before: Load,
         /// While it lasted.
         meanwhile: Load,
-        /// How long it lasted, in milliseconds.
+        /// How long it lasted, in milliseconds; what was done again and again, each time on average.
         lasted_ms: f64,
     },
 }
@@ -261,7 +261,7 @@ pub struct Event {
     pub served_ms: Option<f64>,
     /// The longest time without an acknowledged operation, from the event to the end of what was watched.
     pub silence_ms: f64,
-    /// How many entries were accepted and not chosen, as far as the nodes told.
+    /// How many puts of such a tail the followers had accepted in truth: those that were in the tables afterwards.
     pub open_tail: u64,
     /// Bytes that the nodes sent each other from the event until the first operation was acknowledged.
     pub moved_bytes: u64,

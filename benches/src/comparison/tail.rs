@@ -6,50 +6,51 @@
 //! ```
 //!
 //! Followers go on hearing from the leader, so nobody campaigns; the leader itself steps down after a while, so it must
-//! be lost before that. How many entries arrive is not in our hands: without acknowledgements QUIC sends no more than its
-//! congestion window. So the links are first warmed up by as many puts, and the tail that was reached is reported.
+//! be lost before that. How many puts arrive is not in our hands: without acknowledgements QUIC sends no more than its
+//! congestion window. So the links are first warmed up by as many puts. What the followers had is counted afterwards:
+//! whatever the next leader finds there it must have chosen, so these keys are in the tables then, and no others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus_api::random::SeededRandom;
-use kv_client::Clerk;
+use kv_client::protocol::Consistency;
+use kv_client::{Clerk, HttpClient, ReadOptions, ScanRequest};
 use link_relay::{Change, LinkPattern};
 use tokio::task::JoinSet;
 
 use crate::processes::Processes;
 use crate::replicas::Failure;
 
-/// How long the entries may take to arrive. Half of the shortest time after which a leader without answers steps down.
-const ARRIVAL_MAX: Duration = Duration::from_millis(250);
-/// Between two looks at the followers.
-const GLANCE: Duration = Duration::from_millis(10);
+/// How long the entries have to arrive: half of the shortest time after which a leader without answers steps down.
+const ARRIVAL: Duration = Duration::from_millis(250);
 /// Room in the window for the warm-up and the tail.
 const WINDOW_MAX: u64 = 16_384;
+/// How long a page of the count may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A tail that is open: puts wait for answers that do not come.
 pub struct OpenTail {
-    /// How many entries the followers have, as far as they tell, of which the leader does not know.
-    pub entries: u64,
     clerk: Clerk,
     puts: JoinSet<()>,
 }
 
 impl OpenTail {
-    /// Opens one of `count` entries before a leader. The links into it are cut from then on.
-    pub async fn open(cluster: &Processes, leader: u64, count: u64, value_bytes: u64) -> Result<OpenTail, Failure> {
+    /// Opens one of `count` puts before a leader. The links into it are cut from then on.
+    pub async fn open(
+        cluster: &Processes,
+        leader: u64,
+        count: u64,
+        value_bytes: u64,
+        name: &str,
+    ) -> Result<OpenTail, Failure> {
         let clerk = cluster.clerk(count.clamp(1, WINDOW_MAX) as usize).await?;
         put_all(&clerk, count, value_bytes, "warm").join_all().await;
-        let committed = cluster.status(leader).await.map_or(0, |status| status.commit_index);
         let links = cluster.links().ok_or("an open tail needs a relay")?;
         links.change(&[LinkPattern::into(leader)], &Change::cut(true))?;
-        let mut tail = OpenTail { entries: 0, puts: put_all(&clerk, count, value_bytes, "tail"), clerk };
-        let since = Instant::now();
-        while tail.entries < count && since.elapsed() < ARRIVAL_MAX {
-            tokio::time::sleep(GLANCE).await;
-            tail.entries = reach(cluster, leader).await.saturating_sub(committed);
-        }
-        Ok(tail)
+        let puts = put_all(&clerk, count, value_bytes, &prefix(name));
+        tokio::time::sleep(ARRIVAL).await;
+        Ok(OpenTail { clerk, puts })
     }
 
     /// Forgets it: a client that is still there would send all of it again, to the next leader.
@@ -59,19 +60,26 @@ impl OpenTail {
     }
 }
 
-/// The last entry of the followers.
-async fn reach(cluster: &Processes, leader: u64) -> u64 {
-    let mut reach = 0;
-    for id in cluster.running().filter(|id| *id != leader) {
-        reach = reach.max(cluster.status(id).await.map_or(0, |status| status.last_index));
+/// How many puts of a tail are in the tables, when all is well again.
+pub async fn survivors(node: &str, name: &str) -> Result<u64, Failure> {
+    let request = ScanRequest { prefix: Some(prefix(name).into()), ..ScanRequest::default() };
+    let options = ReadOptions { consistency: Consistency::Linearizable, timeout: TIMEOUT };
+    let mut scan = HttpClient::new([node])?.scan_all(request, options);
+    let mut count = 0;
+    while scan.next().await?.is_some() {
+        count += 1;
     }
-    reach
+    Ok(count)
 }
 
-fn put_all(clerk: &Clerk, count: u64, value_bytes: u64, name: &str) -> JoinSet<()> {
+fn prefix(name: &str) -> String {
+    format!("tail-{name}-")
+}
+
+fn put_all(clerk: &Clerk, count: u64, value_bytes: u64, prefix: &str) -> JoinSet<()> {
     let mut puts = JoinSet::new();
     for number in 0..count {
-        let (clerk, key) = (clerk.clone(), Bytes::from(format!("{name}-{number}")));
+        let (clerk, key) = (clerk.clone(), Bytes::from(format!("{prefix}{number}")));
         puts.spawn(async move {
             // Whether it comes through is not what this is for.
             let _ = clerk.put(key, value(number, value_bytes)).await;
