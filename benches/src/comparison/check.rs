@@ -140,7 +140,11 @@ impl Plan {
                 Experiment::Curve(curve) => check_curve(&place, setting, &curve.rates_per_s, curve.seconds)?,
                 Experiment::Loss(loss) => {
                     let is_partition = self.partitions.iter().any(|other| std::ptr::eq(other, loss));
-                    check_loss(&place, setting, &network, is_partition, loss.times)?;
+                    check_loss(&place, setting, &network, is_partition)?;
+                    if loss.times < self.rounds {
+                        let what = format!("times is {}, and there are {} rounds", loss.times, self.rounds);
+                        return Err(wrong(&place, what, "give each round an event at least"));
+                    }
                 }
                 Experiment::Meanwhile(_) => check_meanwhile(&place, setting, &network)?,
             }
@@ -196,13 +200,7 @@ fn check_curve(place: &str, setting: &Setting, rates: &[u64], seconds: u32) -> R
     Ok(())
 }
 
-fn check_loss(
-    place: &str,
-    setting: &Setting,
-    network: &Network,
-    is_partition: bool,
-    times: u32,
-) -> Result<(), PlanError> {
+fn check_loss(place: &str, setting: &Setting, network: &Network, is_partition: bool) -> Result<(), PlanError> {
     let known = if is_partition { Loss::PARTITIONS } else { Loss::OF_LEADER };
     let Some(loss) = Loss::parse(&setting.what).filter(|loss| known.contains(loss)) else {
         let names: Vec<&str> = known.iter().map(|loss| loss.name()).collect();
@@ -226,9 +224,6 @@ fn check_loss(
     if setting.rate_per_s == 0 || setting.rate_per_s > 1000 {
         let remedy = "give from 1 to 1000: these puts only show when there is service";
         return Err(wrong(place, format!("rate_per_s is {}", setting.rate_per_s), remedy));
-    }
-    if times == 0 {
-        return Err(wrong(place, "times is 0", "give at least 1"));
     }
     Ok(())
 }

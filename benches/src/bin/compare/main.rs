@@ -105,6 +105,7 @@ fn write_again(results: &std::path::Path, against: Option<PathBuf>, out: Option<
 async fn measure(measuring: Measuring) -> Result<(), Failure> {
     let mut plan = Plan::read(&measuring.plan)?;
     plan.rounds = measuring.rounds.unwrap_or(plan.rounds);
+    plan.check()?;
     let earlier = measuring.against.as_deref().map(Results::read).transpose()?;
     let name = measuring.plan.file_stem().unwrap_or_default();
     let options = runner::Options {

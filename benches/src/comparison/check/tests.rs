@@ -64,6 +64,8 @@ fn what_must_cut_links_needs_a_relay_and_enough_nodes() {
     assert!(loss("chain", "").contains("kill, pause, cut"), "a partition is no failover");
     assert!(loss("kill", "nodes = [2]\n").contains("from 3"));
     assert!(loss("kill", "rate_per_s = 100000\n").contains("from 1 to 1000"));
+    let seldom = refused("rounds = 3\n[[failover]]\nname = \"f\"\nwhat = [\"kill\"]\ntimes = 2\n");
+    assert!(seldom.contains("each round an event"), "{seldom}");
     let partition = refused("[[partition]]\nname = \"p\"\nwhat = [\"bridge\"]\ntimes = 5\n");
     assert!(partition.contains("from 5 to 5"), "{partition}");
 }
