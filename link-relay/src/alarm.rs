@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Wakes one task.
-pub(crate) struct Alarm {
+/// Wakes one task at a time, to the microsecond where the system can.
+pub struct Alarm {
     #[cfg(target_os = "linux")]
     timer: Option<kernel::Timer>,
 }
 
 impl Alarm {
-    /// Within a runtime.
-    pub(crate) fn new() -> Alarm {
+    /// One that is not set. Within a runtime.
+    pub fn new() -> Alarm {
         Alarm {
             #[cfg(target_os = "linux")]
             timer: kernel::Timer::new()
-                .inspect_err(|error| tracing::warn!(%error, "no precise timer, delays are good for 1 to 2 ms"))
+                .inspect_err(|error| tracing::warn!(%error, "no precise timer, waits are good for 1 to 2 ms"))
                 .ok(),
         }
     }
 
     /// Returns at `at`, or at once where that has passed. May be dropped before, and called anew.
-    pub(crate) async fn ring(&self, at: Instant) {
+    pub async fn ring(&self, at: Instant) {
         let left = at.saturating_duration_since(Instant::now());
         if left > Duration::ZERO && !self.wait(left).await {
             sleep_until(at).await;

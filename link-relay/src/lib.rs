@@ -35,6 +35,7 @@ pub mod relay;
 mod route;
 pub mod wire;
 
+pub use alarm::Alarm;
 pub use error::RelayError;
 pub use faults::{Change, Faults, Share};
 pub use link::{Counters, DropCause, Fate, Link};

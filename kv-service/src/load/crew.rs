@@ -74,15 +74,7 @@ impl Crew {
     }
 
     /// Puts the load on, until the pace says that it is over and the last operation has ended.
-    ///
-    /// # Errors
-    /// Where the system has no timer for it.
-    pub(super) async fn work(
-        &self,
-        ground: &Rc<Ground>,
-        pace: &Rc<Pace>,
-        tally: &Rc<RefCell<Tally>>,
-    ) -> Result<(), ServiceError> {
+    pub(super) async fn work(&self, ground: &Rc<Ground>, pace: &Rc<Pace>, tally: &Rc<RefCell<Tally>>) {
         let mut workers = JoinSet::new();
         for place in 0..self.in_flight {
             let client = self.member(ground, place);
@@ -90,18 +82,15 @@ impl Crew {
             let at = pace.phases.began + self.staggered_over.mul_f64(share);
             workers.spawn_local(work(client, at, pace.clone(), tally.clone()));
         }
-        for outcome in workers.join_all().await {
-            outcome.map_err(ServiceError::io("cannot wait for the next operation"))?;
-        }
-        Ok(())
+        workers.join_all().await;
     }
 }
 
 /// One operation after the other.
-async fn work(mut client: Client, from: Instant, pace: Rc<Pace>, tally: Rc<RefCell<Tally>>) -> std::io::Result<()> {
+async fn work(mut client: Client, from: Instant, pace: Rc<Pace>, tally: Rc<RefCell<Tally>>) {
     tokio::time::sleep_until(from.into()).await;
     let mut free = Instant::now();
-    while let Some(start) = pace.next(free).await? {
+    while let Some(start) = pace.next(free).await {
         let operation = client.draw();
         let done = client.carry_out(operation).await;
         free = Instant::now();
@@ -125,5 +114,4 @@ async fn work(mut client: Client, from: Instant, pace: Rc<Pace>, tally: Rc<RefCe
             free = Instant::now();
         }
     }
-    Ok(())
 }

@@ -34,7 +34,6 @@ mod report;
 mod schedule;
 mod tally;
 mod targets;
-mod timer;
 mod values;
 mod workload;
 mod zipf;
@@ -107,8 +106,8 @@ async fn drive(arguments: &BenchArgs, plan: &Plan) -> Result<(), ServiceError> {
         crew.each(&ground, sampled.clone().into_iter(), Operation::Put).await?;
     }
 
-    let pace = Rc::new(pace(arguments, plan)?);
-    let (tally, cpu_s) = measure(arguments, &crew, &ground, &pace, log).await?;
+    let pace = Rc::new(pace(arguments, plan));
+    let (tally, cpu_s) = measure(arguments, &crew, &ground, &pace, log).await;
     // So that a write that was acknowledged and is lost shows even where nobody has read it.
     crew.each(&ground, sampled.clone().into_iter(), Operation::Get).await?;
     ground.link.close().await;
@@ -142,7 +141,7 @@ async fn measure(
     ground: &Rc<Ground>,
     pace: &Rc<Pace>,
     mut log: Option<IntervalLog>,
-) -> Result<(Rc<RefCell<Tally>>, f64), ServiceError> {
+) -> (Rc<RefCell<Tally>>, f64) {
     let from = pace.phases.measured_from;
     if let Some(log) = &mut log {
         log.begin(SystemTime::now() + from.saturating_duration_since(Instant::now()));
@@ -154,12 +153,12 @@ async fn measure(
         tokio::time::sleep_until(from.into()).await;
         cpu_s()
     });
-    let outcome = crew.work(ground, pace, &tally).await;
+    crew.work(ground, pace, &tally).await;
     let cpu = cpu_s() - cpu_before.await.unwrap_or_default();
     if let Some(telling) = telling {
         telling.abort();
     }
-    outcome.map(|()| (tally, cpu))
+    (tally, cpu)
 }
 
 async fn connect(arguments: &BenchArgs, plan: &Plan, found: Found) -> Result<Link, ServiceError> {
@@ -179,12 +178,12 @@ fn described(arguments: &BenchArgs, found: &Found) -> String {
     }
 }
 
-fn pace(arguments: &BenchArgs, plan: &Plan) -> Result<Pace, ServiceError> {
+fn pace(arguments: &BenchArgs, plan: &Plan) -> Pace {
     let phases = Phases::new(Instant::now(), plan.ramp_up, plan.warmup, plan.measured);
-    let Some(rate_per_s) = plan.rate_per_s else { return Ok(Pace::closed(phases)) };
+    let Some(rate_per_s) = plan.rate_per_s else { return Pace::closed(phases) };
     let dice = Dice::new(arguments.seed, ARRIVALS_DICE);
     let schedule = Schedule::new(rate_per_s, plan.ramp_up, arguments.arrivals, dice);
-    Pace::open(phases, schedule).map_err(ServiceError::io("the system has no timer"))
+    Pace::open(phases, schedule)
 }
 
 /// How long was measured: as long as was asked for, or until the last operation ended.

@@ -11,13 +11,12 @@
 //! ("coordinated omission" is the name of the mistake that this avoids).
 
 use std::cell::Cell;
-use std::io;
 use std::time::{Duration, Instant};
 
+use link_relay::Alarm;
 use tokio::sync::Mutex;
 
 use super::schedule::Schedule;
-use super::timer::Timer;
 
 /// How long is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub(super) struct Start {
 pub(super) struct Pace {
     pub(super) phases: Phases,
     /// `None` in a closed loop.
-    schedule: Option<Mutex<(Schedule, Timer)>>,
+    schedule: Option<Mutex<(Schedule, Alarm)>>,
 }
 
 impl Phases {
@@ -98,33 +97,30 @@ impl Pace {
     }
 
     /// An open loop. Within a runtime.
-    ///
-    /// # Errors
-    /// Where the system has no timer.
-    pub(super) fn open(phases: Phases, schedule: Schedule) -> io::Result<Pace> {
-        Ok(Pace { phases, schedule: Some(Mutex::new((schedule, Timer::new()?))) })
+    pub(super) fn open(phases: Phases, schedule: Schedule) -> Pace {
+        Pace { phases, schedule: Some(Mutex::new((schedule, Alarm::new()))) }
     }
 
     /// The next start for somebody who is free since `free`, which is now; `None` when it is over.
-    pub(super) async fn next(&self, free: Instant) -> io::Result<Option<Start>> {
+    pub(super) async fn next(&self, free: Instant) -> Option<Start> {
         let Some(schedule) = &self.schedule else {
             let counts = self.phases.admit(free);
-            return Ok(counts.map(|counts| Start { intended: free, counts, lag: Duration::ZERO }));
+            return counts.map(|counts| Start { intended: free, counts, lag: Duration::ZERO });
         };
         // One waits for the schedule's next start; the others who are free wait for him, first come, first served.
-        let (schedule, timer) = &mut *schedule.lock().await;
+        let (schedule, alarm) = &mut *schedule.lock().await;
         let now = Instant::now();
         if now >= self.phases.measured_from && self.phases.is_over(now) {
-            return Ok(None);
+            return None;
         }
         let intended = self.phases.began + schedule.next();
         if self.phases.until().is_some_and(|until| intended >= until) {
-            return Ok(None);
+            return None;
         }
-        timer.sleep_until(intended).await?;
+        alarm.ring(intended.into()).await;
         let started = Instant::now();
         let lag = started.saturating_duration_since(intended.max(free));
-        Ok(self.phases.admit(started).map(|counts| Start { intended, counts, lag }))
+        self.phases.admit(started).map(|counts| Start { intended, counts, lag })
     }
 
     /// How many operations were due in the end, and had not started.
@@ -158,11 +154,11 @@ mod tests {
     async fn after_a_stall_every_operation_that_it_held_up_counts_from_its_intended_start() {
         // As if the only client had been held up until now by an operation that started ten seconds ago.
         let stalled = Instant::now().checked_sub(10 * SECOND).unwrap();
-        let pace = Pace::open(phases(stalled, Measured::Count(10_000)), at_rate(100.0)).unwrap();
+        let pace = Pace::open(phases(stalled, Measured::Count(10_000)), at_rate(100.0));
         let mut delays = Vec::new();
         for _ in 0..1000 {
             let free = Instant::now();
-            let start = pace.next(free).await.unwrap().unwrap();
+            let start = pace.next(free).await.unwrap();
             delays.push(free.saturating_duration_since(start.intended));
             assert!(start.lag < SECOND, "the wait for the client is not the generator's own");
         }
@@ -173,13 +169,13 @@ mod tests {
     #[tokio::test]
     async fn an_open_loop_starts_nothing_early() {
         let began = Instant::now();
-        let pace = Pace::open(phases(began, Measured::Count(50)), at_rate(1000.0)).unwrap();
+        let pace = Pace::open(phases(began, Measured::Count(50)), at_rate(1000.0));
         for number in 0..50 {
-            let start = pace.next(Instant::now()).await.unwrap().unwrap();
+            let start = pace.next(Instant::now()).await.unwrap();
             assert_eq!(start.intended, began + Duration::from_millis(number));
             assert!(Instant::now() >= start.intended);
         }
-        assert!(pace.next(Instant::now()).await.unwrap().is_none());
+        assert!(pace.next(Instant::now()).await.is_none());
     }
 
     #[tokio::test]
@@ -188,7 +184,7 @@ mod tests {
         let phases = Phases::new(began, SECOND, SECOND, Measured::For(SECOND));
         let pace = Pace::closed(phases);
         let at = async |millis| {
-            let start = pace.next(began + Duration::from_millis(millis)).await.unwrap();
+            let start = pace.next(began + Duration::from_millis(millis)).await;
             start.map(|start| start.counts)
         };
         assert_eq!(at(0).await, Some(false));
@@ -202,7 +198,7 @@ mod tests {
     async fn a_count_is_kept_to() {
         let pace = Pace::closed(phases(Instant::now(), Measured::Count(3)));
         let mut started = 0;
-        while pace.next(Instant::now()).await.unwrap().is_some() {
+        while pace.next(Instant::now()).await.is_some() {
             started += 1;
         }
         assert_eq!(started, 3);
@@ -211,8 +207,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_due_and_did_not_start_is_owed() {
         let began = Instant::now().checked_sub(10 * SECOND).unwrap();
-        let pace = Pace::open(phases(began, Measured::For(SECOND)), at_rate(100.0)).unwrap();
-        assert!(pace.next(Instant::now()).await.unwrap().is_none());
+        let pace = Pace::open(phases(began, Measured::For(SECOND)), at_rate(100.0));
+        assert!(pace.next(Instant::now()).await.is_none());
         assert_eq!(pace.owed().await, 100);
     }
 }
