@@ -81,7 +81,6 @@ impl Processes {
 
     /// Founds a cluster and waits until one leads.
     pub async fn found_as(founding: Founding, directory: &Path) -> Result<Processes, Failure> {
-        kv_service::engines::parse(&founding.engine)?;
         if !founding.program.exists() {
             let program = founding.program.display();
             return Err(format!("{program} is not there; build it: cargo build --release --package kv-service").into());
@@ -222,6 +221,9 @@ impl Processes {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             for id in self.running() {
+                if self.has_ended(id) {
+                    return Err(self.ended(id));
+                }
                 if self.status(id).await.is_some_and(|status| status.role == RoleReply::Leader) {
                     return Ok(id);
                 }
@@ -325,6 +327,19 @@ impl Processes {
                 client.call(Method::POST, "/v1/snapshot", None::<&()>, PATIENCE).await?;
         }
         Ok(())
+    }
+
+    /// Whether a node has ended by itself.
+    fn has_ended(&self, id: u64) -> bool {
+        let stat = self.pid(id).and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        // The state stands behind the name, which may have anything in it.
+        stat.is_some_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+    }
+
+    /// Why a node has ended, in its own last words.
+    fn ended(&self, id: u64) -> Failure {
+        let log = fs::read_to_string(self.log(id)).unwrap_or_default();
+        format!("node {id} has ended: {}", log.lines().next_back().unwrap_or("it said nothing")).into()
     }
 
     fn late(&self, what: &str) -> Failure {

@@ -67,15 +67,15 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether it can be carried out.
+    /// Whether it can be carried out by a program that has these engines; `None` where only the program itself knows.
     ///
     /// # Errors
     /// [`PlanError::Sense`].
-    pub fn check(&self) -> Result<(), PlanError> {
+    pub fn check(&self, engines: Option<&[&str]>) -> Result<(), PlanError> {
         if self.rounds == 0 {
             return Err(wrong("rounds", "there are none", "give at least 1; from 3 on there are spreads to compare"));
         }
-        self.check_subjects()?;
+        self.check_subjects(engines)?;
         for network in &self.networks {
             check_network(network)?;
         }
@@ -95,16 +95,17 @@ impl Plan {
         Ok(())
     }
 
-    fn check_subjects(&self) -> Result<(), PlanError> {
+    fn check_subjects(&self, engines: Option<&[&str]>) -> Result<(), PlanError> {
         if self.subjects.is_empty() {
             return Err(wrong("subject", "there are none", "leave them out to compare raft and paxos"));
         }
         let mut names = BTreeSet::new();
         for subject in &self.subjects {
             let place = format!("subject \"{}\"", subject.name);
-            if kv_service::engines::parse(&subject.engine).is_err() {
+            if let Some(known) = engines.filter(|known| !known.contains(&subject.engine.as_str())) {
                 let what = format!("there is no engine \"{}\"", subject.engine);
-                return Err(wrong(&place, what, "write raft or paxos"));
+                let remedy = format!("write {}, or name the program that has it with --program", known.join(" or "));
+                return Err(wrong(&place, what, remedy));
             }
             if !names.insert(&subject.name) {
                 return Err(wrong(&place, "this name is there twice", "give each subject a name of its own"));

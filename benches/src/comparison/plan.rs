@@ -247,6 +247,17 @@ fn both() -> Vec<Subject> {
     ["raft", "paxos"].map(Subject::of).into()
 }
 
+impl Plan {
+    /// Whoever is named and does not stand in the plan is an engine as it is, and takes part from now on.
+    pub fn admit(&mut self, names: &[String]) {
+        for name in names {
+            if !self.subjects.iter().any(|subject| subject.name == *name) {
+                self.subjects.push(Subject::of(name));
+            }
+        }
+    }
+}
+
 impl Subject {
     /// An engine as it is.
     pub fn of(engine: &str) -> Subject {

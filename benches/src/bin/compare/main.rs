@@ -55,7 +55,7 @@ struct Measuring {
     /// Begin anew: forget what is there
     #[arg(long)]
     fresh: bool,
-    /// Only this subject; may be given several times
+    /// Only this subject of the plan, or this engine; may be given several times
     #[arg(long = "subject", value_name = "NAME")]
     subjects: Vec<String>,
     /// Only this experiment
@@ -105,13 +105,16 @@ fn write_again(results: &std::path::Path, against: Option<PathBuf>, out: Option<
 async fn measure(measuring: Measuring) -> Result<(), Failure> {
     let mut plan = Plan::read(&measuring.plan)?;
     plan.rounds = measuring.rounds.unwrap_or(plan.rounds);
-    plan.check()?;
+    plan.admit(&measuring.subjects);
+    plan.check(measuring.program.is_none().then_some(kv_service::engines::NAMES))?;
     let earlier = measuring.against.as_deref().map(Results::read).transpose()?;
     let name = measuring.plan.file_stem().unwrap_or_default();
+    let out = measuring.out.unwrap_or_else(|| PathBuf::from("target/comparison").join(name));
     let options = runner::Options {
-        out: measuring.out.unwrap_or_else(|| PathBuf::from("target/comparison").join(name)),
+        out,
         fresh: measuring.fresh,
         program: measuring.program.map_or_else(processes::program, Ok)?,
+        source: measuring.plan,
         subjects: measuring.subjects,
         only: measuring.only,
         busy_max: measuring.busy_max,

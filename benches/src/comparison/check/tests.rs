@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::*;
 
 fn refused(text: &str) -> String {
-    toml::from_str::<Plan>(text).unwrap().check().unwrap_err().to_string()
+    toml::from_str::<Plan>(text).unwrap().check(Some(kv_service::engines::NAMES)).unwrap_err().to_string()
 }
 
 fn experiments() -> Vec<PathBuf> {
