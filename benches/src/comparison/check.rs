@@ -50,10 +50,10 @@ fn wrong(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Pla
 }
 
 impl Plan {
-    /// Reads a plan from its file, and checks it.
+    /// Reads a plan from its file. Whether it makes sense is for [`Plan::check`].
     ///
     /// # Errors
-    /// [`PlanError`] names the first place that must be changed, and to what.
+    /// [`PlanError::Read`] and [`PlanError::Form`] name the place that must be changed, and to what.
     pub fn read(path: &Path) -> Result<Plan, PlanError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|source| PlanError::Read { path: name.clone(), source })?;
@@ -63,7 +63,6 @@ impl Plan {
             let first = text.lines().next().unwrap_or_default();
             plan.question = first.strip_prefix('#').unwrap_or_default().trim().to_owned();
         }
-        plan.check()?;
         Ok(plan)
     }
 

@@ -24,6 +24,7 @@ fn every_plan_that_is_there_can_be_carried_out_and_begins_with_its_question() {
     assert!(paths.len() >= 8, "{paths:?}");
     for path in paths {
         let plan = Plan::read(&path).unwrap();
+        plan.check(Some(kv_service::engines::NAMES)).unwrap();
         assert!(plan.question.ends_with('?'), "{}: {}", path.display(), plan.question);
         assert!(!plan.courses().is_empty());
     }
