@@ -7,8 +7,9 @@
 //!
 //! Followers go on hearing from the leader, so nobody campaigns; the leader itself steps down after a while, so it must
 //! be lost before that. How many puts arrive is not in our hands: without acknowledgements QUIC sends no more than its
-//! congestion window. So the links are first warmed up by as many puts. What the followers had is counted afterwards:
-//! whatever the next leader finds there it must have chosen, so these keys are in the tables then, and no others.
+//! congestion window. So the links are first warmed up by twice as many puts, over a delay, which makes the window grow:
+//! beside a round trip of microseconds nothing ever waits for it. What the followers had is counted afterwards: whatever the
+//! next leader finds there it must have chosen, so these keys are in the tables then, and no others.
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::replicas::Failure;
 
 /// How long the entries have to arrive: half of the shortest time after which a leader without answers steps down.
 const ARRIVAL: Duration = Duration::from_millis(250);
+/// How long a packet takes in the warm-up, in microseconds.
+const WARM_UP_DELAY_US: u64 = 5_000;
 /// Room in the window for the warm-up and the tail.
 const WINDOW_MAX: u64 = 16_384;
 /// How long a page of the count may take.
@@ -45,8 +48,13 @@ impl OpenTail {
         name: &str,
     ) -> Result<OpenTail, Failure> {
         let clerk = cluster.clerk(count.clamp(1, WINDOW_MAX) as usize).await?;
-        put_all(&clerk, count, value_bytes, "warm").join_all().await;
         let links = cluster.links().ok_or("an open tail needs a relay")?;
+        let before = links.show(&[LinkPattern::ALL])?;
+        links.change(&[LinkPattern::ALL], &delayed(WARM_UP_DELAY_US))?;
+        put_all(&clerk, 2 * count, value_bytes, "warm").join_all().await;
+        for link in before {
+            links.change(&[link.link.into()], &delayed(link.faults.delay_us))?;
+        }
         links.change(&[LinkPattern::into(leader)], &Change::cut(true))?;
         let puts = put_all(&clerk, count, value_bytes, &prefix(name));
         tokio::time::sleep(ARRIVAL).await;
@@ -70,6 +78,10 @@ pub async fn survivors(node: &str, name: &str) -> Result<u64, Failure> {
         count += 1;
     }
     Ok(count)
+}
+
+fn delayed(delay_us: u64) -> Change {
+    Change { delay_us: Some(delay_us), ..Change::default() }
 }
 
 fn prefix(name: &str) -> String {
