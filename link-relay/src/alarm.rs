@@ -15,7 +15,7 @@ pub struct Alarm {
 
 impl Alarm {
     /// One that is not set. Within a runtime.
-    pub fn new() -> Alarm {
+    pub fn in_runtime() -> Alarm {
         Alarm {
             #[cfg(target_os = "linux")]
             timer: kernel::Timer::new()
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_rings_not_before_its_time_also_after_a_wait_that_was_given_up() {
-        let alarm = Alarm::new();
+        let alarm = Alarm::in_runtime();
         for given_up_us in [0, 50, 5_000] {
             tokio::select! {
                 biased;

@@ -110,7 +110,7 @@ impl Carrier {
     /// Lets packets out as they are due, for ever.
     pub(crate) async fn deliver(self: Arc<Self>) {
         let mut batch = Vec::with_capacity(BATCH);
-        let alarm = Alarm::new();
+        let alarm = Alarm::in_runtime();
         loop {
             let next_at = self.take_due(&mut batch);
             let idle = batch.is_empty();

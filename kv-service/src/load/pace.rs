@@ -98,7 +98,7 @@ impl Pace {
 
     /// An open loop. Within a runtime.
     pub(super) fn open(phases: Phases, schedule: Schedule) -> Pace {
-        Pace { phases, schedule: Some(Mutex::new((schedule, Alarm::new()))) }
+        Pace { phases, schedule: Some(Mutex::new((schedule, Alarm::in_runtime()))) }
     }
 
     /// The next start for somebody who is free since `free`, which is now; `None` when it is over.
