@@ -75,7 +75,7 @@ fn puts(criterion: &mut Criterion) {
 
 /// So many reads at a time, each by a round of heartbeats or by one that others wait for too.
 fn reads(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("replica/linearizable-reads");
+    let mut group = criterion.benchmark_group("replica/read-barriers");
     for engine in ENGINES {
         for at_once in [1, 64] {
             group.throughput(Throughput::Elements(at_once));

@@ -220,10 +220,10 @@ impl Processes {
     pub async fn leader(&self) -> Result<u64, Failure> {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
+            if let Some(id) = self.running().find(|id| self.has_ended(*id)) {
+                return Err(self.ended(id));
+            }
             for id in self.running() {
-                if self.has_ended(id) {
-                    return Err(self.ended(id));
-                }
                 if self.status(id).await.is_some_and(|status| status.role == RoleReply::Leader) {
                     return Ok(id);
                 }

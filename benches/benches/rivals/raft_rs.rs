@@ -1,7 +1,7 @@
 //! raft-rs, TiKV's Raft: `RawNode` over its own `MemStorage`, driven as its examples drive it.
 //!
-//! Set as ours are: messages of up to 1 MiB, as many in flight, entries that wait for the same follower put into one message
-//! (`batch_append`), as TiKV has it.
+//! Entries that wait for the same follower are put into one message (`batch_append`), as TiKV has it. Such a message has no
+//! bound of its own, and takes a place in flight for each proposal in it: fewer and larger messages than ours.
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, Message, MessageType};

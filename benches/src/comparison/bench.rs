@@ -56,13 +56,15 @@ pub struct Running {
 #[derive(Deserialize)]
 struct Report {
     seconds: f64,
-    operations: u64,
     rate_per_s: f64,
     #[serde(default)]
     errors: BTreeMap<String, u64>,
     cpu_s: f64,
     #[serde(default)]
     lag_us_max: f64,
+    #[serde(default)]
+    not_started: u64,
+    completed: u64,
     #[serde(default)]
     measured_from_unix_us: Option<u64>,
     kinds: BTreeMap<String, Times>,
@@ -146,7 +148,8 @@ impl From<Report> for Load {
     fn from(report: Report) -> Load {
         Load {
             seconds: report.seconds,
-            operations: report.operations,
+            operations: report.completed,
+            not_started: report.not_started,
             rate_per_s: report.rate_per_s,
             errors: report.errors,
             all: report.all.into(),
@@ -184,7 +187,7 @@ mod tests {
     fn the_generators_report_becomes_a_load() {
         let report: Report = serde_json::from_str(
             r#"{"engine":"raft","protocol":"quic","loop":"open","rate_target_per_s":4000,"clients":64,"window":1,
-            "seconds":5.0,"operations":123,"rate_per_s":24.6,"errors":{"504 unknown":2},"errors_total":2,"cpu_s":0.41,
+            "seconds":5.0,"operations":125,"completed":123,"rate_per_s":24.6,"not_started":2,"errors":{"504 unknown":2},"errors_total":2,"cpu_s":0.41,
             "lag_us_max":17,"kinds":{"put":{"count":123,"rate_per_s":24.6,"mean_us":210.5,"p50_us":200,"p90_us":300,
             "p99_us":900,"p999_us":1000,"max_us":1100,"cdf":[[200,0.5],[1100,1.0]]}},
             "all":{"count":123,"mean_us":210.5,"p50_us":200},"history":null}"#,
@@ -192,6 +195,7 @@ mod tests {
         .unwrap();
         let load = Load::from(report);
         assert_eq!((load.operations, load.generator_lag_us, load.errors["504 unknown"]), (123, 17, 2));
+        assert_eq!(load.not_started, 2);
         assert_eq!(load.kinds["put"].cdf, [(200, 0.5), (1100, 1.0)]);
         assert_eq!(load.all.p50_us, 200);
     }

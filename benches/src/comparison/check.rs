@@ -1,6 +1,7 @@
 //! Whether a plan can be carried out: everything is looked at before anything is measured.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::Path;
 
 use super::courses::Experiment;
@@ -11,6 +12,22 @@ use super::results::Setting;
 
 /// The most nodes of a cluster.
 const NODES_MAX: u64 = 9;
+/// The most rounds.
+const ROUNDS_MAX: u64 = 1_000;
+/// The most watched keys.
+const WATCHED_KEYS_MAX: u64 = 1_000;
+/// The longest time of load, in seconds.
+const SECONDS_MAX: u64 = 3_600;
+/// The longest value, in bytes.
+const VALUE_BYTES_MAX: u64 = 1 << 20;
+/// The most keys before a change, in thousands.
+const PRELOAD_THOUSANDS_MAX: u64 = 10_000;
+/// The longest open tail.
+const OPEN_TAIL_MAX: u64 = 4_096;
+/// The highest rate, in operations a second.
+const RATE_PER_S_MAX: u64 = 1_000_000;
+/// How often something can be lost.
+const TIMES_MAX: u64 = 10_000;
 /// The mixes of operations that a curve can have.
 const MIXES: [&str; 9] = ["puts", "reads", "mixed", "a", "b", "c", "d", "e", "f"];
 
@@ -74,6 +91,8 @@ impl Plan {
         if self.rounds == 0 {
             return Err(wrong("rounds", "there are none", "give at least 1; from 3 on there are spreads to compare"));
         }
+        within("the plan", "rounds", u64::from(self.rounds), 1, ROUNDS_MAX)?;
+        within("the plan", "watched_keys", self.watched_keys, 1, WATCHED_KEYS_MAX)?;
         self.check_subjects(engines)?;
         for network in &self.networks {
             check_network(network)?;
@@ -109,11 +128,15 @@ impl Plan {
             if !names.insert(&subject.name) {
                 return Err(wrong(&place, "this name is there twice", "give each subject a name of its own"));
             }
-            if let Some(original) = &subject.same_as
-                && !self.subjects.iter().any(|other| other.name == *original && other.same_as.is_none())
-            {
-                let what = format!("same_as names \"{original}\", which is no subject of its own");
+            let Some(name) = &subject.same_as else { continue };
+            let Some(original) = self.subjects.iter().find(|other| other.name == *name && other.same_as.is_none())
+            else {
+                let what = format!("same_as names \"{name}\", which is no subject of its own");
                 return Err(wrong(&place, what, "name one that stands in the plan, without same_as"));
+            };
+            if (&original.engine, &original.flags) != (&subject.engine, &subject.flags) {
+                let what = format!("same_as names \"{name}\", which has another engine or other flags");
+                return Err(wrong(&place, what, "give both the same engine and flags, or leave same_as out"));
             }
         }
         Ok(())
@@ -121,6 +144,9 @@ impl Plan {
 
     fn check_experiment(&self, experiment: Experiment<'_>) -> Result<(), PlanError> {
         let place = format!("experiment \"{}\"", experiment.name());
+        // Before the product of the lists is made.
+        check_lists(&place, experiment)?;
+        check_bounds(&place, experiment)?;
         let settings = experiment.settings();
         if settings.is_empty() {
             return Err(wrong(&place, "one of its lists is empty", "leave the list out to have its default"));
@@ -137,7 +163,7 @@ impl Plan {
             }
             check_reach(&place, &network, setting.nodes)?;
             match experiment {
-                Experiment::Curve(curve) => check_curve(&place, setting, &curve.rates_per_s, curve.seconds)?,
+                Experiment::Curve(curve) => check_curve(&place, setting, &curve.rates_per_s)?,
                 Experiment::Loss(loss) => {
                     let is_partition = self.partitions.iter().any(|other| std::ptr::eq(other, loss));
                     check_loss(&place, setting, &network, is_partition)?;
@@ -150,6 +176,77 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a figure outside its bounds, which the answer names.
+fn within(place: &str, name: &str, value: u64, least: u64, most: u64) -> Result<(), PlanError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(wrong(place, format!("{name} is {value}"), format!("give {name} from {least} to {most}")))
+}
+
+/// Whether no list has a value twice: its points could not be told apart.
+fn check_lists(place: &str, experiment: Experiment<'_>) -> Result<(), PlanError> {
+    match experiment {
+        Experiment::Curve(curve) => {
+            once(place, "networks", &curve.networks)?;
+            once(place, "nodes", &curve.nodes)?;
+            once(place, "sync", &curve.sync)?;
+            once(place, "mixes", &curve.mixes)?;
+            once(place, "value_bytes", &curve.value_bytes)?;
+            once(place, "rates_per_s", &curve.rates_per_s)
+        }
+        Experiment::Loss(loss) => {
+            once(place, "what", &loss.what)?;
+            once(place, "networks", &loss.networks)?;
+            once(place, "nodes", &loss.nodes)?;
+            once(place, "open_tails", &loss.open_tails)?;
+            once(place, "value_bytes", &loss.value_bytes)
+        }
+        Experiment::Meanwhile(meanwhile) => {
+            once(place, "what", &meanwhile.what)?;
+            once(place, "networks", &meanwhile.networks)?;
+            once(place, "nodes", &meanwhile.nodes)?;
+            once(place, "value_bytes", &meanwhile.value_bytes)
+        }
+    }
+}
+
+/// Refuses a list with a doubled value.
+fn once<T: Ord + Display>(place: &str, list: &str, values: &[T]) -> Result<(), PlanError> {
+    let mut known = BTreeSet::new();
+    match values.iter().find(|value| !known.insert(*value)) {
+        Some(value) => Err(wrong(place, format!("{list} has {value} twice"), "write each value once")),
+        None => Ok(()),
+    }
+}
+
+/// Whether every figure is one that a machine can bear.
+fn check_bounds(place: &str, experiment: Experiment<'_>) -> Result<(), PlanError> {
+    let all = |name: &str, values: &[u64], least: u64, most: u64| {
+        values.iter().try_for_each(|value| within(place, name, *value, least, most))
+    };
+    match experiment {
+        Experiment::Curve(curve) => {
+            all("value_bytes", &curve.value_bytes, 0, VALUE_BYTES_MAX)?;
+            // That there is one at all, and none is zero, is said where the curve is looked at.
+            all("rates_per_s", &curve.rates_per_s, 0, RATE_PER_S_MAX)?;
+            within(place, "warmup_seconds", u64::from(curve.warmup_seconds), 0, SECONDS_MAX)?;
+            within(place, "seconds", u64::from(curve.seconds), 1, SECONDS_MAX)
+        }
+        Experiment::Loss(loss) => {
+            all("value_bytes", &loss.value_bytes, 0, VALUE_BYTES_MAX)?;
+            all("open_tails", &loss.open_tails, 0, OPEN_TAIL_MAX)?;
+            within(place, "times", u64::from(loss.times), 1, TIMES_MAX)
+        }
+        Experiment::Meanwhile(meanwhile) => {
+            all("value_bytes", &meanwhile.value_bytes, 0, VALUE_BYTES_MAX)?;
+            within(place, "rate_per_s", meanwhile.rate_per_s, 1, RATE_PER_S_MAX)?;
+            within(place, "preload_thousands", meanwhile.preload_thousands, 0, PRELOAD_THOUSANDS_MAX)?;
+            within(place, "seconds", u64::from(meanwhile.seconds), 1, SECONDS_MAX)
+        }
     }
 }
 
@@ -186,16 +283,13 @@ fn check_reach(place: &str, network: &Network, nodes: u64) -> Result<(), PlanErr
     }
 }
 
-fn check_curve(place: &str, setting: &Setting, rates: &[u64], seconds: u32) -> Result<(), PlanError> {
+fn check_curve(place: &str, setting: &Setting, rates: &[u64]) -> Result<(), PlanError> {
     if !MIXES.contains(&setting.what.as_str()) {
         let what = format!("there is no mix \"{}\"", setting.what);
         return Err(wrong(place, what, format!("write one of {}", MIXES.join(", "))));
     }
     if rates.is_empty() || rates.contains(&0) {
         return Err(wrong(place, "a rate is zero, or there are none", "give rates_per_s from 1 on"));
-    }
-    if seconds == 0 {
-        return Err(wrong(place, "nothing is measured in 0 seconds", "give seconds from 1 on"));
     }
     Ok(())
 }
@@ -240,9 +334,6 @@ fn check_meanwhile(place: &str, setting: &Setting, network: &Network) -> Result<
     }
     if setting.nodes < 2 && !change.brings_nodes() {
         return Err(wrong(place, format!("\"{}\" with one node", setting.what), "give it at least 2, better 3"));
-    }
-    if setting.rate_per_s == 0 {
-        return Err(wrong(place, "rate_per_s is 0", "give from 1 on"));
     }
     Ok(())
 }

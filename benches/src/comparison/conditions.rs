@@ -1,10 +1,12 @@
 //! Where and with what it was measured.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
+
+use sha2::{Digest, Sha256};
 
 use super::results::Conditions;
 use crate::replicas::Failure;
@@ -25,8 +27,9 @@ impl Conditions {
         Ok(Conditions {
             began: now(),
             ended: String::new(),
-            commit: commit(),
+            commit: commit(program),
             program: version.unwrap_or_else(|| program.display().to_string()),
+            program_digest: digest(program).unwrap_or_default(),
             processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism()?.get() as u64,
             memory_bytes: field("/proc/meminfo", "MemTotal").map_or(0, |text| kib(&text) * 1024),
@@ -43,9 +46,10 @@ impl Conditions {
     }
 }
 
-/// The commit of the sources, with `+` where they were changed since.
-fn commit() -> String {
-    let git = |arguments: &[&str]| said(Command::new("git").args(arguments));
+/// The commit of the checkout that the program lies in, with `+` where its sources were changed since.
+fn commit(program: &Path) -> String {
+    let Some(place) = program.parent() else { return "unknown".to_owned() };
+    let git = |arguments: &[&str]| said(Command::new("git").arg("-C").arg(place).args(arguments));
     match git(&["rev-parse", "--short=12", "HEAD"]) {
         Some(commit) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| text.is_empty()) => {
             commit
@@ -53,6 +57,13 @@ fn commit() -> String {
         Some(commit) => commit + "+",
         None => "unknown".to_owned(),
     }
+}
+
+/// The SHA-256 of a file.
+fn digest(path: &Path) -> Option<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path).ok()?, &mut hash).ok()?;
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What a program that succeeds writes.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use kv_client::protocol::RoleReply;
 use link_relay::{Change, LinkPattern};
 use simulator::linearizability::Operation;
 
@@ -25,6 +26,10 @@ use super::verdict;
 use crate::processes::Processes;
 use crate::replicas::Failure;
 
+/// How many events may be tried again because they have missed the leader.
+const AGAIN_MAX: u32 = 5;
+/// How often a node is asked for its counters.
+const ASKED_MAX: u32 = 5;
 /// How long the probe runs before the part of it that is shown: its connections are made.
 const WARM_UP: Duration = Duration::from_millis(200);
 
@@ -33,15 +38,23 @@ pub async fn measure(loss: Loss, times: u32, setting: &Setting, cluster: &mut Pr
     let (earlier, epoch) = (MachineTime::read()?, Instant::now());
     let (mut events, mut history) = (Vec::new(), Vec::new());
     let mut has_counters = true;
-    for number in 0..times {
+    let mut invalid = Vec::new();
+    for number in 0..times + AGAIN_MAX {
+        if events.len() == times as usize {
+            break;
+        }
         let scene = Scene { loss, setting, number, epoch };
-        let (event, counted) = scene.play(cluster, &mut history).await?;
+        // Where leadership has moved before it could be lost, it is tried again.
+        let Some((event, counted)) = scene.play(cluster, &mut history).await? else { continue };
         has_counters &= counted;
         events.push(event);
     }
+    if events.len() < times as usize {
+        invalid.push(format!("only {} of {times} events hit the leader: leadership moved by itself", events.len()));
+    }
     let busy = MachineTime::read()?.share_since(earlier);
     let history = tokio::task::spawn_blocking(move || verdict::of(&history)).await?;
-    let invalid = offence(&history).into_iter().collect();
+    invalid.extend(offence(&history));
     Ok(Measured { found: Found::Events { events }, history, busy, invalid, has_counters })
 }
 
@@ -61,7 +74,12 @@ struct Moment {
 }
 
 impl Scene<'_> {
-    async fn play(&self, cluster: &mut Processes, history: &mut Vec<Operation>) -> Result<(Event, bool), Failure> {
+    /// The event, and whether the nodes have counters; `None` where who was to be lost did not lead any more.
+    async fn play(
+        &self,
+        cluster: &mut Processes,
+        history: &mut Vec<Operation>,
+    ) -> Result<Option<(Event, bool)>, Failure> {
         let leader = cluster.lead_from(1).await?;
         let ids: Vec<u64> = cluster.running().collect();
         // Whom the leader's loss leaves, or all.
@@ -76,16 +94,21 @@ impl Scene<'_> {
             0 => None,
             count => Some(OpenTail::open(cluster, leader, count, value_bytes, &name).await?),
         };
-        let before = counters(&nodes).await;
+        let before = counters(&nodes).await?;
+        if cluster.status(leader).await.is_none_or(|status| status.role != RoleReply::Leader) {
+            self.heal_links(cluster)?;
+            history.extend(probe.finish().await?.history);
+            return Ok(None);
+        }
         let moment = self.lose(cluster, leader, &ids)?;
         if let Some(tail) = tail {
             tail.forget();
         }
         let over = moment.at + Duration::from_millis(Event::AFTER_MS);
         let served = tokio::time::timeout_at(over.into(), probe.served_after(moment.at)).await.is_ok();
-        let at_service = counters(&nodes).await;
+        let at_service = counters(&nodes).await?;
         tokio::time::sleep_until(over.into()).await;
-        let after = counters(&nodes).await;
+        let after = counters(&nodes).await?;
         self.heal(cluster, leader)?;
         cluster.settled().await?;
         let probed = probe.finish().await?;
@@ -102,7 +125,7 @@ impl Scene<'_> {
             roles.insert(id, logs::roles(&cluster.log(id), from)?);
         }
         tell_roles(&mut event, &roles, moment.wall, leader);
-        Ok((event, before.iter().all(|counters| !counters.is_empty())))
+        Ok(Some((event, before.iter().all(|counters| !counters.is_empty()))))
     }
 
     fn lose(&self, cluster: &mut Processes, leader: u64, nodes: &[u64]) -> Result<Moment, Failure> {
@@ -130,6 +153,10 @@ impl Scene<'_> {
             Loss::Pause => cluster.resume(leader)?,
             _ => {}
         }
+        self.heal_links(cluster)
+    }
+
+    fn heal_links(&self, cluster: &Processes) -> Result<(), Failure> {
         if let Some(links) = cluster.links() {
             links.change(&[LinkPattern::ALL], &Change::cut(false))?;
         }
@@ -137,12 +164,20 @@ impl Scene<'_> {
     }
 }
 
-async fn counters(nodes: &[String]) -> Vec<Counters> {
+/// The counters of all of these. A missing one would be taken for zero, so it is asked for again, and then is an error.
+async fn counters(nodes: &[String]) -> Result<Vec<Counters>, Failure> {
     let mut all = Vec::new();
     for node in nodes {
-        all.push(Counters::ask(node).await.unwrap_or_default());
+        let mut told = Counters::ask(node).await;
+        for _ in 1..ASKED_MAX {
+            if told.is_ok() {
+                break;
+            }
+            told = Counters::ask(node).await;
+        }
+        all.push(told?);
     }
-    all
+    Ok(all)
 }
 
 fn sum(counters: &[Counters], name: &str) -> f64 {

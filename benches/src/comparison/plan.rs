@@ -25,7 +25,7 @@ pub struct Plan {
     /// How often each subject is measured in each setting; the first of them are as good as the last.
     #[serde(default = "five")]
     pub rounds: u32,
-    /// Decides what is random: keys, order of subjects, fates of packets.
+    /// Decides what is random: keys, fates of packets.
     #[serde(default = "one")]
     pub seed: u64,
     /// How many keys are watched, every operation on them being checked.

@@ -131,8 +131,10 @@ async fn drive(shared: Arc<Shared>, clients: Vec<HttpClient>, every: Duration) {
         }
         let client = clients[number as usize % clients.len()].clone();
         if number % PUTS_PER_GET == 0 {
-            let key = number / PUTS_PER_GET % KEYS;
-            under_way.spawn(get(shared.clone(), client.clone(), key, TIMEOUT));
+            let turn = number / PUTS_PER_GET;
+            // Nodes in turn, whatever their number.
+            let client = clients[turn as usize % clients.len()].clone();
+            under_way.spawn(get(shared.clone(), client, turn % KEYS, TIMEOUT));
         }
         under_way.spawn(put(shared.clone(), client, number));
     }

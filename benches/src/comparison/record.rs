@@ -40,6 +40,17 @@ pub enum RecordError {
         /// Where.
         directory: String,
     },
+    /// It was measured with another program, or on another machine.
+    #[error(
+        "{directory} holds points of another {what}, and they cannot be compared; give --fresh to begin anew, or another \
+         --out"
+    )]
+    OtherCircumstances {
+        /// Where.
+        directory: String,
+        /// What differs.
+        what: &'static str,
+    },
     /// It is of another version.
     #[error("{file} has format {found}, and this program reads {FORMAT}; give --fresh to begin anew, or another --out")]
     OtherFormat {
@@ -51,16 +62,12 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// Goes on with what the directory holds, or begins there. `conditions` are found only for a new one.
+    /// Goes on with what the directory holds, or begins there. Points that broke down or found the machine busy are not
+    /// there yet: they are measured again, and the later one counts.
     ///
     /// # Errors
     /// [`RecordError`] where it holds something else; without `fresh`, nothing is ever removed.
-    pub fn open(
-        directory: &Path,
-        plan: &Plan,
-        fresh: bool,
-        conditions: impl FnOnce() -> Result<Conditions, Failure>,
-    ) -> Result<Record, Failure> {
+    pub fn open(directory: &Path, plan: &Plan, fresh: bool, conditions: Conditions) -> Result<Record, Failure> {
         fs::create_dir_all(directory)?;
         let (run_path, points_path) = (directory.join("run.json"), directory.join("points.jsonl"));
         if fresh {
@@ -68,9 +75,9 @@ impl Record {
             remove(&run_path)?;
         }
         let run = match fs::read(&run_path) {
-            Ok(bytes) => checked(serde_json::from_slice(&bytes)?, plan, directory)?,
+            Ok(bytes) => checked(serde_json::from_slice(&bytes)?, plan, &conditions, directory)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let run = Run { format: FORMAT, plan: plan.clone(), conditions: conditions()? };
+                let run = Run { format: FORMAT, plan: plan.clone(), conditions };
                 write_whole(&run_path, &serde_json::to_vec_pretty(&run)?)?;
                 run
             }
@@ -81,13 +88,22 @@ impl Record {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         points.set_len(whole as u64)?;
         points.flush()?;
-        let measured = text[..whole].lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(Record { directory: directory.to_owned(), points, run, measured })
+        let mut record = Record { directory: directory.to_owned(), points, run, measured: Vec::new() };
+        for line in text[..whole].lines() {
+            record.keep(serde_json::from_str(line).map_err(|error| format!("{}: {error}", points_path.display()))?);
+        }
+        Ok(record)
     }
 
-    /// Which points there are.
+    /// Which points there are, but for those that are to be measured again.
     pub fn keys(&self) -> BTreeSet<PointKey> {
-        self.measured.iter().map(|point| point.key.clone()).collect()
+        self.measured.iter().filter(|point| !point.wants_another_try()).map(|point| point.key.clone()).collect()
+    }
+
+    /// Of two points of the same key the later one counts.
+    fn keep(&mut self, point: Point) {
+        self.measured.retain(|earlier| earlier.key != point.key);
+        self.measured.push(point);
     }
 
     /// Adds a point, durably.
@@ -96,13 +112,14 @@ impl Record {
         line.push(b'\n');
         self.points.write_all(&line)?;
         self.points.sync_data()?;
-        self.measured.push(point);
+        self.keep(point);
         Ok(())
     }
 
-    /// Notes a further fact about the conditions.
-    pub fn note(&mut self, name: &str, fact: &str) {
+    /// Notes a further fact about the conditions, durably.
+    pub fn note(&mut self, name: &str, fact: &str) -> Result<(), Failure> {
         self.run.conditions.further.insert(name.to_owned(), fact.to_owned());
+        write_whole(&self.directory.join("run.json"), &serde_json::to_vec_pretty(&self.run)?)
     }
 
     /// All of it, also as `results.json`.
@@ -132,12 +149,25 @@ impl Results {
     }
 }
 
-fn checked(run: Run, plan: &Plan, directory: &Path) -> Result<Run, RecordError> {
+fn checked(run: Run, plan: &Plan, now: &Conditions, directory: &Path) -> Result<Run, RecordError> {
     let directory = directory.display().to_string();
     if run.format != FORMAT {
         return Err(RecordError::OtherFormat { file: format!("{directory}/run.json"), found: run.format });
     }
-    if run.plan != *plan { Err(RecordError::OtherPlan { directory }) } else { Ok(run) }
+    if run.plan != *plan {
+        return Err(RecordError::OtherPlan { directory });
+    }
+    let then = &run.conditions;
+    let differs = [
+        ("program", then.program_digest != now.program_digest),
+        ("processor", then.processor != now.processor),
+        ("kernel", then.kernel != now.kernel),
+        ("disk", then.disk != now.disk),
+    ];
+    match differs.into_iter().find(|(_, differs)| *differs) {
+        Some((what, _)) => Err(RecordError::OtherCircumstances { directory, what }),
+        None => Ok(run),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {
@@ -160,7 +190,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use super::super::results::{Found, History, Load};
+    use super::super::results::{BROKE_DOWN, Found, History, Load};
     use super::*;
 
     fn plan(rates: &str) -> Plan {
@@ -180,7 +210,7 @@ mod tests {
     }
 
     fn open(directory: &Path, plan: &Plan, fresh: bool) -> Result<Record, Failure> {
-        Record::open(directory, plan, fresh, || Ok(Conditions::default()))
+        Record::open(directory, plan, fresh, Conditions::default())
     }
 
     #[test]
@@ -198,6 +228,27 @@ mod tests {
         let results = record.finish("then".to_owned()).unwrap();
         assert_eq!(results.points, [point(keys[0].clone()), point(keys[1].clone())]);
         assert_eq!(Results::read(&directory.path().join("results.json")).unwrap(), results);
+    }
+
+    #[test]
+    fn a_point_that_broke_down_is_measured_again_and_the_later_one_counts() {
+        let (directory, plan) = (tempfile::tempdir().unwrap(), plan("[10]"));
+        let key = plan.courses()[0].points()[0].clone();
+        let broken = Point { invalid: vec![format!("{BROKE_DOWN}: no port")], ..point(key.clone()) };
+        open(directory.path(), &plan, false).unwrap().add(broken).unwrap();
+        let mut record = open(directory.path(), &plan, false).unwrap();
+        assert!(record.keys().is_empty());
+        record.add(point(key.clone())).unwrap();
+        assert_eq!(open(directory.path(), &plan, false).unwrap().finish(String::new()).unwrap().points, [point(key)]);
+    }
+
+    #[test]
+    fn points_of_another_program_are_left_alone() {
+        let (directory, plan) = (tempfile::tempdir().unwrap(), plan("[10]"));
+        open(directory.path(), &plan, false).unwrap();
+        let other = Conditions { program_digest: "00".to_owned(), ..Conditions::default() };
+        let error = Record::open(directory.path(), &plan, false, other).err().unwrap().to_string();
+        assert!(error.contains("another program") && error.contains("--fresh"), "{error}");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Conditions {
     pub commit: String,
     /// The program that was measured, and its version.
     pub program: String,
+    /// The SHA-256 of its file, in hexadecimal.
+    #[serde(default)]
+    pub program_digest: String,
     /// The processor's name.
     pub processor: String,
     /// How many of it.
@@ -78,7 +81,17 @@ pub struct Point {
     pub found: Found,
 }
 
+/// How the reason begins why a point does not count whose course broke down.
+pub const BROKE_DOWN: &str = "the course broke down";
+/// How it begins where the machine was not quiet.
+pub const WAS_BUSY: &str = "the machine was busy beforehand";
+
 impl Point {
+    /// Whether it says nothing about who was measured, only that it was not possible then.
+    pub fn wants_another_try(&self) -> bool {
+        self.invalid.iter().any(|why| why.starts_with(BROKE_DOWN) || why.starts_with(WAS_BUSY))
+    }
+
     /// At which share of the machine's processor time a point is called bound by it.
     pub const CPU_BOUND: f64 = 0.8;
 
@@ -179,20 +192,23 @@ pub enum Found {
 pub struct Load {
     /// How long it was measured, in seconds.
     pub seconds: f64,
-    /// Operations that were carried out.
+    /// Operations that were carried out within the measured time.
     pub operations: u64,
     /// Those in a second.
     pub rate_per_s: f64,
+    /// Operations that were due within the measured time and had not begun when it ended. No latency counts them.
+    #[serde(default)]
+    pub not_started: u64,
     /// Errors by kind.
     pub errors: BTreeMap<String, u64>,
-    /// Latency from the intended start, of all operations.
+    /// Latency from the intended start, of all operations that began within the measured time.
     pub all: Latency,
     /// The same by kind of operation.
     pub kinds: BTreeMap<String, Latency>,
     /// What it cost each node, by its id.
     #[serde(deserialize_with = "by_id")]
     pub costs: BTreeMap<u64, Cost>,
-    /// Who led, if one node did throughout.
+    /// Who led, if the same node did before and after.
     pub leader: Option<u64>,
     /// Processor time of the load generator, in seconds.
     pub generator_cpu_s: f64,

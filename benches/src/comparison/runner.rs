@@ -20,7 +20,7 @@ use super::machine::MachineTime;
 use super::meanwhile::{self, Change};
 use super::plan::{Network, Plan};
 use super::record::Record;
-use super::results::{Conditions, Point, PointKey, Results};
+use super::results::{BROKE_DOWN, Conditions, History, Point, PointKey, Results, WAS_BUSY};
 use super::{check::PlanError, events};
 use crate::processes::{Founding, Processes};
 use crate::replicas::Failure;
@@ -86,9 +86,13 @@ impl Options {
 /// Carries out what is not done yet. Each point is told on standard error.
 pub async fn run(options: &Options) -> Result<Results, Failure> {
     std::fs::create_dir_all(&options.out)?;
-    let conditions = || Conditions::find(&options.program, &options.out);
+    if !options.program.exists() {
+        let program = options.program.display();
+        return Err(format!("{program} is not there; build it: cargo build --release --package kv-service").into());
+    }
+    let conditions = Conditions::find(&options.program, &options.out)?;
     let mut record = Record::open(&options.out, &options.plan, options.fresh, conditions)?;
-    record.note("plan", &options.source.display().to_string());
+    record.note("plan", &options.source.display().to_string())?;
     let done = record.keys();
     let mut left: Vec<(Course<'_>, Vec<PointKey>)> = Vec::new();
     for course in options.courses()? {
@@ -130,7 +134,7 @@ impl Session<'_> {
         if let Err(error) = &outcome {
             let done = record.keys();
             for key in points.iter().filter(|key| !done.contains(key)) {
-                let why = format!("the course broke down: {error}");
+                let why = format!("{BROKE_DOWN}: {error}");
                 self.record(key, now(), 0.0, Measured::broken(why), record)?;
             }
         }
@@ -139,6 +143,16 @@ impl Session<'_> {
 
     async fn measure_all(&self, points: &[PointKey], record: &mut Record) -> Result<(), Failure> {
         let directory = TempDir::with_prefix_in("cluster-", &self.options.out)?;
+        let outcome = self.measure_in(&directory, points, record).await;
+        if !matches!(outcome, Ok(false)) {
+            eprintln!("  logs, histories and data stay in {}", directory.keep().display());
+        }
+        outcome.map(drop)
+    }
+
+    /// Measures in this directory; whether something was found there that somebody will want to look at.
+    async fn measure_in(&self, directory: &TempDir, points: &[PointKey], record: &mut Record) -> Result<bool, Failure> {
+        let mut has_offended = false;
         let name = &self.course.setting.network;
         let network = self.options.plan.network(name).ok_or_else(|| format!("there is no network \"{name}\""))?;
         let mut cluster = Processes::found_as(self.founding(&network), directory.path()).await?;
@@ -149,10 +163,11 @@ impl Session<'_> {
         for key in points {
             let busy_before = self.quiet().await?;
             let began = now();
-            let measured = self.measure(key, &network, &mut cluster, &directory).await?;
+            let measured = self.measure(key, &network, &mut cluster, directory).await?;
+            has_offended |= matches!(measured.history, History::NotLinearizable { .. });
             self.record(key, began, busy_before, measured, record)?;
         }
-        Ok(())
+        Ok(has_offended)
     }
 
     fn founding(&self, network: &Network) -> Founding {
@@ -217,10 +232,11 @@ impl Session<'_> {
     ) -> Result<(), Failure> {
         let Measured { found, history, busy, mut invalid, has_counters } = measured;
         if busy_before > self.options.busy_max {
-            invalid.push(format!("the machine was busy beforehand: {:.0} %", busy_before * 100.0));
+            invalid.push(format!("{WAS_BUSY}: {:.0} %", busy_before * 100.0));
         }
         if !has_counters {
-            record.note("counters of nodes", "some nodes did not tell any; those costs are zero");
+            record
+                .note("counters of nodes", "some were not told in time, or there are none; those costs are too low")?;
         }
         let point = Point { key: key.clone(), began, busy_before, busy, invalid, history, found };
         eprintln!("{}", super::told::line(&point));

@@ -29,7 +29,8 @@ const READINGS_MAX: usize = 20_000;
 #[derive(Clone, Debug, Default)]
 struct NodeReading {
     used: ProcessUse,
-    counters: Counters,
+    /// `None` where the node did not tell them in time: the reading before and the one after stand in.
+    counters: Option<Counters>,
 }
 
 /// All figures at one moment.
@@ -87,9 +88,9 @@ async fn read_on(places: Vec<Place>, mut stopped: oneshot::Receiver<()>) -> Resu
 async fn read(places: &[Place]) -> Result<Reading, Failure> {
     let mut nodes = BTreeMap::new();
     for (id, pid, http) in places {
-        // A node that is gone meanwhile costs nothing any more; that it is gone shows elsewhere.
+        // A node that is gone meanwhile costs nothing any more; that it is gone is looked at after the load.
         let used = ProcessUse::read(&pid.to_string()).unwrap_or_default();
-        let counters = Counters::ask(http).await.unwrap_or_default();
+        let counters = Counters::ask(http).await.ok();
         nodes.insert(*id, NodeReading { used, counters });
     }
     let runner_cpu_s = ProcessUse::read("self")?.cpu_s;
@@ -99,14 +100,14 @@ async fn read(places: &[Place]) -> Result<Reading, Failure> {
 impl Readings {
     /// How busy the machine was between two moments, all of its cores 1.0.
     pub fn busy(&self, from: Instant, to: Instant) -> f64 {
-        let total = self.difference(from, to, &|reading| reading.machine.total as f64);
-        let busy = self.difference(from, to, &|reading| reading.machine.busy as f64);
+        let total = self.difference(from, to, &|reading| Some(reading.machine.total as f64));
+        let busy = self.difference(from, to, &|reading| Some(reading.machine.busy as f64));
         if total > 0.0 { busy / total } else { 0.0 }
     }
 
     /// Processor time of this process, with the relay in it, in seconds.
     pub fn runner_cpu_s(&self, from: Instant, to: Instant) -> f64 {
-        self.difference(from, to, &|reading| reading.runner_cpu_s)
+        self.difference(from, to, &|reading| Some(reading.runner_cpu_s))
     }
 
     /// What each node spent.
@@ -115,12 +116,12 @@ impl Readings {
             return BTreeMap::new();
         };
         let cost = |id: &u64, latest: &NodeReading| {
-            let node = |figure: &dyn Fn(&NodeReading) -> f64| {
-                self.difference(from, to, &|reading| reading.nodes.get(id).map_or(0.0, figure))
+            let node = |figure: &dyn Fn(&NodeReading) -> Option<f64>| {
+                self.difference(from, to, &|reading| reading.nodes.get(id).and_then(figure))
             };
-            let counted = |name: &str| node(&|reading| reading.counters.get(name)).round() as u64;
+            let counted = |name: &str| node(&|reading| Some(reading.counters.as_ref()?.get(name))).round() as u64;
             Cost {
-                cpu_s: node(&|reading| reading.used.cpu_s),
+                cpu_s: node(&|reading| Some(reading.used.cpu_s)),
                 memory_bytes: latest.used.memory_bytes,
                 syncs: counted("quorate_log_syncs_total"),
                 log_bytes: counted("quorate_log_bytes_total"),
@@ -134,12 +135,14 @@ impl Readings {
 
     /// Whether the nodes told their counters.
     pub fn has_counters(&self) -> bool {
-        self.0.iter().all(|reading| reading.nodes.values().all(|node| !node.counters.is_empty()))
+        let told = |node: &NodeReading| node.counters.as_ref().is_none_or(|counters| !counters.is_empty());
+        self.0.iter().all(|reading| reading.nodes.values().all(told))
     }
 
-    /// How much a figure that never falls has grown between two moments.
-    fn difference(&self, from: Instant, to: Instant, figure: &dyn Fn(&Reading) -> f64) -> f64 {
-        let points: Vec<(Instant, f64)> = self.0.iter().map(|reading| (reading.at, figure(reading))).collect();
+    /// How much a figure that never falls has grown between two moments, by the readings that have it.
+    fn difference(&self, from: Instant, to: Instant, figure: &dyn Fn(&Reading) -> Option<f64>) -> f64 {
+        let points: Vec<(Instant, f64)> =
+            self.0.iter().filter_map(|reading| Some((reading.at, figure(reading)?))).collect();
         (at(&points, to) - at(&points, from)).max(0.0)
     }
 }

@@ -50,6 +50,11 @@ impl FixedLeader {
                 let ballot = leader.ballot;
                 let Some(peer) = leader.peer(to).filter(|peer| peer.reading == Some(id)) else { return };
                 peer.reading = None;
+                if entries.is_empty() {
+                    // They were trimmed meanwhile. The next answer to a heartbeat tells where to go on.
+                    peer.next = None;
+                    return;
+                }
                 // It may have moved on meanwhile, or be silent.
                 let next = peer.next;
                 entries.retain(|entry| next.is_some_and(|next| entry.index >= next));

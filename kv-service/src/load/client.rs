@@ -26,8 +26,10 @@ pub(super) struct Ground {
 /// A client with at most one operation under way.
 pub(super) struct Client {
     ground: Rc<Ground>,
-    /// Which client of those that the history and the connections tell apart.
+    /// Which client of those that the history tells apart.
     number: u64,
+    /// Which of the operations under way, and by that over which connection.
+    place: usize,
     pub(super) dice: Dice,
 }
 
@@ -38,9 +40,9 @@ pub(super) struct Done {
 }
 
 impl Client {
-    /// The client of this number.
-    pub(super) fn new(ground: Rc<Ground>, number: u64, dice: Dice) -> Client {
-        Client { ground, number, dice }
+    /// The client of this number, at this place among the operations under way.
+    pub(super) fn new(ground: Rc<Ground>, number: u64, place: usize, dice: Dice) -> Client {
+        Client { ground, number, place, dice }
     }
 
     /// Draws the next operation.
@@ -52,7 +54,7 @@ impl Client {
     pub(super) async fn carry_out(&mut self, operation: Operation) -> Done {
         // Borrowed from a handle of its own, so that the lane does not hold the client.
         let ground = self.ground.clone();
-        let mut lane = match ground.link.lane(self.number as usize).await {
+        let mut lane = match ground.link.lane(self.place).await {
             Ok(lane) => lane,
             Err(failure) => return Done { sent: Instant::now(), outcome: self.settled(operation, Err(failure)) },
         };

@@ -25,7 +25,7 @@ const FAILURES_MAX: u32 = 100;
 pub(super) struct Crew {
     /// How many operations are under way at the most.
     pub(super) in_flight: usize,
-    /// How many clients the history and the connections tell apart.
+    /// How many clients the history tells apart.
     pub(super) clients: usize,
     pub(super) seed: u64,
     /// In a closed loop they start one after another, over this time.
@@ -34,7 +34,7 @@ pub(super) struct Crew {
 
 impl Crew {
     fn member(&self, ground: &Rc<Ground>, place: usize) -> Client {
-        Client::new(ground.clone(), (place % self.clients) as u64, Dice::new(self.seed, place as u64))
+        Client::new(ground.clone(), (place % self.clients) as u64, place, Dice::new(self.seed, place as u64))
     }
 
     /// Carries out one operation for each of these keys, again until it succeeds.
@@ -95,6 +95,9 @@ async fn work(mut client: Client, from: Instant, pace: Rc<Pace>, tally: Rc<RefCe
         let done = client.carry_out(operation).await;
         free = Instant::now();
         let has_failed = done.outcome.is_err();
+        if !has_failed && pace.phases.covers_end(free, start.counts) {
+            tally.borrow_mut().completed += 1;
+        }
         if start.counts {
             let ended = Ended {
                 kind: operation.kind(),

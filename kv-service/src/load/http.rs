@@ -162,6 +162,7 @@ impl HttpLane<'_> {
         let Some((slot, mut connection)) = slot.and_then(|slot| slot.connection.take().map(|it| (slot, it))) else {
             return Err(Failure::Refused(Cow::Borrowed(Broken::Lost.kind())));
         };
+        let is_get = method == Method::GET;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path;
@@ -170,7 +171,7 @@ impl HttpLane<'_> {
             request.headers_mut().insert(name, value);
         }
         let outcome = match timeout(self.link.timeout, connection.ask(request, wants_body)).await {
-            Ok(Ok(answer)) => judge(answer),
+            Ok(Ok(answer)) => judge(answer, is_get),
             Ok(Err(broken)) => Err((lost(broken.kind()), true)),
             Err(_) => Err((lost("no answer in time"), true)),
         };
@@ -201,10 +202,12 @@ impl Drop for HttpLane<'_> {
     }
 }
 
-/// An answer, or the failure that it tells, with whether another node should be asked.
-fn judge(answer: Answer) -> Result<Answer, (Failure, bool)> {
+/// An answer, or the failure that it tells, with whether another node should be asked. That there is no such key is an answer
+/// to a get, and to nothing else.
+fn judge(answer: Answer, is_get: bool) -> Result<Answer, (Failure, bool)> {
     match answer.status {
-        status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(answer),
+        status if status.is_success() => Ok(answer),
+        StatusCode::NOT_FOUND if is_get => Ok(answer),
         StatusCode::PRECONDITION_FAILED => Err((Failure::Mismatch, false)),
         status => {
             let kind = Cow::Owned(error_kind(&answer));

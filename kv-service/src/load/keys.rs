@@ -21,7 +21,8 @@ use super::zipf::Zipf;
 pub enum Distribution {
     /// Each as often as any other.
     Uniform,
-    /// Few very often, and these anywhere among the others (YCSB's scrambled zipfian).
+    /// Few very often, and these anywhere among the others: ranks are spread by a hash, as in YCSB, but there are as many
+    /// ranks as keys, and not ten thousand million. So the hottest key is asked for more often than there, and some never.
     Zipfian(f64),
     /// One after the other, and from the first again.
     Sequential,

@@ -53,10 +53,10 @@ pub(super) enum Lane<'a> {
 
 impl Link {
     /// A lane for one operation of this client; waits where there are fewer than are wanted.
-    pub(super) async fn lane(&self, client: usize) -> Result<Lane<'_>, Failure> {
+    pub(super) async fn lane(&self, place: usize) -> Result<Lane<'_>, Failure> {
         match self {
             Link::Http(link) => link.lane().await.map(Lane::Http),
-            Link::Quic(link) => Ok(link.lane(client)),
+            Link::Quic(link) => Ok(link.lane(place)),
         }
     }
 

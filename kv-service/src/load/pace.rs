@@ -82,6 +82,12 @@ impl Phases {
         Some(true)
     }
 
+    /// Whether an operation that ends now was carried out within the measured time, whenever it began; `counts` says whether
+    /// it began there.
+    pub(super) fn covers_end(&self, now: Instant, counts: bool) -> bool {
+        self.until().map_or(counts, |until| (self.measured_from..until).contains(&now))
+    }
+
     fn is_over(&self, now: Instant) -> bool {
         match self.until() {
             Some(until) => now >= until,

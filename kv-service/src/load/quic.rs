@@ -31,7 +31,7 @@ impl QuicLink {
         tls_dir: Option<&PathBuf>,
         plan: &Plan,
     ) -> Result<QuicLink, ServiceError> {
-        // Clients are dealt out evenly, so none of the Clerks has more under way than its share.
+        // Places are dealt out evenly, so none of the Clerks has more under way than its share.
         let mut builder = Clerk::builder()
             .endpoints(addresses.iter().cloned())
             .request_timeout(plan.timeout)
@@ -43,9 +43,9 @@ impl QuicLink {
         Ok(QuicLink { clerks, consistency: plan.consistency })
     }
 
-    /// The lane of a client; clients are spread over the Clerks.
-    pub(super) fn lane(&self, client: usize) -> Lane<'_> {
-        Lane::Quic(&self.clerks[client % self.clerks.len()], self.consistency)
+    /// The lane of a place among the operations under way; they are spread over the Clerks.
+    pub(super) fn lane(&self, place: usize) -> Lane<'_> {
+        Lane::Quic(&self.clerks[place % self.clerks.len()], self.consistency)
     }
 
     /// Ends the sessions; one that cannot be ended now ends by itself.

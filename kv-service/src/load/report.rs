@@ -125,7 +125,10 @@ struct Report<'a> {
     consistency: &'static str,
     measured_from_unix_us: u64,
     seconds: f64,
+    /// Those that began within the measured time: what the latencies are of.
     operations: u64,
+    /// Those that ended within it: what the rate is of.
+    completed: u64,
     rate_per_s: f64,
     errors: BTreeMap<&'a str, u64>,
     errors_total: u64,
@@ -197,7 +200,8 @@ fn report<'a>(
         measured_from_unix_us: facts.measured_from_unix_us,
         seconds: facts.seconds,
         operations: all.count(),
-        rate_per_s: all.count() as f64 / facts.seconds,
+        completed: tally.completed,
+        rate_per_s: tally.completed as f64 / facts.seconds,
         errors: tally.errors.iter().map(|(kind, count)| (&**kind, *count)).collect(),
         errors_total: tally.errors_total(),
         cpu_s: facts.cpu_s,

@@ -116,6 +116,8 @@ pub(super) struct Tally {
     last_error: Option<Cow<'static, str>>,
     /// The most that the generator was late by itself.
     pub(super) lag_max: Duration,
+    /// Operations that were carried out within the measured time, whenever they began: what the rate is taken of.
+    pub(super) completed: u64,
     /// When the last operation ended.
     pub(super) last: Option<Instant>,
     log: Option<IntervalLog>,
@@ -135,6 +137,7 @@ impl Tally {
             errors_current: 0,
             last_error: None,
             lag_max: Duration::ZERO,
+            completed: 0,
             last: None,
             log,
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use benches::comparison::estimate::in_words;
 use benches::comparison::plan::Plan;
-use benches::comparison::results::Results;
+use benches::comparison::results::{History, Results};
 use benches::comparison::{report, runner};
 use benches::processes;
 use benches::replicas::Failure;
@@ -133,5 +133,9 @@ async fn measure(measuring: Measuring) -> Result<(), Failure> {
     report::write(&results, earlier.as_ref(), &options.out)?;
     let invalid = results.points.iter().filter(|point| !point.is_valid()).count();
     eprintln!("{} points, {invalid} of them invalid; the report is in {out}", results.points.len());
-    Ok(())
+    let offended = results.points.iter().find(|point| matches!(point.history, History::NotLinearizable { .. }));
+    match offended {
+        Some(point) => Err(format!("a history of {} is not linearizable: read the report", point.key.subject).into()),
+        None => Ok(()),
+    }
 }

@@ -55,6 +55,65 @@ fn a_wrong_plan_is_answered_with_what_to_write_instead() {
 }
 
 #[test]
+fn a_repetition_is_started_as_its_original_is() {
+    let subjects = |more: &str| {
+        refused(&format!(
+            "[[subject]]\nname = \"r\"\nengine = \"raft\"\n[[subject]]\nname = \"again\"\nsame_as = \"r\"\n{more}\n\
+             [[curve]]\nname = \"c\"\nrates_per_s = [10]\n"
+        ))
+    };
+    assert!(subjects("engine = \"paxos\"").contains("the same engine and flags"));
+    let flags = subjects("engine = \"raft\"\nflags = [\"--reads\", \"log\"]");
+    assert!(flags.contains("the same engine and flags, or leave same_as out"), "{flags}");
+}
+
+#[test]
+fn a_value_that_is_there_twice_is_named() {
+    let curve = "[[curve]]\nname = \"c\"\n";
+    let failover = "[[failover]]\nname = \"f\"\ntimes = 5\n";
+    let meanwhile = "[[meanwhile]]\nname = \"m\"\nrate_per_s = 9\n";
+    for (text, what) in [
+        (format!("{curve}rates_per_s = [10, 20, 10]\n"), "rates_per_s has 10 twice"),
+        (format!("{curve}rates_per_s = [10]\nnodes = [3, 3]\n"), "nodes has 3 twice"),
+        (format!("{curve}rates_per_s = [10]\nnetworks = [\"lan\", \"lan\"]\n"), "networks has lan twice"),
+        (format!("{curve}rates_per_s = [10]\nmixes = [\"puts\", \"a\", \"a\"]\n"), "mixes has a twice"),
+        (format!("{curve}rates_per_s = [10]\nvalue_bytes = [16, 16]\n"), "value_bytes has 16 twice"),
+        (format!("{curve}rates_per_s = [10]\nsync = [true, true]\n"), "sync has true twice"),
+        (format!("{failover}what = [\"kill\", \"kill\"]\n"), "what has kill twice"),
+        (format!("{failover}what = [\"kill\"]\nopen_tails = [0, 9, 9]\n"), "open_tails has 9 twice"),
+        (format!("{meanwhile}what = [\"transfer\", \"transfer\"]\n"), "what has transfer twice"),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(what) && error.contains("write each value once"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn every_figure_has_a_bound_and_the_answer_names_it() {
+    let curve = "[[curve]]\nname = \"c\"\nrates_per_s = [10]\n";
+    let failover = "[[failover]]\nname = \"f\"\nwhat = [\"kill\"]\n";
+    let meanwhile = "[[meanwhile]]\nname = \"m\"\nwhat = [\"transfer\"]\n";
+    for (text, bound) in [
+        (format!("rounds = 1001\n{curve}"), "rounds from 1 to 1000"),
+        (format!("watched_keys = 0\n{curve}"), "watched_keys from 1 to 1000"),
+        (format!("watched_keys = 1001\n{curve}"), "watched_keys from 1 to 1000"),
+        (format!("{curve}seconds = 0\n"), "seconds from 1 to 3600"),
+        (format!("{curve}seconds = 3601\n"), "seconds from 1 to 3600"),
+        (format!("{curve}warmup_seconds = 3601\n"), "warmup_seconds from 0 to 3600"),
+        (format!("{curve}value_bytes = [1048577]\n"), "value_bytes from 0 to 1048576"),
+        ("[[curve]]\nname = \"c\"\nrates_per_s = [1000001]\n".to_owned(), "rates_per_s from 0 to 1000000"),
+        (format!("{failover}times = 10001\n"), "times from 1 to 10000"),
+        (format!("{failover}times = 5\nopen_tails = [4097]\n"), "open_tails from 0 to 4096"),
+        (format!("{meanwhile}rate_per_s = 1000001\n"), "rate_per_s from 1 to 1000000"),
+        (format!("{meanwhile}rate_per_s = 9\npreload_thousands = 10001\n"), "preload_thousands from 0 to 10000"),
+        (format!("{meanwhile}rate_per_s = 9\nseconds = 3601\n"), "seconds from 1 to 3600"),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(bound), "{text}: {error}");
+    }
+}
+
+#[test]
 fn what_must_cut_links_needs_a_relay_and_enough_nodes() {
     let loss = |what: &str, more: &str| {
         refused(&format!("[[failover]]\nname = \"f\"\nwhat = [\"{what}\"]\ntimes = 5\n{more}"))

@@ -26,7 +26,10 @@ pub(super) fn section(data: &Data<'_>) -> Element {
     } else {
         section.child(Element::new("div").with("id", "invalid").child(invalid.html()))
     };
-    section.child(Element::new("p").text(verdict::histories(data))).child(plan(data))
+    let section = section.child(Element::new("p").text(verdict::histories(data)));
+    let doubtful = verdict::doubtful(data);
+    let section = if doubtful.is_empty() { section } else { section.child(doubtful.html()) };
+    section.child(plan(data))
 }
 
 fn facts(data: &Data<'_>) -> Element {

@@ -1,6 +1,6 @@
 //! What an operation costs the leader and a follower.
 
-use super::data::{Data, Group};
+use super::data::{Data, Group, mark};
 use super::element::Element;
 use super::page;
 use super::scale::Scale;
@@ -22,6 +22,9 @@ pub(super) enum Role {
 /// A cost of the whole load, under its name.
 type Figure = (&'static str, Unit, fn(&Cost) -> f64);
 
+const COSTS: &str = "Costs of one operation, and a node's resident memory: medians and ranges of the rounds \
+                     (* at the lowest rate: at none was the processor not the limit, or some subject did not reach it).";
+
 /// What is told for each operation.
 const FIGURES: [Figure; 6] = [
     ("CPU", Unit::Time, |cost| cost.cpu_s * 1e6),
@@ -39,28 +42,28 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
         return None;
     }
     let text = "At one rate per setting, the highest that all subjects reached without the processor being the \
-                limit. An idle moment between two operations makes them cost more, so only figures of one setting \
+                limit (* where there is none: the lowest). An idle moment between two operations makes them cost more, so only figures of one setting \
                 compare. Messages and bytes are those sent.";
     let section = page::section("costs", "What an operation costs").child(page::paragraph(text));
     let panels = data
         .sweeps()
         .iter()
         .filter_map(|sweep| sweep.representative(&data.subjects))
-        .map(|(group, _)| panel(data, group))
+        .map(|(group, free)| panel(data, group, free))
         .collect::<Vec<_>>();
     let caption =
         "Processor time of one operation at the leader and at a follower; each dot is a round, the line the median.";
     Some(section.child(page::figure("", caption, panels)).child(table.html()))
 }
 
-fn panel(data: &Data<'_>, group: &Group<'_>) -> Element {
+fn panel(data: &Data<'_>, group: &Group<'_>, free: bool) -> Element {
     let (_, unit, cpu) = FIGURES[0];
     let values = |subject: &Shown, role: Role| -> Vec<f64> {
         group.loads(subject).filter_map(|load| per_operation(load, role, cpu)).collect()
     };
     let roles = [(Role::Leader, "leader"), (Role::Follower, "follower")];
     let all = data.subjects.iter().flat_map(|subject| roles.map(|(role, _)| values(subject, role))).flatten();
-    let title = format!("{} — {}", group.experiment, group.label());
+    let title = title(group, free);
     let mut strip = Strip::new(&title, Scale::from_zero(all), unit);
     for (role, name) in roles {
         strip.heading(name);
@@ -69,6 +72,10 @@ fn panel(data: &Data<'_>, group: &Group<'_>) -> Element {
         }
     }
     strip.finish(&format!("Processor time of an operation, {title}"))
+}
+
+fn title(group: &Group<'_>, free: bool) -> String {
+    format!("{} — {}{}", group.experiment, group.label(), mark(free))
 }
 
 /// A cost of one operation in one round; `None` where no node led throughout, or nobody followed.
@@ -92,18 +99,16 @@ pub(super) fn table(data: &Data<'_>) -> Table {
     let mut head = vec!["setting", "role", "subject"];
     head.extend(FIGURES.map(|(name, _, _)| name));
     head.push("memory");
-    let mut table =
-        Table::new("Costs of one operation, and a node's resident memory: medians and ranges of the rounds.", &head);
+    let mut table = Table::new(COSTS, &head);
     for sweep in data.sweeps() {
-        let Some((group, _)) = sweep.representative(&data.subjects) else { continue };
+        let Some((group, free)) = sweep.representative(&data.subjects) else { continue };
         for (role, name) in [(Role::Leader, "leader"), (Role::Follower, "follower")] {
             for subject in data
                 .subjects
                 .iter()
                 .filter(|subject| group.loads(subject).any(|load| total(load, role, |cost| cost.cpu_s).is_some()))
             {
-                let mut row: Vec<Cell> =
-                    vec![format!("{} — {}", group.experiment, group.label()).into(), name.into(), subject.into()];
+                let mut row: Vec<Cell> = vec![title(group, free).into(), name.into(), subject.into()];
                 row.extend(FIGURES.map(|(_, unit, of)| {
                     Cell::spread(
                         unit,

@@ -1,11 +1,11 @@
 //! Latency against throughput: for each setting one figure, p50 beside p99 on the same axes.
 
 use super::chart::{Axis, Chart};
-use super::data::{Data, Group, Sweep, p50_us, p99_us};
+use super::data::{Data, Group, Kind, Sweep, mark, p50_us, p99_us};
 use super::element::Element;
 use super::page;
 use super::scale::Scale;
-use super::stats::chance;
+use super::stats::{Judged, Verdict};
 use super::subjects::Shown;
 use super::table::{Cell, Table};
 use super::units::{Unit, several};
@@ -19,7 +19,7 @@ const FIGURES: [Figure; 2] = [("p50", p50_us), ("p99", p99_us)];
 /// The section, if there was load.
 pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     let sweeps = data.sweeps();
-    if sweeps.is_empty() {
+    if sweeps.is_empty() && data.lost(Kind::Curve).next().is_none() {
         return None;
     }
     let section = page::section("curves", "Latency against throughput").child(page::paragraph(
@@ -27,22 +27,29 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
          cannot hide it. A mark is the median of the rounds, a whisker their range. Hollow marks were bound by the \
          processor; a dotted line leads from the rate that was reached to the one that was offered.",
     ));
-    let section = section.child(verdicts(data).html()).child(by_chance(data, &sweeps));
+    let section = section.child(verdicts(data).html()).children(by_chance(data, &sweeps));
     let figures = sweeps.iter().map(|sweep| figure(data, sweep));
     Some(section.children(figures))
 }
 
-/// How many of the verdicts would be differences if nobody differed.
-fn by_chance(data: &Data<'_>, sweeps: &[Sweep<'_, '_>]) -> Element {
-    let others = data.originals().count().saturating_sub(1);
-    let comparisons = sweeps.len() * others * FIGURES.len();
-    let rounds = data.results.plan.rounds as usize;
-    Element::of("p", "note").text(format_args!(
-        "{} with {} of each: between equal subjects about {:.2} of them would come out as differences by chance.",
-        several(comparisons, "comparison"),
-        several(rounds, "round"),
-        chance(rounds, rounds) * comparisons as f64
-    ))
+/// How many of the verdicts would be differences if nobody differed; nothing where there is no verdict.
+fn by_chance(data: &Data<'_>, sweeps: &[Sweep<'_, '_>]) -> Option<Element> {
+    let first = data.originals().next()?;
+    let mut judged = Judged::default();
+    for (group, _) in sweeps.iter().filter_map(|sweep| sweep.representative(&data.subjects)) {
+        for subject in data.originals().filter(|subject| subject.place != first.place) {
+            for (_, of) in FIGURES {
+                judged.add(group.load(first, of), group.load(subject, of));
+            }
+        }
+    }
+    let note = format!(
+        "{} judged: between equal subjects, with the valid rounds that each of them had, about {:.2} would come out \
+         as differences by chance.",
+        several(judged.count, "comparison"),
+        judged.by_chance
+    );
+    (judged.count > 0).then(|| Element::of("p", "note").text(note))
 }
 
 fn figure(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Element {
@@ -122,8 +129,26 @@ fn bound_from(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Option<f64> {
 }
 
 fn table(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Table {
-    let head = ["offered", "subject", "reached", "p50", "p90", "p99", "p99.9", "machine busy", "rounds"];
-    let mut table = Table::new(format!("{} — {}", sweep.experiment, sweep.label()), &head);
+    let head = [
+        "offered",
+        "subject",
+        "reached",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "machine busy",
+        "generator's CPU",
+        "generator late",
+        "rounds",
+    ];
+    let caption = format!(
+        "{} — {}. The generator's CPU is a share of the machine's; late is how long after its time it began an \
+         operation at worst, in any round (! where that is more than the p50).",
+        sweep.experiment,
+        sweep.label()
+    );
+    let mut table = Table::new(caption, &head);
     for group in &sweep.rates {
         for subject in data.subjects.iter().filter(|subject| !group.points(subject).is_empty()) {
             let time = |of: fn(&Load) -> f64| Cell::spread(Unit::Time, group.load(subject, of));
@@ -138,11 +163,29 @@ fn table(data: &Data<'_>, sweep: &Sweep<'_, '_>) -> Table {
                 time(p99_us),
                 time(|load| load.all.p999_us as f64),
                 Cell::figure(busy),
+                generator_cpu(data, group, subject),
+                generator_late(group, subject),
                 Cell::figure(group.points(subject).len().to_string()),
             ]);
         }
     }
     table
+}
+
+/// The load generator's part of the machine's processor time.
+fn generator_cpu(data: &Data<'_>, group: &Group<'_>, subject: &Shown) -> Cell {
+    let cores = data.results.conditions.cores.max(1) as f64;
+    let loads = group.loads(subject).filter(|load| load.seconds > 0.0);
+    let share = super::stats::median(loads.map(|load| load.generator_cpu_s / (load.seconds * cores)));
+    Cell::figure(share.map_or("–".to_owned(), super::units::percent))
+}
+
+/// How late the generator was at worst; marked where latencies can be its own.
+fn generator_late(group: &Group<'_>, subject: &Shown) -> Cell {
+    let Some(late) = group.load(subject, |load| load.generator_lag_us as f64) else { return Cell::figure("–") };
+    let is_long = group.load(subject, p50_us).is_some_and(|p50| late.max > p50.median);
+    let text = Unit::Time.show(late.max);
+    if is_long { Cell::figure(format!("{text} !")).class("figure differ") } else { Cell::figure(text) }
 }
 
 /// Each subject against the first one, at one rate per setting. Repetitions stand elsewhere.
@@ -164,12 +207,26 @@ pub(super) fn verdicts(data: &Data<'_>) -> Table {
             table.row([
                 sweep.experiment.into(),
                 setting.into(),
-                Cell::figure(if free { rate } else { format!("{rate} *") }),
+                Cell::figure(format!("{rate}{}", mark(free))),
                 subject.into(),
                 Cell::spread(Unit::Time, group.load(subject, p50_us)),
                 Cell::spread(Unit::Time, group.load(subject, p99_us)),
                 compared(p50_us),
                 compared(p99_us),
+            ]);
+        }
+    }
+    for lost in data.lost(Kind::Curve) {
+        for subject in data.originals() {
+            table.row([
+                lost.experiment.into(),
+                lost.label().into(),
+                Cell::figure("–"),
+                subject.into(),
+                Cell::figure("–"),
+                Cell::figure("–"),
+                Verdict::TooFew.into(),
+                Verdict::TooFew.into(),
             ]);
         }
     }

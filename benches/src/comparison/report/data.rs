@@ -17,6 +17,29 @@ pub(super) struct Data<'a> {
     pub(super) results: &'a Results,
     pub(super) subjects: Vec<Shown>,
     pub(super) groups: Vec<Group<'a>>,
+    /// Settings that were measured and have not one valid point.
+    lost: Vec<Lost<'a>>,
+}
+
+/// What is done in an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Steady load.
+    Curve,
+    /// The leader is lost.
+    Failover,
+    /// Links are lost.
+    Partition,
+    /// Something is done meanwhile.
+    Meanwhile,
+}
+
+/// A setting without a valid point; of a curve, without a rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost<'a> {
+    pub(super) experiment: &'a str,
+    pub(super) setting: Setting,
+    kind: Kind,
 }
 
 /// The valid points of one setting: what is compared with each other.
@@ -53,7 +76,13 @@ impl<'a> Data<'a> {
         groups.iter_mut().flat_map(|group| &mut group.points).for_each(|points| {
             points.sort_by_key(|point| point.key.round);
         });
-        Data { results, subjects, groups }
+        let lost = lost(results, &groups);
+        Data { results, subjects, groups, lost }
+    }
+
+    /// The settings of one kind that were measured and have not one valid point.
+    pub(super) fn lost(&self, kind: Kind) -> impl Iterator<Item = &Lost<'a>> {
+        self.lost.iter().filter(move |lost| lost.kind == kind)
     }
 
     /// Those who are somebody else than all before.
@@ -92,6 +121,54 @@ impl<'a> Data<'a> {
     /// The settings in which something was done to a cluster that worked.
     pub(super) fn meanwhiles(&self) -> Vec<&Group<'a>> {
         self.groups.iter().filter(|group| group.any(|found| matches!(found, Found::Meanwhile { .. }))).collect()
+    }
+}
+
+/// The settings of all points that no group has, in the order of time.
+fn lost<'a>(results: &'a Results, groups: &[Group<'_>]) -> Vec<Lost<'a>> {
+    let of = |kind: Kind, setting: &Setting| match kind {
+        // A curve is judged at one rate, so it is lost only where all of them are.
+        Kind::Curve => Setting { rate_per_s: 0, ..setting.clone() },
+        _ => setting.clone(),
+    };
+    let mut lost: Vec<Lost<'a>> = Vec::new();
+    for point in results.points.iter().filter(|point| !point.is_valid()) {
+        let (experiment, kind) = (point.key.experiment.as_str(), kind(results, point));
+        let setting = of(kind, &point.key.setting);
+        let found = groups.iter().any(|group| group.experiment == experiment && of(kind, group.setting) == setting);
+        let one = Lost { experiment, setting, kind };
+        if !found && !lost.contains(&one) {
+            lost.push(one);
+        }
+    }
+    lost
+}
+
+/// By the plan first: a point whose course broke down holds an empty load, whatever it was to be.
+fn kind(results: &Results, point: &Point) -> Kind {
+    let (plan, name) = (&results.plan, point.key.experiment.as_str());
+    if plan.curves.iter().any(|curve| curve.name == name) {
+        return Kind::Curve;
+    }
+    if plan.partitions.iter().any(|partition| partition.name == name) {
+        return Kind::Partition;
+    }
+    if plan.failovers.iter().any(|failover| failover.name == name) {
+        return Kind::Failover;
+    }
+    if plan.meanwhiles.iter().any(|meanwhile| meanwhile.name == name) {
+        return Kind::Meanwhile;
+    }
+    match point.found {
+        Found::Load(_) => Kind::Curve,
+        Found::Events { .. } => Kind::Failover,
+        Found::Meanwhile { .. } => Kind::Meanwhile,
+    }
+}
+
+impl Lost<'_> {
+    pub(super) fn label(&self) -> String {
+        label(&self.setting)
     }
 }
 
@@ -191,6 +268,11 @@ impl<'a, 'b> Sweep<'a, 'b> {
     }
 }
 
+/// What stands behind a rate that is only the lowest one, because none was free.
+pub(super) fn mark(free: bool) -> &'static str {
+    if free { "" } else { " *" }
+}
+
 /// A setting in words; what is as usual goes without saying.
 pub(super) fn label(setting: &Setting) -> String {
     let mut words = vec![setting.network.clone(), several(setting.nodes as usize, "node"), setting.what.clone()];
@@ -221,6 +303,11 @@ pub(super) fn p99_us(load: &Load) -> f64 {
 /// When the first operation was acknowledged; later than all else where none was in time.
 pub(super) fn served_us(event: &Event) -> Option<f64> {
     Some(event.served_ms.map_or(f64::INFINITY, |ms| ms * 1e3))
+}
+
+/// How many entries were open in truth.
+pub(super) fn tail_reached(event: &Event) -> Option<f64> {
+    Some(event.open_tail as f64)
 }
 
 pub(super) fn silence_us(event: &Event) -> Option<f64> {

@@ -6,7 +6,7 @@
 //! ```
 
 use super::chart::{Axis, Chart};
-use super::data::{Data, Group, label, served_us, silence_us};
+use super::data::{Data, Group, label, served_us, silence_us, tail_reached};
 use super::element::Element;
 use super::page;
 use super::scale::Scale;
@@ -147,8 +147,9 @@ fn by_tail(data: &Data<'_>, groups: &[&Group<'_>]) -> Vec<Element> {
         let title = format!("{experiment} — {}, by open tail", label(setting));
         page::figure(
             &title,
-            "Over what was accepted and not yet chosen when the leader was lost: medians of the \
-                              rounds and their range.",
+            "Over what was accepted and not yet chosen when the leader was lost. A mark stands at the median of the \
+             tails that were found open, a tick at the tail that was asked for; medians of all events, whiskers from \
+             the least to the greatest median of a round.",
             panels,
         )
     });
@@ -162,23 +163,32 @@ fn tail_panel(
     unit: Unit,
     of: fn(&Event) -> Option<f64>,
 ) -> Element {
-    let spreads = |subject: &Shown| -> Vec<(f64, Spread)> {
-        let spread = |group: &&Group<'_>| Some((group.setting.open_tail as f64, group.event(subject, of)?));
-        groups.iter().filter_map(spread).filter(|(_, spread)| spread.max.is_finite()).collect()
+    // The tail that was asked for, the one that was reached, and the figure.
+    let spreads = |subject: &Shown| -> Vec<(u64, f64, Spread)> {
+        let spread = |group: &&Group<'_>| {
+            let reached = group.event(subject, tail_reached)?.median;
+            Some((group.setting.open_tail, reached, group.event(subject, of)?))
+        };
+        groups.iter().filter_map(spread).filter(|(_, _, spread)| spread.max.is_finite()).collect()
     };
-    let most = data.subjects.iter().flat_map(&spreads).map(|(_, spread)| spread.max);
+    let all: Vec<_> = data.subjects.iter().flat_map(&spreads).collect();
+    let most = all.iter().map(|(_, _, spread)| spread.max);
     let ticks = groups.iter().map(|group| group.setting.open_tail).map(|tail| (tail as f64, whole(tail))).collect();
     // A little air on both sides, so that no mark sits on the figures of the other axis.
-    let longest = groups.last().map_or(1.0, |group| group.setting.open_tail as f64);
+    let asked = groups.last().map_or(1.0, |group| group.setting.open_tail as f64);
+    let longest = all.iter().map(|(_, reached, _)| *reached).fold(asked, f64::max);
     let x = Axis::with_ticks(Scale::exactly(-0.06 * longest, 1.06 * longest), "open entries", ticks);
     let mut chart = Chart::new(name, x, Axis::new(Scale::from_zero(most), "", unit)).sized(360.0, 250.0);
     for (place, subject) in data.subjects.iter().enumerate() {
         let aside = (place as f64 - (data.subjects.len() - 1) as f64 / 2.0) * 3.0;
-        let points = spreads(subject);
-        let line: Vec<_> = points.iter().map(|(tail, spread)| (*tail, spread.median)).collect();
+        let mut points = spreads(subject);
+        points.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let line: Vec<_> = points.iter().map(|(_, reached, spread)| (*reached, spread.median)).collect();
         chart.curve(subject, "curve", &line);
-        for (tail, spread) in &points {
-            chart.point(subject, *tail, spread, aside, false, &format!("{subject}: {}", unit.spread(spread)));
+        for (asked, reached, spread) in &points {
+            let (asked, open) = (whole(*asked), digits(*reached));
+            let title = format!("{subject}, {open} entries open of {asked} asked for: {}", unit.spread(spread));
+            chart.point(subject, *reached, spread, aside, false, &title);
         }
     }
     chart.finish(&format!("{name} over the open tail"))
@@ -198,8 +208,8 @@ pub(super) fn times(data: &Data<'_>, partitions: bool) -> Table {
         "silence",
         "served compared",
     ];
-    let caption = "Medians over all events; in brackets the range of the rounds' medians, by which they are \
-                   compared with the first subject.";
+    let caption = "Medians over all events, of detected and elected over those in which it came to that; in brackets \
+                   the range of the rounds' medians, by which they are compared with the first subject.";
     let mut table = Table::new(caption, &head);
     for group in data.events(partitions) {
         let first = data.originals().find(|subject| group.events(subject).next().is_some());
@@ -242,6 +252,7 @@ pub(super) fn costs(data: &Data<'_>, partitions: bool) -> Table {
     let head = [
         "setting",
         "subject",
+        "tail asked for",
         "tail found open",
         "bytes moved",
         "entries written again",
@@ -249,7 +260,8 @@ pub(super) fn costs(data: &Data<'_>, partitions: bool) -> Table {
         "campaigns",
         "more than one campaign",
     ];
-    let mut table = Table::new("What it took besides time, an event: medians and ranges of the rounds.", &head);
+    let mut table =
+        Table::new("What it took besides time, an event: medians of all, ranges of the rounds' medians.", &head);
     for group in data.events(partitions) {
         for subject in data.subjects.iter().filter(|subject| group.events(subject).next().is_some()) {
             let spread = |unit: Unit, of: fn(&Event) -> u64| {
@@ -261,6 +273,7 @@ pub(super) fn costs(data: &Data<'_>, partitions: bool) -> Table {
             table.row([
                 format!("{} — {}", group.experiment, group.label()).into(),
                 subject.into(),
+                Cell::figure(whole(group.setting.open_tail)),
                 spread(Unit::Count, |event| event.open_tail),
                 spread(Unit::Bytes, |event| event.moved_bytes),
                 spread(Unit::Count, |event| event.rewritten_entries),

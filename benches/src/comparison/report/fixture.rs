@@ -75,6 +75,7 @@ fn conditions() -> Conditions {
         ended: "2026-11-28T09:24:10Z".to_owned(),
         commit: "1325f50".to_owned(),
         program: "kv-service 0.1.0".to_owned(),
+        program_digest: "5a".repeat(32),
         processor: "A <fast> & quiet processor".to_owned(),
         cores: 2,
         memory_bytes: 8 << 30,
@@ -164,7 +165,9 @@ fn load(chance: &mut Chance, rate: f64, median_us: f64, busy: f64) -> Load {
         (2, cost(chance.about(0.04))),
         (3, cost(chance.about(0.04))),
     ]);
-    Load { seconds: 3.0, operations, rate_per_s: rate, all, costs, leader: Some(1), ..Load::default() }
+    let (seconds, rate_per_s, leader) = (3.0, rate, Some(1));
+    let (generator_cpu_s, generator_lag_us) = (0.12, 90);
+    Load { seconds, operations, rate_per_s, all, costs, leader, generator_cpu_s, generator_lag_us, ..Load::default() }
 }
 
 fn events(chance: &mut Chance, subject: &Subject, round: u32) -> Vec<Point> {

@@ -3,7 +3,7 @@
 //! Each row is computed: a prediction that the plan did not put to the test is called *not measured*, never seen.
 
 use super::costs::{Role, per_operation};
-use super::data::{Data, Group, p50_us, p99_us};
+use super::data::{Data, Group, p50_us, p99_us, tail_reached};
 use super::element::Element;
 use super::page;
 use super::stats::{Spread, Verdict};
@@ -17,6 +17,10 @@ use crate::comparison::results::Event;
 const STREAMS: &str = "replication-streams";
 /// Up to which share of its events a split vote counts as rare.
 const RARE: f64 = 0.1;
+/// With fewer events of a subject than this nothing is said of how often something happens.
+const FEWEST_EVENTS: usize = 10;
+/// Up to which share of the longer one two open tails count as equally long.
+const TAILS_APART: f64 = 0.25;
 /// Up to how many round trips a commit counts as one round trip.
 const ONE_ROUND_TRIP: f64 = 1.5;
 
@@ -31,6 +35,14 @@ pub(super) enum Seen {
 
 /// What came of a prediction, and on which figures that rests.
 type Outcome = (Seen, String);
+
+/// A figure of both engines where the most was open when the leader was lost.
+struct At {
+    verdict: Verdict,
+    raft: Spread,
+    paxos: Spread,
+    words: String,
+}
 
 /// What the predictions are checked on.
 struct Bench<'a, 'b> {
@@ -137,22 +149,42 @@ impl<'a> Bench<'a, '_> {
         groups.filter(|group| group.setting.open_tail > 0).filter(both).max_by_key(|group| group.setting.open_tail)
     }
 
-    /// A figure of both where the most was open, in words, and how they compare.
-    fn at_tail(&self, unit: Unit, of: fn(&Event) -> Option<f64>) -> Option<(Verdict, Spread, Spread, String)> {
-        let group = self.longest_tail()?;
-        let (raft, paxos) = (group.event(self.raft, of)?, group.event(self.paxos, of)?);
-        let words =
-            format!("{}: {} {}, {} {}", group.label(), self.raft, unit.spread(&raft), self.paxos, unit.spread(&paxos));
-        Some((Verdict::of(Some(raft), Some(paxos)), raft, paxos, words))
+    /// A figure of both where the most was open, in words, and how they compare; else why they cannot be compared.
+    fn at_tail(&self, unit: Unit, of: fn(&Event) -> Option<f64>) -> Result<At, Outcome> {
+        let both = |group: &Group<'_>, of: fn(&Event) -> Option<f64>| {
+            group.event(self.raft, of).zip(group.event(self.paxos, of))
+        };
+        let none = || not_measured("no leader was lost with an open tail");
+        let group = self.longest_tail().ok_or_else(none)?;
+        let tails = both(group, tail_reached).ok_or_else(none)?;
+        let (raft, paxos) = (tails.0.median, tails.1.median);
+        let reached = format!("{} {}, {} {}", self.raft, Unit::Count.show(raft), self.paxos, Unit::Count.show(paxos));
+        if (raft - paxos).abs() > TAILS_APART * raft.max(paxos) {
+            return Err((Seen::NotMeasured, format!("the tails reached differ: {reached}")));
+        }
+        if raft.max(paxos) == 0.0 {
+            return Err(not_measured("a tail was asked for, and none was open"));
+        }
+        let (raft, paxos) = both(group, of).ok_or_else(|| not_measured("the figure is not known of both"))?;
+        let figures = format!("{} {}, {} {}", self.raft, unit.spread(&raft), self.paxos, unit.spread(&paxos));
+        let words = format!("{} (reached: {reached}): {figures}", group.label());
+        let verdict = Verdict::of(Some(raft), Some(paxos));
+        if verdict == Verdict::TooFew {
+            return Err((Seen::NotMeasured, format!("too few rounds; {words}")));
+        }
+        Ok(At { verdict, raft, paxos, words })
     }
 
     /// A figure of which Multi-Paxos is to have more.
     fn more_in_paxos(&self, unit: Unit, of: fn(&Event) -> Option<f64>) -> Outcome {
-        match self.at_tail(unit, of) {
-            None => not_measured("no leader was lost with an open tail"),
-            Some((Verdict::TooFew, _, _, words)) => (Seen::NotMeasured, format!("too few rounds; {words}")),
-            Some((Verdict::Differ { ratio: by }, _, _, words)) => (seen(by > 1.0), format!("{words}; {}", ratio(by))),
-            Some((Verdict::Tie { ratio: by }, _, _, words)) => (Seen::No, format!("{words}; a tie, {}", ratio(by))),
+        let At { verdict, words, .. } = match self.at_tail(unit, of) {
+            Ok(at) => at,
+            Err(outcome) => return outcome,
+        };
+        match verdict {
+            Verdict::Differ { ratio: by } => (seen(by > 1.0), format!("{words}; {}", ratio(by))),
+            Verdict::Tie { ratio: by } => (Seen::No, format!("{words}; a tie, {}", ratio(by))),
+            Verdict::TooFew => (Seen::NotMeasured, words),
         }
     }
 
@@ -166,9 +198,8 @@ impl<'a> Bench<'a, '_> {
 
     fn written_again(&self) -> Outcome {
         match self.at_tail(Unit::Count, |event| Some(event.rewritten_entries as f64)) {
-            None => not_measured("no leader was lost with an open tail"),
-            Some((_, raft, paxos, words)) if raft.max == 0.0 && paxos.max == 0.0 => (Seen::No, words),
-            Some((_, raft, paxos, words)) => (seen(raft.median == 0.0 && paxos.median > 0.0), words),
+            Ok(at) => (seen(at.verdict.differs() && at.raft.median == 0.0 && at.paxos.median > 0.0), at.words),
+            Err(outcome) => outcome,
         }
     }
 
@@ -177,11 +208,12 @@ impl<'a> Bench<'a, '_> {
             let events = self.data.events(false).into_iter().flat_map(move |group| group.events(subject));
             events
                 .filter(|event| event.campaigns > 0)
-                .fold((0, 0), |(again, all), event| (again + usize::from(event.campaigns > 1), all + 1))
+                .fold((0, 0_usize), |(again, all), event| (again + usize::from(event.campaigns > 1), all + 1))
         };
         let ((raft, raft_all), (paxos, paxos_all)) = (count(self.raft), count(self.paxos));
-        if raft_all == 0 || paxos_all == 0 {
-            return not_measured("no leader was lost, or campaigns were not counted");
+        if raft_all.min(paxos_all) < FEWEST_EVENTS {
+            let why = format!("campaigns were counted in fewer than {FEWEST_EVENTS} events of one of them");
+            return (Seen::NotMeasured, why);
         }
         let words = format!(
             "more than one campaign, for whatever reason: {} in {raft} of {raft_all} events, {} in {paxos} of \
@@ -197,6 +229,9 @@ impl<'a> Bench<'a, '_> {
         for sweep in self.data.sweeps().iter().filter(|sweep| sweep.setting.what == "puts") {
             let Some(round_trip_us) = self.round_trip_us(&sweep.setting.network) else { continue };
             let Some(group) = sweep.rates.first() else { continue };
+            if group.compare(self.raft, self.paxos, p50_us) == Verdict::TooFew {
+                continue;
+            }
             for subject in [self.raft, self.paxos] {
                 let Some(p50) = group.load(subject, p50_us) else { continue };
                 let trips = p50.median / round_trip_us;
@@ -206,7 +241,8 @@ impl<'a> Bench<'a, '_> {
             }
         }
         if all == 0 {
-            return not_measured("no network with a round trip of 5 ms or more, beside which the disk is small");
+            let why = "no network with a round trip of 5 ms or more, beside which the disk is small, and enough rounds";
+            return not_measured(why);
         }
         (share(good, all), format!("p50 at the lowest rate: {}", words.join(", ")))
     }
@@ -228,14 +264,19 @@ impl<'a> Bench<'a, '_> {
                 };
                 let ends = sweep.rates.first().and_then(messages).zip(sweep.rates.last().and_then(messages));
                 let Some((low, high)) = ends.filter(|_| sweep.rates.len() > 1) else { continue };
+                let fell = match Verdict::of(Some(low), Some(high)) {
+                    Verdict::TooFew => continue,
+                    Verdict::Tie { .. } => false,
+                    Verdict::Differ { ratio } => ratio < 1.0,
+                };
                 all += 1;
-                good += usize::from(high.median < low.median);
+                good += usize::from(fell);
                 let (low, high) = (Unit::Count.show(low.median), Unit::Count.show(high.median));
                 words.push(format!("{} {subject} {low} → {high}", sweep.setting.network));
             }
         }
         if all == 0 {
-            return not_measured("messages were not counted at more than one rate of puts");
+            return not_measured("messages were not counted at two rates of puts in enough rounds");
         }
         (share(good, all), format!("messages of the leader an operation, lowest to highest rate: {}", words.join(", ")))
     }
@@ -243,20 +284,32 @@ impl<'a> Bench<'a, '_> {
     fn independent_slots(&self) -> Outcome {
         let with_streams = |engine: &Shown| {
             let of = self.data.originals().filter(|subject| subject.engine == engine.engine);
-            of.into_iter().find(|subject| subject.flags.iter().any(|flag| flag.contains(STREAMS)))
+            let mut others = of.filter(|subject| subject.place != engine.place);
+            others.find(|subject| subject.flags.iter().any(|flag| flag.contains(STREAMS)))
         };
-        let Some(paxos) = with_streams(self.paxos) else { return not_measured("no subject with independent streams") };
+        let Some((raft, paxos)) = with_streams(self.raft).zip(with_streams(self.paxos)) else {
+            return not_measured("not both engines were measured with independent streams");
+        };
         let (mut good, mut all, mut words) = (0, 0, Vec::new());
         for sweep in self.data.sweeps().iter().filter(|sweep| self.loses(&sweep.setting.network)) {
             let Some((group, _)) = sweep.representative(&self.data.subjects) else { continue };
-            let helped = group.compare(self.paxos, paxos, p99_us);
-            let (Verdict::Tie { ratio: by } | Verdict::Differ { ratio: by }) = helped else { continue };
-            let raft = with_streams(self.raft).map(|raft| group.compare(self.raft, raft, p99_us));
+            let of_raft = group.compare(self.raft, raft, p99_us);
+            let of_paxos = group.compare(self.paxos, paxos, p99_us);
+            // One half alone is no answer.
+            if [of_raft, of_paxos].contains(&Verdict::TooFew) {
+                continue;
+            }
+            let helped = |verdict: Verdict| matches!(verdict, Verdict::Differ { ratio } if ratio < 1.0);
             all += 1;
-            let raft_helped = raft.is_some_and(|raft| matches!(raft, Verdict::Differ { ratio } if ratio < 1.0));
-            good += usize::from(helped.differs() && by < 1.0 && !raft_helped);
-            let raft = raft.map_or(String::new(), |raft| format!(", {} {}", self.raft, super::units::verdict(raft)));
-            words.push(format!("{}: {} {}{raft}", sweep.setting.network, self.paxos, super::units::verdict(helped)));
+            good += usize::from(helped(of_paxos) && !helped(of_raft));
+            words.push(format!(
+                "{}: {} {}, {} {}",
+                sweep.setting.network,
+                self.paxos,
+                super::units::verdict(of_paxos),
+                self.raft,
+                super::units::verdict(of_raft)
+            ));
         }
         if all == 0 {
             return not_measured("no network that loses packets with enough rounds");

@@ -8,7 +8,11 @@ use super::stats::{Spread, Verdict};
 use super::strip::Strip;
 use super::subjects::Shown;
 use super::table::{Cell, Table};
-use super::units::Unit;
+use super::units::{Unit, whole};
+use crate::comparison::results::Load;
+
+const CAPTION: &str = "Before, and in the seconds from the beginning of what was done: medians and ranges of the rounds; \
+                       errors are those of all valid rounds together.";
 
 /// The section, if anything was done.
 pub(super) fn section(data: &Data<'_>) -> Option<Element> {
@@ -20,7 +24,8 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
                 snapshot, or a node catches up.";
     let section = page::section("meanwhile", "Meanwhile").child(page::paragraph(text));
     let panels = groups.iter().map(|group| panel(data, group));
-    let caption = "p99 before (hollow) and meanwhile (full), medians of the rounds; the axis is logarithmic.";
+    let caption = "p99 before (hollow) and in the seconds from its beginning (full), medians of the rounds; the axis is \
+                   logarithmic.";
     Some(section.child(page::figure("", caption, panels)).child(table(data).html()))
 }
 
@@ -48,10 +53,11 @@ pub(super) fn table(data: &Data<'_>) -> Table {
         "rate meanwhile",
         "p99 before",
         "p99 meanwhile",
+        "errors, before / meanwhile",
         "lasted",
         "p99 meanwhile compared",
     ];
-    let mut table = Table::new("Before and meanwhile: medians and ranges of the rounds.", &head);
+    let mut table = Table::new(CAPTION, &head);
     for group in data.meanwhiles() {
         let first = data.originals().find(|subject| group.meanwhiles(subject).next().is_some());
         for subject in data.subjects.iter().filter(|subject| group.meanwhiles(subject).next().is_some()) {
@@ -63,6 +69,7 @@ pub(super) fn table(data: &Data<'_>) -> Table {
                 Cell::spread(Unit::Rate, Spread::of(loads().map(|(_, meanwhile, _)| meanwhile.rate_per_s))),
                 Cell::spread(Unit::Time, Spread::of(loads().map(|(before, _, _)| p99_us(before)))),
                 Cell::spread(Unit::Time, p99_meanwhile(group, subject)),
+                errors(group, subject),
                 Cell::spread(Unit::Time, Spread::of(loads().map(|(_, _, lasted_ms)| lasted_ms * 1e3))),
                 match first {
                     Some(first) if first.place != subject.place && subject.same_as.is_none() => {
@@ -74,6 +81,14 @@ pub(super) fn table(data: &Data<'_>) -> Table {
         }
     }
     table
+}
+
+/// Operations that failed, in all rounds together.
+fn errors(group: &Group<'_>, subject: &Shown) -> Cell {
+    let all = |load: &Load| load.errors.values().sum::<u64>();
+    let loads = group.meanwhiles(subject);
+    let (before, after) = loads.fold((0, 0), |(before, after), (b, m, _)| (before + all(b), after + all(m)));
+    Cell::figure(format!("{} / {}", whole(before), whole(after)))
 }
 
 fn p99_meanwhile(group: &Group<'_>, subject: &Shown) -> Option<Spread> {

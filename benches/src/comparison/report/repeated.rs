@@ -4,7 +4,7 @@
 use super::data::{Data, p50_us, p99_us, served_us};
 use super::element::Element;
 use super::page;
-use super::stats::{Spread, Verdict, at_least, chance};
+use super::stats::{Judged, Spread, Verdict, at_least};
 use super::subjects::Shown;
 use super::table::{Cell, Table};
 use super::units::{Unit, percent, several};
@@ -51,6 +51,11 @@ pub(super) fn pairs<'a>(data: &'a Data<'_>) -> Vec<Pair<'a>> {
     pairs
 }
 
+/// How many of them could be judged, and what came of it.
+pub(super) fn judged(pairs: &[Pair<'_>]) -> Judged {
+    Judged::of(pairs.iter().map(|pair| pair.spreads))
+}
+
 /// How far apart the medians of two equal subjects were at most, as a ratio of 1 or more: the grain of these figures.
 pub(super) fn farthest(pairs: &[Pair<'_>]) -> f64 {
     let ratios = pairs.iter().filter_map(|pair| match pair.verdict {
@@ -83,32 +88,33 @@ pub(super) fn section(data: &Data<'_>) -> Option<Element> {
     if pairs.is_empty() {
         return None;
     }
-    let judged = pairs.iter().filter(|pair| pair.verdict != Verdict::TooFew).count();
-    let apart = pairs.iter().filter(|pair| pair.verdict.differs()).count();
+    let judged = judged(&pairs);
     let text = "The same engine with the same flags, measured in turn with the others under a second name. All of \
                 these must be ties.";
     let section = page::section("repeated", "The same against itself").child(page::paragraph(text));
-    let section = if apart == 0 {
+    let section = if judged.count == 0 {
+        section.child(Element::of("p", "note").text("Too few valid rounds to compare any of them."))
+    } else if judged.apart == 0 {
         section.child(Element::of("p", "calm").text(format_args!(
             "{} compared, all of them ties; their medians are up to {} apart.",
-            several(judged, "figure"),
+            several(judged.count, "figure"),
             percent(farthest(&pairs) - 1.0)
         )))
     } else {
-        section.child(Element::of("p", "alarm").with("role", "alert").text(alarm(data, judged, apart)))
+        section.child(Element::of("p", "alarm").with("role", "alert").text(alarm(judged)))
     };
     let apart = table(data, true);
     let section = if apart.is_empty() { section } else { section.child(apart.html()) };
     Some(section.child(table(data, false).folded()))
 }
 
-fn alarm(data: &Data<'_>, judged: usize, apart: usize) -> String {
-    let rounds = data.results.plan.rounds as usize;
-    let chance = chance(rounds, rounds);
-    let likely = at_least(apart, judged, chance);
+fn alarm(judged: Judged) -> String {
+    let Judged { count, apart, .. } = judged;
+    // Figures with fewer valid rounds come apart more easily: the mean of their chances stands for all.
+    let likely = at_least(apart, count, judged.chance().unwrap_or(1.0));
     let opening = if likely < RARE { "The noise here is larger than the method assumes" } else { "Not all are ties" };
     format!(
-        "{opening}: {apart} of {judged} figures differ between a subject and itself. Were each round independent \
+        "{opening}: {apart} of {count} figures differ between a subject and itself. Were each round independent \
          of the others, that many or more would come apart in {} of such comparisons. Differences as small as these \
          mean nothing.",
         percent(likely)

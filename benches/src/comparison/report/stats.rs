@@ -68,6 +68,52 @@ pub(super) fn chance(first_rounds: usize, other_rounds: usize) -> f64 {
     (1..=first_rounds).fold(2.0, |chance, step| chance * step as f64 / (other_rounds + step) as f64).min(1.0)
 }
 
+/// The figures in which two subjects could be compared at all, and what chance alone would make of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Judged {
+    /// How many.
+    pub(super) count: usize,
+    /// In how many of them the two differ.
+    pub(super) apart: usize,
+    /// In how many equal subjects would be expected to differ, by the valid rounds that each figure had.
+    pub(super) by_chance: f64,
+}
+
+impl Judged {
+    pub(super) fn of(pairs: impl IntoIterator<Item = (Option<Spread>, Option<Spread>)>) -> Judged {
+        let mut judged = Judged::default();
+        for (first, other) in pairs {
+            judged.add(first, other);
+        }
+        judged
+    }
+
+    /// Counts a figure, if it can be judged.
+    pub(super) fn add(&mut self, first: Option<Spread>, other: Option<Spread>) -> Verdict {
+        let verdict = Verdict::of(first, other);
+        if let (Some(first), Some(other), false) = (first, other, verdict == Verdict::TooFew) {
+            self.count += 1;
+            self.apart += usize::from(verdict.differs());
+            self.by_chance += chance(first.rounds, other.rounds);
+        }
+        verdict
+    }
+
+    /// Both together.
+    pub(super) fn and(self, other: Judged) -> Judged {
+        Judged {
+            count: self.count + other.count,
+            apart: self.apart + other.apart,
+            by_chance: self.by_chance + other.by_chance,
+        }
+    }
+
+    /// The chance of a false difference in one of them, on average; `None` where nothing was judged.
+    pub(super) fn chance(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.by_chance / self.count as f64)
+    }
+}
+
 /// How likely at least so many of all come out true, each with this chance.
 pub(super) fn at_least(many: usize, all: usize, chance: f64) -> f64 {
     let mut exactly = (1.0 - chance).powi(i32::try_from(all).unwrap_or(i32::MAX));
@@ -156,6 +202,16 @@ mod tests {
         assert!((chance(3, 3) - 0.1).abs() < 1e-9);
         assert!((chance(5, 5) - 2.0 / 252.0).abs() < 1e-9);
         assert!((chance(1, 1) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn chance_counts_only_what_was_judged_and_with_the_rounds_it_had() {
+        let three = spread(&[1.0, 2.0, 3.0]);
+        let judged =
+            Judged::of([(three, three), (three, spread(&[7.0, 8.0, 9.0])), (three, spread(&[1.0])), (three, None)]);
+        assert_eq!((judged.count, judged.apart), (2, 1));
+        assert!((judged.by_chance - 0.2).abs() < 1e-9);
+        assert_eq!(Judged::of([(three, None)]).chance(), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(super) fn summary(data: &Data<'_>) -> String {
     let mut text = format!("# {}\n\n{}\n", page::question(data), verdict::sentences(data).join(" "));
     text += &conditions(data);
     let tables = [
+        ("Histories in doubt", verdict::doubtful(data)),
         ("Steady state", curves::verdicts(data)),
         ("When the leader is lost", events::times(data, false).originals()),
         ("What that takes", events::costs(data, false).originals()),
@@ -31,10 +32,11 @@ fn conditions(data: &Data<'_>) -> String {
     let invalid = points.iter().filter(|point| !point.is_valid()).count();
     let bound = points.iter().filter(|point| Point::is_cpu_bound(point)).count();
     format!(
-        "\n{} points in {} rounds, {invalid} of them invalid, {bound} bound by the processor. {} × {}, {}, {}; \
+        "\n{} points in {} rounds, {invalid} of them invalid, {bound} bound by the processor. {} {} × {}, {}, {}; \
          commit {}, {}.\n\n`cargo run --release -p benches --bin compare -- --plan {}` repeats it.\n",
         points.len(),
         data.results.plan.rounds,
+        verdict::histories(data),
         of.cores,
         of.processor,
         of.disk,
