@@ -11,6 +11,9 @@ use crate::comparison::results::{Event, Found, Load, Point, Results, Setting};
 
 /// At which share of the offered rate it counts as reached.
 pub(super) const REACHED: f64 = 0.95;
+/// Which share of it may be due and not have begun in the end: those would have been the slowest, and no percentile knows
+/// them.
+const NOT_STARTED_MAX: f64 = 0.01;
 
 /// Results, sorted.
 pub(super) struct Data<'a> {
@@ -235,7 +238,9 @@ impl<'a> Group<'a> {
     /// Whether the offered rate was carried out, by the median of the rounds.
     pub(super) fn is_reached(&self, subject: &Shown) -> bool {
         let offered = self.setting.rate_per_s as f64;
+        let has_begun = |load: &Load| load.not_started as f64 <= NOT_STARTED_MAX * offered * load.seconds;
         self.load(subject, |load| load.rate_per_s).is_some_and(|rate| rate.median >= offered * REACHED)
+            && self.load(subject, |load| f64::from(u8::from(has_begun(load)))).is_some_and(|share| share.median > 0.5)
     }
 
     pub(super) fn label(&self) -> String {
