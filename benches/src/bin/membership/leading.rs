@@ -94,9 +94,9 @@ impl Leading {
             }
         }
         println!(
-            "| event | engine | n | pause p50 ms | p99 ms | max ms | puts p50 ms | p99 ms | answered p50 ms | p99 ms |"
+            "| event | engine | n | pause p50 ms | p99 ms | max ms | puts p50 ms | p99 ms | back p50 ms | p99 ms | max ms | answered p50 ms | p99 ms |"
         );
-        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         for event in EVENTS {
             for engine in ENGINES {
                 if let Some(found) = found.get(&(event, engine)) {
