@@ -176,11 +176,11 @@ pub enum Found {
         /// The events, in order.
         events: Vec<Event>,
     },
-    /// Load before something, and while it lasted.
+    /// Load before something was done, and in as many seconds from its beginning.
     Meanwhile {
         /// Before.
         before: Load,
-        /// While it lasted.
+        /// In as many seconds from its beginning: longer than it lasted, or shorter.
         meanwhile: Load,
         /// How long it lasted, in milliseconds; what was done again and again, each time on average.
         lasted_ms: f64,
